@@ -1,0 +1,193 @@
+//! JSON read once, into memory that is used again for the next event.
+//!
+//! A [`Reader`] owns the buffers; [`Reader::read`] fills them from one value's bytes and lends a [`Document`] over them.
+//! Nothing is allocated once the buffers have grown to the size of the usual event.
+
+use std::{fmt, mem, ops::Deref};
+
+pub use simd_json::tape::{Array, Object, Value};
+use simd_json::{Buffers, ErrorType, Tape};
+pub use simd_json::{Node, StaticNode};
+
+/// How much of one value is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one value.
+    pub max_bytes: usize,
+    /// Objects and arrays inside each other.
+    pub max_depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_bytes: 1024 * 1024, max_depth: 64 }
+    }
+}
+
+/// Why bytes are no JSON document that is taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// More bytes than the limit.
+    #[error("{bytes} bytes are more than the {limit} that one event may have")]
+    TooLarge {
+        /// What came.
+        bytes: usize,
+        /// What is taken.
+        limit: usize,
+    },
+    /// Objects or arrays nested deeper than the limit.
+    #[error("nested deeper than {limit} levels")]
+    TooDeep {
+        /// What is taken.
+        limit: usize,
+    },
+    /// Bytes that are no UTF-8.
+    #[error("not UTF-8")]
+    InvalidUtf8,
+    /// Not JSON.
+    #[error("not JSON: {reason} at byte {at}")]
+    NotJson {
+        /// What the parser says.
+        reason: String,
+        /// Where.
+        at: usize,
+    },
+    /// JSON, but no object.
+    #[error("a JSON {0}, where an object is expected")]
+    NotObject(&'static str),
+}
+
+impl ReadError {
+    fn from_parser(error: &simd_json::Error, bytes: &[u8], limits: Limits) -> Self {
+        if std::str::from_utf8(bytes).is_err() {
+            return Self::InvalidUtf8;
+        }
+        match error.error() {
+            ErrorType::DepthLimitExceeded => Self::TooDeep { limit: limits.max_depth },
+            kind => Self::NotJson { reason: format!("{kind:?}"), at: error.index().min(bytes.len()) },
+        }
+    }
+}
+
+/// Reads one JSON object after the other into the same buffers.
+pub struct Reader {
+    limits: Limits,
+    input: Vec<u8>,
+    buffers: Buffers,
+    nodes: Tape<'static>,
+}
+
+impl Reader {
+    /// A reader that takes what `limits` allow.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            input: Vec::new(),
+            buffers: Buffers::with_max_depth(4096, limits.max_depth),
+            nodes: Tape(Vec::new()),
+        }
+    }
+
+    /// Reads `bytes`, which must be one JSON object.
+    ///
+    /// # Errors
+    /// When `bytes` are too large, too deep, not UTF-8, not JSON or no object.
+    pub fn read<'r>(&'r mut self, bytes: &[u8]) -> Result<Document<'r>, ReadError> {
+        if bytes.len() > self.limits.max_bytes {
+            return Err(ReadError::TooLarge { bytes: bytes.len(), limit: self.limits.max_bytes });
+        }
+        // The parser unescapes strings in place; the caller's bytes stay untouched.
+        self.input.clear();
+        self.input.extend_from_slice(bytes);
+        let mut nodes = mem::replace(&mut self.nodes, Tape(Vec::new())).reset::<'r>();
+        if let Err(error) = simd_json::fill_tape(&mut self.input, &mut self.buffers, &mut nodes) {
+            // A parser that gave up in the middle may leave its buffers in any state.
+            self.buffers = Buffers::with_max_depth(4096, self.limits.max_depth);
+            return Err(ReadError::from_parser(&error, bytes, self.limits));
+        }
+        let found = match nodes.0.first() {
+            Some(Node::Object { .. }) => None,
+            Some(Node::Array { .. }) => Some("array"),
+            Some(Node::String(_)) => Some("string"),
+            Some(Node::Static(StaticNode::Null)) => Some("null"),
+            Some(Node::Static(StaticNode::Bool(_))) => Some("boolean"),
+            _ => Some("number"),
+        };
+        let document = Document { nodes, home: &mut self.nodes };
+        match found {
+            None => Ok(document),
+            Some(kind) => Err(ReadError::NotObject(kind)),
+        }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// One JSON object in its reader's buffers.
+#[derive(Debug)]
+pub struct Document<'r> {
+    nodes: Tape<'r>,
+    home: &'r mut Tape<'static>,
+}
+
+impl<'r> Document<'r> {
+    /// The object at the top.
+    pub fn root(&self) -> Value<'_, 'r> {
+        self.nodes.as_value()
+    }
+}
+
+impl<'r> Deref for Document<'r> {
+    type Target = [Node<'r>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.nodes.0
+    }
+}
+
+impl Drop for Document<'_> {
+    fn drop(&mut self) {
+        *self.home = mem::replace(&mut self.nodes, Tape(Vec::new())).reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use simd_json::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_same_buffers_serve_one_document_after_the_other() {
+        let mut reader = Reader::new(Limits::default());
+        for (bytes, expected) in [(r#"{"a":"x\\y"}"#, "x\\y"), (r#"{"b":1,"a":"z"}"#, "z")] {
+            let document = reader.read(bytes.as_bytes()).unwrap();
+            assert_eq!(document.root().get_str("a"), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_object_within_limits_is_refused_and_the_next_is_read() {
+        let limits = Limits { max_bytes: 100, max_depth: 4 };
+        let mut reader = Reader::new(limits);
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(5), "}".repeat(5));
+        for (bytes, expected) in [
+            (&b"{"[..], "not JSON"),
+            (b"", "not JSON"),
+            (b"{\"a\":1} {}", "not JSON"),
+            (b"[1]", "a JSON array"),
+            (b"null", "a JSON null"),
+            (b"{\"a\":\"\xff\"}", "not UTF-8"),
+            (&[b' '; 101], "101 bytes are more than the 100"),
+            (deep.as_bytes(), "deeper than 4 levels"),
+        ] {
+            let error = reader.read(bytes).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(reader.read(b"{\"a\":{\"b\":18446744073709551616}}").is_ok());
+        }
+    }
+}

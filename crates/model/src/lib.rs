@@ -1,0 +1,25 @@
+//! What travels through CyberVault, and how it looks on the wire.
+//!
+//! Everything here is plain data: no clock, no network, no threads. Bytes become a [`TelemetryEvent`] once, in
+//! [`decode`], and are borrowed from there on; results ([`Assessment`], [`ResponseAction`], [`QuotaRejection`]) are owned.
+#![forbid(unsafe_code)]
+
+mod action;
+mod assessment;
+mod event;
+pub mod json;
+mod rejection;
+mod tenant;
+mod time;
+
+pub use action::{
+    ActionKind, ActionMode, ActionState, Decision, DecisionVerdict, Guardrail, ResponseAction, Target, TargetKind,
+};
+pub use assessment::{
+    Assessment, AttackRef, Contribution, ContributionKind, Entity, EntityKind, Evidence, Level, RecommendedAction,
+    Score, Severity, Verdict, assessment_id, derived_id,
+};
+pub use event::{EventKind, Source, TelemetryEvent};
+pub use rejection::{Origin, QuotaRejection, RejectionReason};
+pub use tenant::{InvalidTenantId, Plan, QuotaOverride, Tenant, TenantId, TenantStatus};
+pub use time::Timestamp;

@@ -1,0 +1,95 @@
+//! Time as it comes in with a record.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Milliseconds since the Unix epoch, the unit of Kafka's record timestamps. Written as RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This time moved by `millis`, stopping at the ends of the range.
+    #[must_use]
+    pub const fn plus_millis(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Reads RFC 3339 (`2026-01-31T12:00:00.5Z`), or the same without an offset and with a space, as Windows' own logs
+    /// write it (`2026-01-31 12:00:00.500`), which is then taken as UTC.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        // Both parsers accept far longer texts than a time needs; an outsider chooses this one.
+        if text.len() > 40 {
+            return None;
+        }
+        text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).ok().map(Self).or_else(|| {
+            let civil: jiff::civil::DateTime = text.parse().ok()?;
+            let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            Some(Self(zoned.timestamp().as_millisecond()))
+        })
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(time) => write!(f, "{time:.3}"),
+            // Outside the years -9999..9999 there is no RFC 3339 form; the number is at least unambiguous.
+            Err(_) => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom(format!("`{text}` is not an RFC 3339 time")))
+    }
+}
+
+impl schemars::JsonSchema for Timestamp {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_logs_write_and_prints_rfc_3339() {
+        for (text, printed) in [
+            ("2020-06-10T02:50:56.537Z", "2020-06-10T02:50:56.537Z"),
+            ("2020-06-10T02:50:56+02:00", "2020-06-10T00:50:56.000Z"),
+            ("2020-06-09 22:50:54", "2020-06-09T22:50:54.000Z"),
+            ("2020-06-10 02:50:54.631", "2020-06-10T02:50:54.631Z"),
+        ] {
+            assert_eq!(Timestamp::parse(text).map(|t| t.to_string()).as_deref(), Some(printed), "{text}");
+        }
+        for text in ["", "yesterday", "2020-13-01T00:00:00Z", &"9".repeat(1000)] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+}

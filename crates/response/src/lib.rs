@@ -1,0 +1,2 @@
+//! Playbooks, guardrails and the life of an action.
+#![forbid(unsafe_code)]

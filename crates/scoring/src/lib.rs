@@ -1,0 +1,2 @@
+//! Hits and their context become one explained assessment.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Sigma rules compiled into one matcher.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The exactly-once shell around Kafka.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Kafka for tests.
+#![forbid(unsafe_code)]
