@@ -1,5 +1,7 @@
 //! The event as it came in, borrowed from its bytes.
 
+use simd_json::prelude::*;
+
 use crate::{Timestamp, derived_id, json::Value};
 
 /// What an event's payload is.
@@ -51,6 +53,15 @@ pub struct Source<'a> {
     pub category: Option<&'a str>,
 }
 
+/// An envelope's `occurred_at`, as it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SentTime<'a> {
+    /// JSON's form, not yet looked at: only an event with findings is asked for its time.
+    Text(&'a str),
+    /// Avro's form.
+    At(Timestamp),
+}
+
 /// One event, decoded once and borrowed from there on.
 #[derive(Clone, Copy, Debug)]
 pub struct TelemetryEvent<'a> {
@@ -60,8 +71,8 @@ pub struct TelemetryEvent<'a> {
     pub tenant_id: &'a str,
     /// What the payload is.
     pub kind: EventKind<'a>,
-    /// When it happened, as the envelope or the log itself says.
-    pub occurred_at: Option<Timestamp>,
+    /// What the envelope says about when it happened; see [`TelemetryEvent::occurred_at`].
+    pub sent_time: Option<SentTime<'a>>,
     /// The log source, as the envelope says.
     pub source: Source<'a>,
     /// The payload: always an object.
@@ -69,6 +80,9 @@ pub struct TelemetryEvent<'a> {
     /// The record's value, untouched.
     pub bytes: &'a [u8],
 }
+
+/// Where logs write when something happened, the most exact first.
+const TIME_FIELDS: [&str; 6] = ["@timestamp", "UtcTime", "EventTime", "TimeCreated", "timestamp", "time"];
 
 impl TelemetryEvent<'_> {
     /// The event's id: the sender's, or one derived from the bytes (`ev_…`), so that the same event always has the same.
@@ -78,4 +92,34 @@ impl TelemetryEvent<'_> {
             None => derived_id("ev", &[self.bytes]),
         }
     }
+
+    /// When it happened: the envelope's `occurred_at`, else the first that reads as a time of the payload's
+    /// `@timestamp`, `UtcTime`, `EventTime`, `TimeCreated`, `timestamp` and `time`. The last two may also be numbers:
+    /// milliseconds since the Unix epoch, or seconds where that would be before 1973.
+    pub fn occurred_at(&self) -> Option<Timestamp> {
+        let said = match self.sent_time {
+            Some(SentTime::Text(text)) => Timestamp::parse(text),
+            Some(SentTime::At(time)) => Some(time),
+            None => None,
+        };
+        said.or_else(|| TIME_FIELDS.iter().find_map(|field| time_in(self.payload, field)))
+    }
+}
+
+fn time_in(payload: Value<'_, '_>, field: &str) -> Option<Timestamp> {
+    let value = payload.get(field)?;
+    match value.as_str() {
+        Some(text) => Timestamp::parse(text),
+        None if matches!(field, "timestamp" | "time") => from_epoch(value.cast_f64()?),
+        None => None,
+    }
+}
+
+/// Reads a number of milliseconds or seconds since the Unix epoch.
+fn from_epoch(number: f64) -> Option<Timestamp> {
+    // 10^11 ms are March 1973, before there were logs; 10^11 s are the year 5138.
+    let millis = if number.abs() < 1e11 { number * 1000.0 } else { number };
+    // The whole numbers that an f64 holds exactly; what lies beyond is no time, and a NaN fails the comparison.
+    #[expect(clippy::cast_possible_truncation)]
+    (millis.abs() <= 9e15).then(|| Timestamp::from_millis(millis.round() as i64))
 }

@@ -3,7 +3,11 @@
 //! A [`Reader`] owns the buffers; [`Reader::read`] fills them from one value's bytes and lends a [`Document`] over them.
 //! Nothing is allocated once the buffers have grown to the size of the usual event.
 
-use std::{fmt, mem, ops::Deref};
+use std::{
+    fmt, mem,
+    ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 pub use simd_json::tape::{Array, Object, Value};
 use simd_json::{Buffers, ErrorType, Tape};
@@ -52,6 +56,9 @@ pub enum ReadError {
         /// Where.
         at: usize,
     },
+    /// The parser panicked, which is a bug, but nobody else's problem.
+    #[error("the JSON parser panicked")]
+    Panicked,
     /// JSON, but no object.
     #[error("a JSON {0}, where an object is expected")]
     NotObject(&'static str),
@@ -100,11 +107,23 @@ impl Reader {
         self.input.clear();
         self.input.extend_from_slice(bytes);
         let mut nodes = mem::replace(&mut self.nodes, Tape(Vec::new())).reset::<'r>();
-        if let Err(error) = simd_json::fill_tape(&mut self.input, &mut self.buffers, &mut nodes) {
-            // A parser that gave up in the middle may leave its buffers in any state.
-            self.buffers = Buffers::with_max_depth(4096, self.limits.max_depth);
-            return Err(ReadError::from_parser(&error, bytes, self.limits));
-        }
+        let (input, buffers) = (self.input.as_mut_slice(), &mut self.buffers);
+        // A bug in the parser must not let one event take the worker down. Nothing half-done is seen after a panic: the
+        // nodes are dropped and the buffers replaced.
+        let filled = catch_unwind(AssertUnwindSafe(move || {
+            simd_json::fill_tape(input, buffers, &mut nodes)?;
+            Ok::<_, simd_json::Error>(nodes)
+        }));
+        let nodes = match filled {
+            Ok(Ok(nodes)) => nodes,
+            failed => {
+                self.buffers = Buffers::with_max_depth(4096, self.limits.max_depth);
+                return Err(match failed {
+                    Ok(Err(error)) => ReadError::from_parser(&error, bytes, self.limits),
+                    _ => ReadError::Panicked,
+                });
+            }
+        };
         let found = match nodes.0.first() {
             Some(Node::Object { .. }) => None,
             Some(Node::Array { .. }) => Some("array"),

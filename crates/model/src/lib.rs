@@ -6,6 +6,8 @@
 
 mod action;
 mod assessment;
+mod content_type;
+pub mod decode;
 mod event;
 pub mod json;
 mod rejection;
@@ -19,7 +21,9 @@ pub use assessment::{
     Assessment, AttackRef, Contribution, ContributionKind, Entity, EntityKind, Evidence, Level, RecommendedAction,
     Score, Severity, Verdict, assessment_id, derived_id,
 };
-pub use event::{EventKind, Source, TelemetryEvent};
+pub use content_type::ContentType;
+pub use decode::{DecodeError, Decoded, Decoder, Incoming};
+pub use event::{EventKind, SentTime, Source, TelemetryEvent};
 pub use rejection::{Origin, QuotaRejection, RejectionReason};
 pub use tenant::{InvalidTenantId, Plan, QuotaOverride, Tenant, TenantId, TenantStatus};
 pub use time::Timestamp;

@@ -1,0 +1,187 @@
+//! From a record's bytes to the event in them.
+//!
+//! An object with a string `type` and an object `payload` is an envelope; its other keys are `event_id`, `tenant_id`,
+//! `occurred_at` and `source`. Unknown keys are passed over, so that senders may be newer than their reader. Of a key that
+//! stands there twice, the last counts. Any other object is a raw log, which is its own payload.
+
+mod envelope;
+mod error;
+mod tenant;
+
+use self::envelope::Envelope;
+pub use self::error::DecodeError;
+pub(crate) use self::error::excerpt;
+use crate::{
+    ContentType, TelemetryEvent,
+    json::{Document, Limits, Reader, Value},
+};
+
+/// A record as it came, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Incoming<'d> {
+    /// `tenant` or `tenant|entity`.
+    pub key: Option<&'d [u8]>,
+    /// The event.
+    pub value: &'d [u8],
+    /// The header `tenant_id`.
+    pub tenant_header: Option<&'d [u8]>,
+    /// The header `content-type`.
+    pub content_type: Option<&'d [u8]>,
+}
+
+/// Decodes one record after the other into the same memory: nothing is allocated for JSON of usual size.
+#[derive(Debug)]
+pub struct Decoder {
+    reader: Reader,
+}
+
+impl Decoder {
+    /// A decoder that takes what `limits` allow.
+    pub fn new(limits: Limits) -> Self {
+        Self { reader: Reader::new(limits) }
+    }
+
+    /// Decodes one record.
+    ///
+    /// # Errors
+    /// When it is no event, or nobody's: what to tell the sender, and [`DecodeError::reason`] for the metrics.
+    pub fn decode<'d>(&'d mut self, record: &Incoming<'d>) -> Result<Decoded<'d>, DecodeError> {
+        match ContentType::from_header(record.content_type)? {
+            ContentType::Json => {}
+            ContentType::Avro => return Err(DecodeError::UnsupportedContentType("application/avro".to_owned())),
+        }
+        let document = self.reader.read(record.value)?;
+        let envelope = Envelope::read(&document)?;
+        let tenant_id = tenant::resolve(record.tenant_header, envelope.tenant_id, record.key)?;
+        Ok(Decoded { document, envelope, tenant_id, bytes: record.value })
+    }
+}
+
+/// A decoded record: holds the memory that [`Decoded::event`] borrows from.
+#[derive(Debug)]
+pub struct Decoded<'d> {
+    document: Document<'d>,
+    envelope: Envelope<'d>,
+    tenant_id: &'d str,
+    bytes: &'d [u8],
+}
+
+impl Decoded<'_> {
+    /// The event.
+    pub fn event(&self) -> TelemetryEvent<'_> {
+        TelemetryEvent {
+            sent_id: self.envelope.event_id,
+            tenant_id: self.tenant_id,
+            kind: self.envelope.kind,
+            sent_time: self.envelope.occurred_at,
+            source: self.envelope.source,
+            payload: self.payload(),
+            bytes: self.bytes,
+        }
+    }
+
+    fn payload(&self) -> Value<'_, '_> {
+        let root = self.document.root();
+        let inner = self.envelope.payload_at.and_then(|at| root.as_object()?.values().nth(at));
+        inner.unwrap_or(root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use simd_json::prelude::*;
+
+    use super::*;
+    use crate::{EventKind, Source};
+
+    fn decode<'d>(decoder: &'d mut Decoder, value: &'d str) -> Result<Decoded<'d>, DecodeError> {
+        decoder.decode(&Incoming { key: Some(b"acme|host"), value: value.as_bytes(), ..Incoming::default() })
+    }
+
+    #[test]
+    fn an_envelope_says_all_about_its_payload() {
+        let mut decoder = Decoder::new(Limits::default());
+        let value = r#"{"event_id":"e1","tenant_id":"globex","type":"endpoint_telemetry","new":[{}],
+            "occurred_at":"2026-01-31T12:00:00+01:00","source":{"product":"windows","service":null,"category":"x"},
+            "payload":{"pid":1},"payload":{"pid":4}}"#;
+        let decoded = decode(&mut decoder, value).unwrap();
+        let event = decoded.event();
+        assert_eq!((event.event_id().as_str(), event.tenant_id), ("e1", "globex"));
+        assert_eq!(event.kind, EventKind::EndpointTelemetry);
+        assert_eq!(event.occurred_at().unwrap().to_string(), "2026-01-31T11:00:00.000Z");
+        assert_eq!(event.source, Source { product: Some("windows"), service: None, category: Some("x") });
+        assert_eq!(event.payload.get_u64("pid"), Some(4));
+        assert_eq!(event.bytes, value.as_bytes());
+    }
+
+    #[test]
+    fn any_other_object_is_its_own_payload() {
+        let mut decoder = Decoder::new(Limits::default());
+        for (value, occurred_at) in [
+            (r#"{"EventID":1,"UtcTime":"2020-06-10 02:50:56.537"}"#, Some("2020-06-10T02:50:56.537Z")),
+            (r#"{"@timestamp":"soon","EventTime":"2020-06-09 22:50:54"}"#, Some("2020-06-09T22:50:54.000Z")),
+            (r#"{"type":"wineventlog","event_id":4688,"time":1591757456537}"#, Some("2020-06-10T02:50:56.537Z")),
+            (r#"{"type":7,"payload":{},"timestamp":1591757456.5}"#, Some("2020-06-10T02:50:56.500Z")),
+            (r#"{"timestamp":1e300,"UtcTime":1591757456537}"#, None),
+            ("{}", None),
+        ] {
+            let decoded = decode(&mut decoder, value).unwrap();
+            let event = decoded.event();
+            assert_eq!(event.kind, EventKind::Raw);
+            assert_eq!(event.tenant_id, "acme");
+            assert!(event.event_id().starts_with("ev_"));
+            assert_eq!(event.occurred_at().map(|time| time.to_string()).as_deref(), occurred_at, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let mut decoder = Decoder::new(Limits::default());
+        let long = format!(r#"{{"type":"x","payload":{{}},"event_id":"{}"}}"#, "e".repeat(257));
+        for (value, expected) in [
+            (r#"{"type":"file_hash","payload":[]}"#, "`payload` must be an object"),
+            (r#"{"type":"network_traffic"}"#, "`payload` must be an object"),
+            (r#"{"type":"","payload":{}}"#, "`type` must not be empty"),
+            (r#"{"type":"x","payload":{},"event_id":5}"#, "`event_id` must be a string"),
+            (r#"{"type":"x","payload":{},"tenant_id":{}}"#, "`tenant_id` must be a string"),
+            (r#"{"type":"x","payload":{},"occurred_at":1}"#, "`occurred_at` must be a string"),
+            (r#"{"type":"x","payload":{},"source":"y"}"#, "`source` must be an object"),
+            (r#"{"type":"x","payload":{},"source":{"product":1}}"#, "`source.product` must be a string"),
+            (&long, "`event_id` has 257 bytes, more than the 256 it may have"),
+        ] {
+            let error = decode(&mut decoder, value).unwrap_err();
+            assert_eq!(error.reason(), "wrong_schema");
+            assert!(error.to_string().contains(expected), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_header_goes_before_the_envelope_and_that_before_the_key_and_nobody_writes_as_another() {
+        let mut decoder = Decoder::new(Limits::default());
+        let raw = r#"{"tenant_id":"not looked at"}"#;
+        let sealed = r#"{"type":"x","payload":{},"tenant_id":"acme"}"#;
+        let long = "x".repeat(65);
+        for (header, value, key, expected) in [
+            (Some("globex"), raw, Some("acme|h"), Ok("globex")),
+            (None, sealed, Some("globex|h"), Ok("acme")),
+            (Some("acme"), sealed, None, Ok("acme")),
+            (None, raw, Some("acme|globex|h"), Ok("acme")),
+            (None, raw, Some("acme"), Ok("acme")),
+            (Some("globex"), sealed, Some("acme"), Err("tenant_mismatch")),
+            (Some(""), sealed, Some("acme"), Err("no_tenant")),
+            (Some(&long), sealed, Some("acme"), Err("no_tenant")),
+            (None, raw, Some("|acme"), Err("no_tenant")),
+            (None, raw, None, Err("no_tenant")),
+        ] {
+            let record = Incoming {
+                key: key.map(str::as_bytes),
+                value: value.as_bytes(),
+                tenant_header: header.map(str::as_bytes),
+                content_type: None,
+            };
+            let found = decoder.decode(&record).map(|decoded| decoded.event().tenant_id.to_owned());
+            let found = found.as_deref().map_err(DecodeError::reason);
+            assert_eq!(found, expected, "{header:?} {value} {key:?}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Tells an envelope from a raw log, in one pass over the keys at the top.
+
+use simd_json::prelude::*;
+
+use super::DecodeError;
+use crate::{
+    EventKind, SentTime, Source,
+    json::{Document, Value},
+};
+
+/// What a record says about itself, apart from its payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Envelope<'d> {
+    pub(super) event_id: Option<&'d str>,
+    pub(super) tenant_id: Option<&'d str>,
+    pub(super) kind: EventKind<'d>,
+    pub(super) occurred_at: Option<SentTime<'d>>,
+    pub(super) source: Source<'d>,
+    /// Which of the top object's keys holds the payload; none where the whole object is it.
+    pub(super) payload_at: Option<usize>,
+}
+
+impl Envelope<'_> {
+    pub(super) const MAX_EVENT_ID: usize = 256;
+    pub(super) const MAX_NAME: usize = 128;
+
+    const RAW: Self = Self {
+        event_id: None,
+        tenant_id: None,
+        kind: EventKind::Raw,
+        occurred_at: None,
+        source: Source { product: None, service: None, category: None },
+        payload_at: None,
+    };
+}
+
+impl<'d> Envelope<'d> {
+    /// Reads `document`'s top. Of a key that stands there twice, the last counts.
+    pub(super) fn read(document: &Document<'d>) -> Result<Self, DecodeError> {
+        let Some(root) = document.root().as_object() else { return Ok(Envelope::RAW) };
+        let [mut event_id, mut tenant_id, mut kind, mut occurred_at, mut source, mut payload] = [None; 6];
+        let mut payload_at = 0;
+        for (at, (key, value)) in root.iter().enumerate() {
+            match key {
+                "event_id" => event_id = Some(value),
+                "tenant_id" => tenant_id = Some(value),
+                "type" => kind = Some(value),
+                "occurred_at" => occurred_at = Some(value),
+                "source" => source = Some(value),
+                "payload" => (payload, payload_at) = (Some(value), at),
+                _ => {}
+            }
+        }
+        let Some(name) = kind.and_then(Value::into_string) else { return Ok(Envelope::RAW) };
+        if !payload.is_some_and(|payload| payload.is_object()) {
+            return match EventKind::from_type(name) {
+                // Many logs have a `type`; only ours can't be anything but an envelope gone wrong.
+                EventKind::Vendor(_) => Ok(Envelope::RAW),
+                _ => Err(DecodeError::wrong_schema("payload", "must be an object")),
+            };
+        }
+        Ok(Self {
+            event_id: text("event_id", event_id, Envelope::MAX_EVENT_ID)?,
+            tenant_id: text("tenant_id", tenant_id, usize::MAX)?,
+            kind: EventKind::from_type(within("type", name, Envelope::MAX_NAME)?),
+            occurred_at: text("occurred_at", occurred_at, Envelope::MAX_NAME)?.map(SentTime::Text),
+            source: read_source(source)?,
+            payload_at: Some(payload_at),
+        })
+    }
+}
+
+fn read_source<'d>(source: Option<Value<'_, 'd>>) -> Result<Source<'d>, DecodeError> {
+    let Some(source) = source.filter(|source| !source.is_null()) else { return Ok(Source::default()) };
+    let Some(source) = source.as_object() else {
+        return Err(DecodeError::wrong_schema("source", "must be an object"));
+    };
+    let [mut product, mut service, mut category] = [None; 3];
+    for (key, value) in &source {
+        match key {
+            "product" => product = Some(value),
+            "service" => service = Some(value),
+            "category" => category = Some(value),
+            _ => {}
+        }
+    }
+    Ok(Source {
+        product: text("source.product", product, Envelope::MAX_NAME)?,
+        service: text("source.service", service, Envelope::MAX_NAME)?,
+        category: text("source.category", category, Envelope::MAX_NAME)?,
+    })
+}
+
+/// A text that may be left out, also by `null` or an empty one, as many serializers do.
+fn text<'d>(field: &str, value: Option<Value<'_, 'd>>, longest: usize) -> Result<Option<&'d str>, DecodeError> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
+    match value.into_string() {
+        Some("") => Ok(None),
+        Some(text) => within(field, text, longest).map(Some),
+        None => Err(DecodeError::wrong_schema(field, "must be a string")),
+    }
+}
+
+/// `text`, unless it is empty or too long for `field`.
+pub(super) fn within<'d>(field: &str, text: &'d str, longest: usize) -> Result<&'d str, DecodeError> {
+    if text.is_empty() {
+        return Err(DecodeError::wrong_schema(field, "must not be empty"));
+    }
+    if text.len() > longest {
+        let problem = format!("has {} bytes, more than the {longest} it may have", text.len());
+        return Err(DecodeError::wrong_schema(field, problem));
+    }
+    Ok(text)
+}
