@@ -3,7 +3,7 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::{TenantId, Timestamp};
@@ -34,7 +34,7 @@ pub fn assessment_id(tenant_id: &str, event_id: &str) -> String {
 }
 
 /// A risk score, 0 to 100.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 #[serde(try_from = "u8")]
 #[schemars(with = "u8")]
 pub struct Score(u8);
@@ -53,6 +53,13 @@ impl Score {
     /// The points.
     pub const fn get(self) -> u8 {
         self.0
+    }
+}
+
+// By hand, as Avro would take a derived one for a record of one field.
+impl Serialize for Score {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.0)
     }
 }
 

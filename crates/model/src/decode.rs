@@ -2,18 +2,23 @@
 //!
 //! An object with a string `type` and an object `payload` is an envelope; its other keys are `event_id`, `tenant_id`,
 //! `occurred_at` and `source`. Unknown keys are passed over, so that senders may be newer than their reader. Of a key that
-//! stands there twice, the last counts. Any other object is a raw log, which is its own payload.
+//! stands there twice, the last counts. Any other object is a raw log, which is its own payload. In Avro every event has
+//! the envelope (schemas/telemetry-event.avsc).
 
+mod avro_event;
 mod envelope;
 mod error;
 mod tenant;
 
-use self::envelope::Envelope;
+use std::sync::Arc;
+
 pub use self::error::DecodeError;
 pub(crate) use self::error::excerpt;
+use self::{avro_event::AvroEvent, envelope::Envelope};
 use crate::{
     ContentType, TelemetryEvent,
-    json::{Document, Limits, Reader, Value},
+    avro::{self, NoRegistry, WriterSchemas},
+    json::{Document, Limits, ReadError, Reader, Value},
 };
 
 /// A record as it came, as far as it matters here.
@@ -29,29 +34,47 @@ pub struct Incoming<'d> {
     pub content_type: Option<&'d [u8]>,
 }
 
-/// Decodes one record after the other into the same memory: nothing is allocated for JSON of usual size.
+/// Decodes one record after the other into the same memory: nothing is allocated for records of usual size.
 #[derive(Debug)]
 pub struct Decoder {
+    limits: Limits,
     reader: Reader,
+    schemas: Arc<dyn WriterSchemas>,
 }
 
 impl Decoder {
-    /// A decoder that takes what `limits` allow.
+    /// A decoder that takes what `limits` allow, and no schema ids.
     pub fn new(limits: Limits) -> Self {
-        Self { reader: Reader::new(limits) }
+        Self { limits, reader: Reader::new(limits), schemas: Arc::new(NoRegistry) }
+    }
+
+    /// The same with a schema registry, for Confluent's wire format.
+    #[must_use]
+    pub fn with_schemas(self, schemas: Arc<dyn WriterSchemas>) -> Self {
+        Self { schemas, ..self }
     }
 
     /// Decodes one record.
     ///
     /// # Errors
-    /// When it is no event, or nobody's: what to tell the sender, and [`DecodeError::reason`] for the metrics.
+    /// When it is no event, or nobody's: what to tell the sender, and [`DecodeError::reason`] for the metrics. An error
+    /// that [`DecodeError::is_retriable`] is about the registry rather than the record.
     pub fn decode<'d>(&'d mut self, record: &Incoming<'d>) -> Result<Decoded<'d>, DecodeError> {
-        match ContentType::from_header(record.content_type)? {
-            ContentType::Json => {}
-            ContentType::Avro => return Err(DecodeError::UnsupportedContentType("application/avro".to_owned())),
-        }
-        let document = self.reader.read(record.value)?;
-        let envelope = Envelope::read(&document)?;
+        let (document, envelope) = match ContentType::from_header(record.content_type)? {
+            ContentType::Json => {
+                let document = self.reader.read(record.value)?;
+                let envelope = Envelope::read(&document)?;
+                (document, envelope)
+            }
+            ContentType::Avro => {
+                let (bytes, limit) = (record.value.len(), self.limits.max_bytes);
+                if bytes > limit {
+                    return Err(ReadError::TooLarge { bytes, limit }.into());
+                }
+                let event: AvroEvent<'d> = avro::read(record.value, &*self.schemas)?;
+                (self.reader.read(event.payload.as_bytes())?, event.envelope()?)
+            }
+        };
         let tenant_id = tenant::resolve(record.tenant_header, envelope.tenant_id, record.key)?;
         Ok(Decoded { document, envelope, tenant_id, bytes: record.value })
     }

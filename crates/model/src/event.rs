@@ -15,7 +15,7 @@ pub enum EventKind<'a> {
     FileHash,
     /// A vendor's log inside an envelope, by the envelope's `type`.
     Vendor(&'a str),
-    /// A vendor's log as it is, without an envelope.
+    /// A vendor's log as it is: without an envelope, or in one of type `raw`.
     Raw,
 }
 
@@ -26,11 +26,12 @@ impl<'a> EventKind<'a> {
             "endpoint_telemetry" => Self::EndpointTelemetry,
             "network_traffic" => Self::NetworkTraffic,
             "file_hash" => Self::FileHash,
+            "raw" => Self::Raw,
             other => Self::Vendor(other),
         }
     }
 
-    /// The envelope's `type`; `raw` without an envelope.
+    /// The envelope's `type`, or `raw`.
     pub fn as_str(&self) -> &'a str {
         match self {
             Self::EndpointTelemetry => "endpoint_telemetry",

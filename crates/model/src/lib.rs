@@ -6,6 +6,8 @@
 
 mod action;
 mod assessment;
+pub mod avro;
+mod codec;
 mod content_type;
 pub mod decode;
 mod event;
@@ -21,6 +23,7 @@ pub use assessment::{
     Assessment, AttackRef, Contribution, ContributionKind, Entity, EntityKind, Evidence, Level, RecommendedAction,
     Score, Severity, Verdict, assessment_id, derived_id,
 };
+pub use codec::{EncodeError, Encoding, Record, SchemaIds, decode_value};
 pub use content_type::ContentType;
 pub use decode::{DecodeError, Decoded, Decoder, Incoming};
 pub use event::{EventKind, SentTime, Source, TelemetryEvent};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Plan, Timestamp};
+use crate::{Plan, Timestamp, avro::long};
 
 /// Where a record lies in Kafka.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,11 +55,14 @@ pub struct QuotaRejection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
     /// How long after `rejected_at` the same event would be admitted, in milliseconds; absent where time does not help.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "long::optional")]
+    #[schemars(with = "Option<u64>")]
     pub retry_after_ms: Option<u64>,
     /// The event's record time, on which the quota was decided.
     pub rejected_at: Timestamp,
     /// Size of the event in bytes.
+    #[serde(serialize_with = "long::unsigned")]
+    #[schemars(with = "u64")]
     pub bytes: u64,
     /// Where the event lies.
     pub origin: Origin,

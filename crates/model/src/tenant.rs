@@ -3,13 +3,15 @@
 use std::{borrow::Borrow, fmt, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::avro::long;
 
 /// A tenant's id: 1 to 64 of `a-z`, `A-Z`, `0-9`, `.`, `_`, `-`. Cheap to clone.
 ///
 /// The alphabet leaves out `|`, which separates tenant and entity in record keys, so one tenant's key can't be read as
 /// another's.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
 pub struct TenantId(Arc<str>);
@@ -44,6 +46,13 @@ impl TenantId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+// By hand, as Avro would take a derived one for a record of one field.
+impl Serialize for TenantId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -101,10 +110,12 @@ pub enum TenantStatus {
 #[serde(deny_unknown_fields)]
 pub struct QuotaOverride {
     /// Events a second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "long::optional")]
+    #[schemars(with = "Option<u64>")]
     pub events_per_second: Option<u64>,
     /// Payload bytes a second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "long::optional")]
+    #[schemars(with = "Option<u64>")]
     pub bytes_per_second: Option<u64>,
     /// How far a second's worth may be exceeded at once, in percent of the rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]

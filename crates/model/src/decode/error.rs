@@ -38,8 +38,13 @@ pub enum DecodeError {
         envelope: String,
     },
     /// Nobody knows the schema that the record names.
-    #[error("unknown schema {0}; register it, or send with one that is")]
-    UnknownSchema(String),
+    #[error("unknown schema {schema}: {reason}")]
+    UnknownSchema {
+        /// Which schema.
+        schema: String,
+        /// Why it is not known.
+        reason: String,
+    },
     /// The schema registry can't be asked at the moment: try again.
     #[error("can't ask for schema {schema}: {reason}")]
     RegistryUnavailable {
@@ -51,9 +56,6 @@ pub enum DecodeError {
     /// The header names a form that is not read here.
     #[error("content type `{0}` is neither JSON nor Avro")]
     UnsupportedContentType(String),
-    /// The Avro decoder panicked, which is a bug, but nobody else's problem.
-    #[error("the Avro decoder panicked")]
-    Panicked,
 }
 
 impl DecodeError {
@@ -68,10 +70,10 @@ impl DecodeError {
             Self::NotAvro { .. } => "not_avro",
             Self::NoTenant(_) => "no_tenant",
             Self::TenantMismatch { .. } => "tenant_mismatch",
-            Self::UnknownSchema(_) => "unknown_schema_id",
+            Self::UnknownSchema { .. } => "unknown_schema_id",
             Self::RegistryUnavailable { .. } => "registry_unavailable",
             Self::UnsupportedContentType(_) => "unsupported_content_type",
-            Self::Panicked | Self::Json(ReadError::Panicked) => "panic",
+            Self::Json(ReadError::Panicked) => "panic",
         }
     }
 
