@@ -1,6 +1,6 @@
 //! What is done about a finding: actions, and people's decisions on them.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,21 @@ impl ActionKind {
         }
     }
 
+    /// Whether this may be done to `target` at all, whoever wants it: of the right kind, and nothing that a system or a
+    /// network can't do without. Addresses are blocked only outside: no private, shared (RFC 6598), loopback, link-local,
+    /// multicast or reserved one. The documentation ranges count as outside, so that examples behave as the real thing.
+    pub fn may_touch(self, target: &Target) -> bool {
+        let value = target.value.as_str();
+        match self {
+            Self::IsolateHost => target.kind == TargetKind::Host && !value.is_empty(),
+            Self::BlockIp => target.kind == TargetKind::Ip && value.parse().is_ok_and(is_public),
+            Self::KillProcess => target.kind == TargetKind::Process && !value.is_empty() && !is_vital_process(value),
+            Self::QuarantineFile => target.kind == TargetKind::File && !value.is_empty(),
+            Self::DisableUser => target.kind == TargetKind::User && !is_system_account(value),
+            Self::OpenTicket | Self::Notify => true,
+        }
+    }
+
     /// Whether it can be undone. A killed process stays dead, and a message stays sent.
     pub const fn is_reversible(self) -> bool {
         !matches!(self, Self::KillProcess | Self::OpenTicket | Self::Notify)
@@ -75,6 +90,45 @@ pub struct Target {
     /// The host it is on, where it is a process or a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+}
+
+fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            let inside = v4.is_private() || v4.is_loopback() || v4.is_link_local() || (a == 100 && b & 0xc0 == 64);
+            !inside && (1..224).contains(&a)
+        }
+        IpAddr::V6(v6) => {
+            let inside = v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local();
+            !inside && !v6.is_unspecified() && !v6.is_multicast()
+        }
+    }
+}
+
+/// Whether Windows stops with the process at `path`, which may also be a bare name: that one may be the real one.
+fn is_vital_process(path: &str) -> bool {
+    const VITAL: [&str; 9] = [
+        "system",
+        "registry",
+        "smss.exe",
+        "csrss.exe",
+        "wininit.exe",
+        "winlogon.exe",
+        "services.exe",
+        "lsass.exe",
+        "svchost.exe",
+    ];
+    let path = path.to_ascii_lowercase().replace('/', "\\");
+    let (folder, name) = path.rsplit_once('\\').unwrap_or(("", &path));
+    VITAL.contains(&name) && (folder.is_empty() || folder.ends_with("\\windows\\system32"))
+}
+
+/// Whether the account belongs to the system or a machine rather than to a person.
+fn is_system_account(name: &str) -> bool {
+    const SYSTEM: [&str; 7] = ["", "-", "system", "local service", "network service", "anonymous logon", "root"];
+    let name = name.rsplit('\\').next().unwrap_or(name).to_ascii_lowercase();
+    SYSTEM.contains(&name.as_str()) || name.ends_with('$') || name.starts_with("dwm-") || name.starts_with("umfd-")
 }
 
 impl fmt::Display for Target {
@@ -206,4 +260,39 @@ pub struct Decision {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_system_or_network_cannot_do_without_is_not_touched() {
+        use {ActionKind as A, TargetKind as T};
+        for (action, kind, value, expected) in [
+            (A::BlockIp, T::Ip, "198.51.100.42", true),
+            (A::BlockIp, T::Ip, "2001:db8::1", true),
+            (A::BlockIp, T::Host, "198.51.100.42", false),
+            (A::BlockIp, T::Ip, "10.0.0.1", false),
+            (A::BlockIp, T::Ip, "::ffff:192.168.1.1", false),
+            (A::BlockIp, T::Ip, "100.64.0.1", false),
+            (A::BlockIp, T::Ip, "127.0.0.1", false),
+            (A::BlockIp, T::Ip, "169.254.1.1", false),
+            (A::BlockIp, T::Ip, "0.0.0.0", false),
+            (A::BlockIp, T::Ip, "255.255.255.255", false),
+            (A::BlockIp, T::Ip, "fe80::1", false),
+            (A::BlockIp, T::Ip, "fd00::1", false),
+            (A::BlockIp, T::Ip, "example.com", false),
+            (A::KillProcess, T::Process, r"C:\Windows\System32\lsass.exe", false),
+            (A::KillProcess, T::Process, "svchost.exe", false),
+            (A::KillProcess, T::Process, r"C:\Users\eve\svchost.exe", true),
+            (A::DisableUser, T::User, r"NT AUTHORITY\SYSTEM", false),
+            (A::DisableUser, T::User, "WS01$", false),
+            (A::DisableUser, T::User, r"ACME\eve", true),
+            (A::Notify, T::Tenant, "acme", true),
+        ] {
+            let target = Target { kind, value: value.to_owned(), host: None };
+            assert_eq!(action.may_touch(&target), expected, "{action:?} {value}");
+        }
+    }
 }

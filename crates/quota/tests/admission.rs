@@ -1,0 +1,200 @@
+//! What is admitted, over the public interface.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::num::NonZeroU32;
+
+use cybervault_model::{Plan, QuotaOverride, RejectionReason, Tenant, TenantId, TenantStatus, Timestamp};
+use cybervault_quota::{Admission, Bucket, Compiled, Decision, Plans};
+use proptest::prelude::*;
+
+fn tenant(quota: Option<QuotaOverride>) -> Tenant {
+    Tenant {
+        tenant_id: TenantId::new("acme").unwrap(),
+        name: None,
+        plan: Plan::Starter,
+        status: TenantStatus::Active,
+        quota,
+    }
+}
+
+fn compile(tenant: Tenant, partitions: u32) -> Admission {
+    Admission::compile(vec![tenant], &Plans::default(), NonZeroU32::new(partitions).unwrap()).unwrap()
+}
+
+fn limits(events: u64, bytes: u64, burst_percent: u32) -> Option<QuotaOverride> {
+    Some(QuotaOverride {
+        events_per_second: Some(events),
+        bytes_per_second: Some(bytes),
+        burst_percent: Some(burst_percent),
+    })
+}
+
+/// A tenant's bucket, and events that come to it.
+struct Sender {
+    admission: Admission,
+    bucket: Bucket,
+}
+
+impl Sender {
+    fn new(admission: Admission) -> Self {
+        Self { admission, bucket: Bucket::default() }
+    }
+
+    fn acme(&self) -> &Compiled {
+        self.admission.lookup("acme").unwrap()
+    }
+
+    fn send(&mut self, at: i64, bytes: u64) -> Decision {
+        // Through its bytes, as between two batches.
+        let bucket = Bucket::decode(&self.bucket.encode()).unwrap();
+        let (bucket, decision) = self.admission.decide(self.acme(), bucket, Timestamp::from_millis(at), bytes);
+        self.bucket = bucket;
+        decision
+    }
+
+    fn admitted(&mut self, at: i64, bytes: u64, events: u64) -> u64 {
+        (0..events).map(|_| u64::from(self.send(at, bytes) == Decision::Admitted)).sum()
+    }
+}
+
+fn rejected(reason: RejectionReason, retry_after_ms: u64) -> Decision {
+    Decision::Rejected { reason, retry_after_ms: Some(retry_after_ms) }
+}
+
+const T0: i64 = 1_800_000_000_000;
+
+#[test]
+fn a_starter_may_send_a_seconds_worth_and_its_burst_at_once_and_then_keeps_its_rate() {
+    let mut sender = Sender::new(compile(tenant(None), 1));
+    assert_eq!(sender.admitted(T0, 500, 200), 115);
+    assert_eq!(sender.send(T0, 500), rejected(RejectionReason::EventsPerSecond, 10));
+    assert!((sender.acme().level(sender.bucket, Timestamp::from_millis(T0)) - 1.0).abs() < 1e-9);
+    assert_eq!(sender.admitted(T0 + 9, 500, 1), 0);
+    assert_eq!(sender.admitted(T0 + 10, 500, 5), 1);
+    assert_eq!(sender.admitted(T0 + 1_010, 500, 500), 100);
+    assert_eq!(sender.admitted(T0 + 60_000, 500, 500), 115);
+}
+
+#[test]
+fn bytes_are_limited_as_events_are_and_what_is_rejected_is_charged_to_neither() {
+    let mut sender = Sender::new(compile(tenant(limits(10, 1_000, 0)), 1));
+    assert_eq!(sender.send(T0, 900), Decision::Admitted);
+    assert_eq!(sender.send(T0, 200), rejected(RejectionReason::BytesPerSecond, 100));
+    // Nine more small ones: the rejected one used up no event.
+    assert_eq!(sender.admitted(T0, 1, 20), 9);
+}
+
+#[test]
+fn an_event_larger_than_the_bucket_is_admitted_when_it_is_empty_and_paid_for_afterwards() {
+    let mut sender = Sender::new(compile(tenant(limits(10, 1_000, 0)), 1));
+    assert_eq!(sender.send(T0, 1), Decision::Admitted);
+    assert_eq!(sender.send(T0, 5_000), rejected(RejectionReason::BytesPerSecond, 1));
+    assert_eq!(sender.send(T0 + 1, 5_000), Decision::Admitted);
+    assert_eq!(sender.send(T0 + 1, 1_000), rejected(RejectionReason::BytesPerSecond, 5_000));
+}
+
+#[test]
+fn a_partition_has_its_part_of_the_rate_even_where_that_is_less_than_one_event() {
+    let mut sender = Sender::new(compile(tenant(limits(100, 1_000_000, 15)), 10));
+    assert_eq!(sender.admitted(T0, 100, 50), 11);
+    let mut sender = Sender::new(compile(tenant(limits(1, 1_000_000, 0)), 100));
+    assert_eq!(sender.admitted(T0, 100, 50), 1);
+    assert_eq!(sender.send(T0, 100), rejected(RejectionReason::EventsPerSecond, 100_000));
+}
+
+#[test]
+fn a_record_out_of_order_neither_refills_the_bucket_nor_costs_more() {
+    let mut sender = Sender::new(compile(tenant(None), 1));
+    assert_eq!(sender.admitted(T0, 100, 100), 100);
+    assert_eq!(sender.admitted(T0 - 5_000, 100, 50), 15);
+    assert_eq!(sender.send(T0 - 5_000, 100), rejected(RejectionReason::EventsPerSecond, 5_010));
+    assert_eq!(sender.admitted(T0, 100, 50), 0);
+}
+
+#[test]
+fn a_suspended_tenant_waits_in_vain_and_an_unknown_one_is_not_found() {
+    let mut sender = Sender::new(compile(Tenant { status: TenantStatus::Suspended, ..tenant(None) }, 1));
+    let decision = Decision::Rejected { reason: RejectionReason::SuspendedTenant, retry_after_ms: None };
+    assert_eq!(sender.send(T0, 1), decision);
+    assert!(sender.admission.lookup("globex").is_none());
+}
+
+#[test]
+fn a_rate_of_nothing_is_refused_with_what_to_do() {
+    let one = NonZeroU32::MIN;
+    let error = Admission::compile(vec![tenant(limits(0, 1, 0))], &Plans::default(), one).unwrap_err().to_string();
+    assert!(error.contains("tenant `acme`") && error.contains("events_per_second is 0"), "{error}");
+    assert!(error.contains("suspended"), "{error}");
+}
+
+#[test]
+fn other_bytes_are_no_bucket() {
+    let bytes = Bucket::default().encode();
+    assert_eq!(Bucket::decode(&bytes[..24]), None);
+    assert_eq!(Bucket::decode(&[&bytes[..], &[0]].concat()), None);
+    assert_eq!(Bucket::decode(&[&[9], &bytes[1..]].concat()), None);
+    assert_eq!(Bucket::decode(&[]), None);
+}
+
+fn quota() -> impl Strategy<Value = (Tenant, u32)> {
+    (1..2_000u64, 1..100_000u64, 0..50u32, 1..20u32)
+        .prop_map(|(events, bytes, burst, partitions)| (tenant(limits(events, bytes, burst)), partitions))
+}
+
+proptest! {
+    #[test]
+    fn the_same_event_after_the_time_to_retry_is_admitted(
+        (tenant, partitions) in quota(),
+        events in proptest::collection::vec((-2_000..2_000i64, 0..30_000u64), 1..60),
+    ) {
+        let mut sender = Sender::new(compile(tenant, partitions));
+        let mut at = T0;
+        for (step, bytes) in events {
+            at += step;
+            if let Decision::Rejected { retry_after_ms, .. } = sender.send(at, bytes) {
+                let wait = i64::try_from(retry_after_ms.unwrap()).unwrap();
+                prop_assert!(wait > 0);
+                let rejected = sender.bucket;
+                prop_assert_ne!(sender.send(at + wait - 1, bytes), Decision::Admitted);
+                sender.bucket = rejected;
+                prop_assert_eq!(sender.send(at + wait, bytes), Decision::Admitted);
+                sender.bucket = rejected;
+            }
+        }
+    }
+
+    #[test]
+    fn no_stretch_of_time_admits_more_than_the_rate_and_one_bucket(
+        (events, burst) in (1..500u64, 0..50u32),
+        steps in proptest::collection::vec(0..40i64, 1..300),
+    ) {
+        let mut sender = Sender::new(compile(tenant(limits(events, 1_000_000_000, burst)), 1));
+        let mut at = T0;
+        let mut admitted = Vec::new();
+        for step in steps {
+            at += step;
+            if sender.send(at, 1) == Decision::Admitted {
+                admitted.push(at);
+            }
+        }
+        for (first, &from) in admitted.iter().enumerate() {
+            for (count, &to) in admitted[first..].iter().enumerate() {
+                let allowed = events * u64::from(100 + burst) / 100 + events * from.abs_diff(to) / 1_000;
+                prop_assert!(count as u64 <= allowed, "{} in {} ms", count + 1, to - from);
+            }
+        }
+    }
+
+    #[test]
+    fn no_time_or_size_panics(
+        (tenant, partitions) in quota(),
+        events in proptest::collection::vec((any::<i64>(), any::<u64>()), 1..20),
+    ) {
+        let mut sender = Sender::new(compile(tenant, partitions));
+        for (at, bytes) in events {
+            sender.send(at, bytes);
+            sender.bucket.empty_at();
+        }
+    }
+}
