@@ -1,2 +1,43 @@
-//! The exactly-once shell around Kafka.
+//! The exactly-once shell around Kafka: a [`Stage`] says what happens to a record, a [`Runner`] makes it happen once.
+//!
+//! This is the only crate that knows Kafka's client. It has its own threads and never awaits: a runner polls and
+//! processes on one thread, and commits the batch before on another.
 #![forbid(unsafe_code)]
+
+mod error;
+mod settings;
+
+mod dead_letter;
+mod outbox;
+mod record;
+mod stage;
+mod state;
+
+mod changelog;
+mod measures;
+mod rebalance;
+mod runner;
+mod session;
+mod transaction;
+
+pub mod bare;
+mod embedded;
+mod follower;
+mod health;
+mod publisher;
+mod topics;
+
+pub use dead_letter::{Poison, headers};
+pub use embedded::EmbeddedBroker;
+pub use error::StreamError;
+pub use follower::{Follower, OwnedRecord, Start};
+pub use health::{Health, StageHealth};
+pub use measures::describe as describe_metrics;
+pub use outbox::{Outbox, Output};
+pub use publisher::Publisher;
+pub use record::{Headers, Record};
+pub use runner::{BatchLimits, Runner, RunnerSettings};
+pub use settings::KafkaSettings;
+pub use stage::{Failure, Stage};
+pub use state::{State, StateLimits};
+pub use topics::{TopicFinding, TopicPlan, apply_topics, check_topics};

@@ -1,0 +1,51 @@
+//! Records that can't be processed: kept as they came, with the reason beside them.
+
+/// Header names of a dead letter.
+pub mod headers {
+    /// A code, `not_json` for one.
+    pub const REASON: &str = "error.reason";
+    /// The reason in words.
+    pub const MESSAGE: &str = "error.message";
+    /// The stage that gave up.
+    pub const STAGE: &str = "error.stage";
+    /// The topic it came from.
+    pub const TOPIC: &str = "origin.topic";
+    /// The partition it came from.
+    pub const PARTITION: &str = "origin.partition";
+    /// The offset it came from.
+    pub const OFFSET: &str = "origin.offset";
+    /// Its own time, in milliseconds since the Unix epoch.
+    pub const TIMESTAMP: &str = "origin.timestamp";
+
+    /// Whether a header was added when the record was given up, and is to go when it is sent back.
+    pub fn is_added(name: &str) -> bool {
+        [REASON, MESSAGE, STAGE, TOPIC, PARTITION, OFFSET, TIMESTAMP].contains(&name)
+    }
+}
+
+/// Why a record is given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poison {
+    /// A code for programs and metrics.
+    pub reason: &'static str,
+    /// The reason in words; cut to [`Poison::MAX_MESSAGE`] bytes on the topic.
+    pub message: String,
+}
+
+impl Poison {
+    /// The longest message on the topic, in bytes. An outsider's text may be in it.
+    pub const MAX_MESSAGE: usize = 512;
+
+    /// A reason and its words.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+
+    pub(crate) fn bounded_message(&self) -> &str {
+        let mut end = self.message.len().min(Self::MAX_MESSAGE);
+        while !self.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        &self.message[..end]
+    }
+}

@@ -1,0 +1,130 @@
+//! What a runner measures. Every label's values are bounded: stages, partitions and fixed reasons.
+
+use std::{collections::HashMap, sync::Arc};
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+
+/// Tells the recorder what each metric means.
+pub fn describe() {
+    describe_counter!("cybervault_stage_records_total", "Records processed and committed, by stage");
+    describe_counter!("cybervault_stage_bytes_total", Unit::Bytes, "Bytes of values processed and committed, by stage");
+    describe_counter!("cybervault_stage_output_records_total", "Records written and committed, by stage");
+    describe_histogram!("cybervault_batch_records", "Records of a committed batch, by stage");
+    describe_histogram!(
+        "cybervault_record_process_seconds",
+        Unit::Seconds,
+        "Time in the stage for a record (one in 64)"
+    );
+    describe_histogram!("cybervault_transaction_seconds", Unit::Seconds, "From a transaction's begin to its commit");
+    describe_counter!("cybervault_transaction_aborts_total", "Transactions given up, by stage and reason");
+    describe_histogram!(
+        "cybervault_end_to_end_seconds",
+        Unit::Seconds,
+        "From a record's own time to its commit (one in 64)"
+    );
+    describe_gauge!(
+        "cybervault_consumer_lag_records",
+        "Committed records that a stage has not committed yet, a partition"
+    );
+    describe_gauge!("cybervault_state_entries", "Entries in a partition's state");
+    describe_gauge!("cybervault_state_bytes", Unit::Bytes, "Bytes in a partition's state");
+    describe_gauge!("cybervault_state_fill_ratio", "How full a partition's state is, 0 to 1 (entries or bytes)");
+    describe_counter!("cybervault_state_evictions_total", "State entries dropped for want of room");
+    describe_counter!("cybervault_state_restores_total", "Partitions whose state was read back");
+    describe_histogram!(
+        "cybervault_state_restore_seconds",
+        Unit::Seconds,
+        "Time to read states back after an assignment"
+    );
+    describe_counter!("cybervault_rebalances_total", "Assignments and revocations, by stage and kind");
+    describe_gauge!("cybervault_assigned_partitions", "Partitions that a stage holds");
+    describe_gauge!("cybervault_batch_fill_ratio", "How full the last batch was, 0 to 1 of its limit");
+    describe_gauge!(
+        "cybervault_producer_queue_records",
+        "Records in the producer's queue when a batch was handed over"
+    );
+    describe_counter!("cybervault_dead_letters_total", "Records given up, by stage and reason");
+    describe_counter!("cybervault_stage_panics_total", "Panics caught in a stage");
+    describe_counter!("cybervault_session_restarts_total", "Times a stage left Kafka after an error and joined again");
+}
+
+/// One stage's metrics, looked up once.
+pub(crate) struct Measures {
+    stage: Arc<str>,
+    pub(crate) records: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) outputs: Counter,
+    pub(crate) batch: Histogram,
+    pub(crate) batch_fill: Gauge,
+    pub(crate) process: Histogram,
+    pub(crate) transaction: Histogram,
+    pub(crate) end_to_end: Histogram,
+    pub(crate) evictions: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) restores: Counter,
+    pub(crate) restore_time: Histogram,
+    pub(crate) assigned: Gauge,
+    pub(crate) queue: Gauge,
+    dead: HashMap<&'static str, Counter>,
+}
+
+impl Measures {
+    pub(crate) fn new(stage: &Arc<str>) -> Self {
+        let label = || [("stage", stage.to_string())];
+        Self {
+            stage: stage.clone(),
+            records: counter!("cybervault_stage_records_total", &label()),
+            bytes: counter!("cybervault_stage_bytes_total", &label()),
+            outputs: counter!("cybervault_stage_output_records_total", &label()),
+            batch: histogram!("cybervault_batch_records", &label()),
+            batch_fill: gauge!("cybervault_batch_fill_ratio", &label()),
+            process: histogram!("cybervault_record_process_seconds", &label()),
+            transaction: histogram!("cybervault_transaction_seconds", &label()),
+            end_to_end: histogram!("cybervault_end_to_end_seconds", &label()),
+            evictions: counter!("cybervault_state_evictions_total", &label()),
+            panics: counter!("cybervault_stage_panics_total", &label()),
+            restores: counter!("cybervault_state_restores_total", &label()),
+            restore_time: histogram!("cybervault_state_restore_seconds", &label()),
+            assigned: gauge!("cybervault_assigned_partitions", &label()),
+            queue: gauge!("cybervault_producer_queue_records", &label()),
+            dead: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn dead(&mut self, reason: &'static str) -> Counter {
+        let stage = &self.stage;
+        self.dead
+            .entry(reason)
+            .or_insert_with(
+                || counter!("cybervault_dead_letters_total", "stage" => stage.to_string(), "reason" => reason),
+            )
+            .clone()
+    }
+
+    pub(crate) fn aborted(&self, reason: &'static str) {
+        counter!("cybervault_transaction_aborts_total", "stage" => self.stage.to_string(), "reason" => reason)
+            .increment(1);
+    }
+
+    pub(crate) fn rebalanced(&self, kind: &'static str) {
+        counter!("cybervault_rebalances_total", "stage" => self.stage.to_string(), "kind" => kind).increment(1);
+    }
+
+    pub(crate) fn restarted(&self) {
+        counter!("cybervault_session_restarts_total", "stage" => self.stage.to_string()).increment(1);
+    }
+
+    /// A gauge of one partition.
+    pub(crate) fn partition(&self, name: &'static str, partition: i32) -> Gauge {
+        gauge!(name, "stage" => self.stage.to_string(), "partition" => partition.to_string())
+    }
+
+    pub(crate) fn lag(&self, topic: &str, partition: i32) -> Gauge {
+        gauge!(
+            "cybervault_consumer_lag_records",
+            "stage" => self.stage.to_string(), "topic" => topic.to_string(), "partition" => partition.to_string()
+        )
+    }
+}

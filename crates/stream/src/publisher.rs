@@ -1,0 +1,78 @@
+//! Writes records outside any transaction: a feeder of samples, a test, a person's decision.
+
+use std::time::Duration;
+
+use cybervault_model::Timestamp;
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+
+use crate::{KafkaSettings, StreamError};
+
+/// An idempotent producer without transactions.
+pub struct Publisher {
+    producer: BaseProducer,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// A publisher to the brokers of `kafka`.
+    ///
+    /// # Errors
+    /// When the client refuses its configuration.
+    pub fn new(kafka: &KafkaSettings) -> Result<Self, StreamError> {
+        let producer =
+            kafka.producer().create().map_err(|error: KafkaError| StreamError::Configuration(error.to_string()))?;
+        Ok(Self { producer })
+    }
+
+    /// Queues a record; waits where the queue is full. `time` is the record's own time, the client's clock without one.
+    ///
+    /// # Errors
+    /// When the client refuses the record, for its size for one.
+    pub fn send(
+        &self,
+        topic: &str,
+        key: &[u8],
+        value: &[u8],
+        headers: &[(&str, &[u8])],
+        time: Option<Timestamp>,
+    ) -> Result<(), StreamError> {
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).key(key).payload(value);
+        record.timestamp = time.map(Timestamp::as_millis);
+        if !headers.is_empty() {
+            let all = headers
+                .iter()
+                .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+            record.headers = Some(all);
+        }
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => {
+                    self.producer.poll(Duration::ZERO);
+                    return Ok(());
+                }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    self.producer.poll(Duration::from_millis(5));
+                    record = back;
+                }
+                Err((error, _)) => return Err(StreamError::from_kafka(topic, &error)),
+            }
+        }
+    }
+
+    /// Waits until all queued records are acknowledged.
+    ///
+    /// # Errors
+    /// When some are not by the end of `wait`.
+    pub fn flush(&self, wait: Duration) -> Result<(), StreamError> {
+        self.producer.flush(wait).map_err(|error| StreamError::from_kafka("writing", &error))
+    }
+}

@@ -1,0 +1,122 @@
+//! The group's assignments, taken down in the client's callback and carried out by the session.
+//!
+//! librdkafka waits for the application's (un)assign call; it need not come from within the callback. So a revocation is
+//! answered after the batch at hand is committed, and an assignment after its state is restored, in plain sequential code.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rdkafka::{
+    ClientContext, Statistics, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol},
+    error::KafkaError,
+    types::RDKafkaRespErr,
+};
+use tracing::{debug, warn};
+
+use crate::Health;
+
+/// What the group asks for.
+#[derive(Debug)]
+pub(crate) enum GroupEvent {
+    Assign(TopicPartitionList),
+    Revoke(TopicPartitionList),
+}
+
+#[derive(Debug)]
+pub(crate) struct GroupContext {
+    stage: Arc<str>,
+    health: Health,
+    events: Mutex<VecDeque<GroupEvent>>,
+    /// The last stable offset of each partition, as the client last saw it.
+    ends: Mutex<HashMap<(String, i32), i64>>,
+    closing: AtomicBool,
+}
+
+impl GroupContext {
+    pub(crate) fn new(stage: &Arc<str>, health: &Health) -> Self {
+        Self {
+            stage: stage.clone(),
+            health: health.clone(),
+            events: Mutex::default(),
+            ends: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn next_event(&self) -> Option<GroupEvent> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// From here on a revocation is answered at once: nothing is at hand any more.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn ends(&self) -> HashMap<(String, i32), i64> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Answers a revocation.
+pub(crate) fn unassign<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &TopicPartitionList,
+) -> Result<(), KafkaError> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+        _ => consumer.unassign(),
+    }
+}
+
+/// Answers an assignment.
+pub(crate) fn assign<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &TopicPartitionList,
+) -> Result<(), KafkaError> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
+        _ => consumer.assign(partitions),
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        warn!(stage = %self.stage, %error, reason, "Kafka");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let reachable = statistics.brokers.values().any(|broker| broker.state == "UP");
+        self.health.update(&self.stage, |health| health.reachable = reachable);
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for (topic, found) in statistics.topics {
+            for (partition, found) in found.partitions {
+                if partition >= 0 && found.ls_offset >= 0 {
+                    ends.insert((topic.clone(), partition), found.ls_offset);
+                }
+            }
+        }
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        debug!(stage = %self.stage, ?error, ?partitions, "rebalance");
+        let assigns = error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            let answer = if assigns { assign(consumer, partitions) } else { unassign(consumer, partitions) };
+            if let Err(error) = answer {
+                warn!(stage = %self.stage, %error, "leaving the group");
+            }
+            return;
+        }
+        let event =
+            if assigns { GroupEvent::Assign(partitions.clone()) } else { GroupEvent::Revoke(partitions.clone()) };
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+    }
+}

@@ -1,0 +1,231 @@
+//! Runs a stage until it is told to stop, through whatever Kafka does meanwhile.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer},
+    types::RDKafkaErrorCode,
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    Health, KafkaSettings, Stage, StateLimits, StreamError, error::is_denied, measures::Measures, session::Session,
+};
+
+/// When a batch ends: by the first of these that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Records.
+    pub max_records: usize,
+    /// Bytes of the records' values and of what the batch writes.
+    pub max_bytes: usize,
+    /// Time since its first record. A batch that comes due while the one before commits goes on taking records.
+    pub linger: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { max_records: 10_000, max_bytes: 16 * 1024 * 1024, linger: Duration::from_millis(5) }
+    }
+}
+
+/// What a runner needs to know besides its stage.
+#[derive(Clone, Debug)]
+pub struct RunnerSettings {
+    /// Where Kafka is.
+    pub kafka: KafkaSettings,
+    /// The stage's name, in logs, metrics and dead letters.
+    pub stage: Arc<str>,
+    /// The consumer group, shared by all workers of the stage.
+    pub group: String,
+    /// Unique among live workers of the stage, and the same after a restart: the new worker then ends what the old one
+    /// left open at once, instead of after the transaction's time-out.
+    pub transactional_id: String,
+    /// What is read. A stage with state reads one topic: its state's partitions are that topic's.
+    pub inputs: Vec<Arc<str>>,
+    /// What is written, to be checked at the start.
+    pub outputs: Vec<Arc<str>>,
+    /// The state's compacted topic; without one the stage's state does not outlive its assignment.
+    pub changelog: Option<Arc<str>>,
+    /// Where records go that can't be processed.
+    pub dead_letters: Arc<str>,
+    /// When a batch ends.
+    pub batch: BatchLimits,
+    /// How much state a partition may have.
+    pub state: StateLimits,
+    /// How long a shutdown waits for Kafka.
+    pub shutdown: Duration,
+}
+
+/// A stage at work: consume, process and produce in one transaction a batch.
+#[derive(Debug)]
+pub struct Runner<S> {
+    settings: RunnerSettings,
+    stage: S,
+    health: Health,
+    stop: Stop,
+}
+
+/// The word to stop, and by when.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop {
+    told: Arc<AtomicBool>,
+    patience: Duration,
+}
+
+impl Stop {
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// A check that turns true once the word has been out for as long as a shutdown may take.
+    pub(crate) fn deadline(&self) -> impl Fn() -> bool + Send + use<> {
+        let stop = self.clone();
+        let since = std::sync::OnceLock::new();
+        move || stop.is_told() && since.get_or_init(Instant::now).elapsed() > stop.patience
+    }
+}
+
+/// Restarts after an error that a new session may mend: this many within [`RESTART_WINDOW`], then the process ends.
+const MAX_RESTARTS: usize = 5;
+const RESTART_WINDOW: Duration = Duration::from_secs(300);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+impl<S: Stage> Runner<S> {
+    /// A runner that goes on until `stop` is true.
+    pub fn new(settings: RunnerSettings, stage: S, health: Health, stop: Arc<AtomicBool>) -> Self {
+        health.update(&settings.stage, |_| {});
+        let stop = Stop { told: stop, patience: settings.shutdown };
+        Self { settings, stage, health, stop }
+    }
+
+    /// Runs until told to stop; the last batch is then committed and the group left.
+    ///
+    /// # Errors
+    /// What waiting and trying again can't mend: a missing topic or permission, another worker with the same
+    /// transactional id, a record that Kafka does not take.
+    pub fn run(mut self) -> Result<(), StreamError> {
+        let measures = Measures::new(&self.settings.stage);
+        let mut restarts: Vec<Instant> = Vec::new();
+        while !self.stop.is_told() {
+            if !self.wait_for_kafka()? {
+                break;
+            }
+            let session = Session::open(&self.settings, &mut self.stage, &self.health, &self.stop);
+            let ended = match session.and_then(Session::run) {
+                Ok(()) => break,
+                Err(ended) => ended,
+            };
+            self.health.update(&self.settings.stage, |health| {
+                health.assigned = false;
+                health.waiting_for = ended.to_string();
+            });
+            restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
+            let hopeless = matches!(
+                ended,
+                StreamError::Configuration(_)
+                    | StreamError::MissingTopic(_)
+                    | StreamError::PartitionMismatch { .. }
+                    | StreamError::Denied { .. }
+                    | StreamError::RecordTooLarge { .. }
+            );
+            // A broker that was away for longer than a transaction may take fences the producer, too: only when it
+            // happens again and again is it another worker with the same id.
+            let allowed = if matches!(ended, StreamError::Fenced(_)) { 2 } else { MAX_RESTARTS };
+            if hopeless || restarts.len() >= allowed {
+                error!(stage = %self.settings.stage, error = %ended, "giving up");
+                return Err(ended);
+            }
+            warn!(stage = %self.settings.stage, error = %ended, "joining again from the last commit");
+            measures.restarted();
+            restarts.push(Instant::now());
+            self.pause(Duration::from_millis(500));
+        }
+        info!(stage = %self.settings.stage, "stopped");
+        Ok(())
+    }
+
+    /// Waits until a broker answers and every topic is there; false when told to stop meanwhile.
+    fn wait_for_kafka(&self) -> Result<bool, StreamError> {
+        let client: BaseConsumer = self
+            .settings
+            .kafka
+            .lone_consumer("read_committed")
+            .create()
+            .map_err(|error| StreamError::Configuration(error.to_string()))?;
+        let bootstrap = &self.settings.kafka.bootstrap;
+        let mut backoff = Duration::from_millis(250);
+        while !self.stop.is_told() {
+            match client.fetch_metadata(None, Duration::from_secs(5)) {
+                Ok(metadata) => {
+                    let partitions =
+                        metadata.topics().iter().map(|t| (t.name().to_owned(), t.partitions().len())).collect();
+                    self.check_topics(&client, &partitions)?;
+                    self.health.update(&self.settings.stage, |health| {
+                        health.reachable = true;
+                        health.waiting_for.clear();
+                    });
+                    return Ok(true);
+                }
+                Err(error) if error.rdkafka_error_code().is_some_and(is_denied) => {
+                    return Err(StreamError::from_kafka("the connection", &error));
+                }
+                Err(error) => {
+                    let waiting_for = format!("no answer from Kafka at {bootstrap}: {error}");
+                    warn!(stage = %self.settings.stage, bootstrap, %error, retry_in_ms = backoff.as_millis(), "no answer from Kafka");
+                    self.health.update(&self.settings.stage, |health| {
+                        health.reachable = false;
+                        health.waiting_for = waiting_for;
+                    });
+                    self.pause(backoff);
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Names the topic that is missing, not readable, or has the wrong number of partitions.
+    fn check_topics(&self, client: &BaseConsumer, all: &BTreeMap<String, usize>) -> Result<(), StreamError> {
+        let settings = &self.settings;
+        let named = settings.inputs.iter().chain(&settings.outputs).chain(&settings.changelog);
+        for topic in named.chain([&settings.dead_letters]).filter(|topic| !all.contains_key(&***topic)) {
+            // Kafka leaves out of the full list what this user may not see; asking for the one topic tells which it is.
+            let metadata = client
+                .fetch_metadata(Some(topic), Duration::from_secs(5))
+                .map_err(|error| StreamError::from_kafka(format!("topic `{topic}`"), &error))?;
+            let code = metadata.topics().first().and_then(rdkafka::metadata::MetadataTopic::error);
+            return Err(match code.map(RDKafkaErrorCode::from) {
+                Some(code) if is_denied(code) => {
+                    StreamError::Denied { what: format!("access to topic `{topic}`"), reason: code.to_string() }
+                }
+                None => continue,
+                Some(_) => StreamError::MissingTopic(topic.to_string()),
+            });
+        }
+        if let (Some(changelog), [input]) = (&settings.changelog, &*settings.inputs) {
+            let (found, expected) = (all.get(&**changelog), all.get(&**input));
+            if let (Some(&found), Some(&expected)) = (found, expected)
+                && found != expected
+            {
+                let (changelog, input) = (changelog.to_string(), input.to_string());
+                return Err(StreamError::PartitionMismatch { changelog, input, found, expected });
+            }
+        }
+        Ok(())
+    }
+
+    fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until && !self.stop.is_told() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

@@ -1,0 +1,548 @@
+//! One membership in the consumer group, from joining to leaving or to the first error that ends it.
+//!
+//! Two batches exist at most: one open, into which records are processed, and one committing. The open one's effects on
+//! the state build on those of the committing one; so when a transaction is given up, both are taken back, newest first,
+//! and reading goes on at the last commit.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use cybervault_model::Timestamp;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    Failure, Health, Outbox, Poison, Record, RunnerSettings, Stage, State, StreamError, changelog,
+    error::is_denied,
+    measures::Measures,
+    rebalance::{GroupContext, GroupEvent, assign, unassign},
+    runner::Stop,
+    state::Undo,
+    transaction::{Batch, Committer, Outcome},
+};
+
+/// How often the clock ticks for the stage and the gauges.
+const TICK: Duration = Duration::from_secs(1);
+/// Of how many records one has its times taken.
+const SAMPLE: u64 = 64;
+
+type TopicPartition = (Arc<str>, i32);
+
+/// The batch that takes records.
+#[derive(Default)]
+struct Open {
+    out: Outbox,
+    /// The next offset to read, of each partition that the batch has read from.
+    next: BTreeMap<TopicPartition, i64>,
+    /// Partitions whose state the batch may have changed.
+    touched: Vec<i32>,
+    records: u64,
+    bytes: u64,
+    opened: Option<Instant>,
+    sampled_times: Vec<Timestamp>,
+}
+
+/// The batch that commits: what takes it back, and what is counted once it is through.
+struct Committing {
+    next: BTreeMap<TopicPartition, i64>,
+    undo: Vec<(i32, Undo)>,
+    records: u64,
+    bytes: u64,
+    sampled_times: Vec<Timestamp>,
+}
+
+pub(crate) struct Session<'r, S> {
+    settings: &'r RunnerSettings,
+    stage: &'r mut S,
+    health: &'r Health,
+    stop: &'r Stop,
+    measures: Measures,
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    committer: Committer,
+    states: HashMap<i32, State>,
+    /// Where each assigned partition was last committed: where reading goes on after a batch is given up.
+    committed: HashMap<TopicPartition, i64>,
+    open: Open,
+    committing: Option<Committing>,
+    spare: Outbox,
+    ticked: Instant,
+}
+
+impl<'r, S: Stage> Session<'r, S> {
+    pub(crate) fn open(
+        settings: &'r RunnerSettings,
+        stage: &'r mut S,
+        health: &'r Health,
+        stop: &'r Stop,
+    ) -> Result<Self, StreamError> {
+        debug_assert!(
+            settings.changelog.is_none() || settings.inputs.len() == 1,
+            "state follows one topic's partitions"
+        );
+        let committer = Committer::start(&settings.kafka, &settings.transactional_id, stop.deadline())?;
+        let consumer: BaseConsumer<GroupContext> = settings
+            .kafka
+            .group_consumer(&settings.group)
+            .create_with_context(GroupContext::new(&settings.stage, health))
+            .map_err(|error| StreamError::Configuration(error.to_string()))?;
+        let inputs: Vec<&str> = settings.inputs.iter().map(|topic| &**topic).collect();
+        consumer.subscribe(&inputs).map_err(|error| StreamError::from_kafka(inputs.join(", "), &error))?;
+        Ok(Self {
+            settings,
+            stage,
+            health,
+            stop,
+            measures: Measures::new(&settings.stage),
+            consumer: Arc::new(consumer),
+            committer,
+            states: HashMap::new(),
+            committed: HashMap::new(),
+            open: Open::default(),
+            committing: None,
+            spare: Outbox::default(),
+            ticked: Instant::now(),
+        })
+    }
+
+    pub(crate) fn run(mut self) -> Result<(), StreamError> {
+        let ended = self.work();
+        if ended.is_ok() {
+            info!(stage = %self.settings.stage, "leaving the group");
+        }
+        // What is open was committed by now, or is given up: leaving must not wait for it.
+        self.consumer.context().close();
+        while let Some(event) = self.consumer.context().next_event() {
+            let answered = match event {
+                GroupEvent::Assign(partitions) => assign(&self.consumer, &partitions),
+                GroupEvent::Revoke(partitions) => unassign(&self.consumer, &partitions),
+            };
+            if let Err(error) = answered {
+                debug!(stage = %self.settings.stage, %error, "leaving the group");
+            }
+        }
+        ended
+    }
+
+    fn work(&mut self) -> Result<(), StreamError> {
+        let consumer = self.consumer.clone();
+        let mut polled = 0u64;
+        while !self.stop.is_told() {
+            match consumer.poll(self.poll_wait()) {
+                Some(Ok(message)) => {
+                    polled += 1;
+                    self.process(&Record::from_message(&message), polled.is_multiple_of(SAMPLE))?;
+                    if self.is_full() || polled.is_multiple_of(16) {
+                        self.advance()?;
+                    }
+                }
+                Some(Err(error)) => self.poll_error(&error)?,
+                None => self.advance()?,
+            }
+        }
+        self.finish()
+    }
+
+    /// How long a poll may wait for a record.
+    fn poll_wait(&self) -> Duration {
+        match self.open.opened {
+            _ if self.committer.is_busy() => Duration::from_millis(1),
+            Some(opened) => self.settings.batch.linger.saturating_sub(opened.elapsed()).max(Duration::from_millis(1)),
+            None => Duration::from_millis(100),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let limits = &self.settings.batch;
+        self.open.records >= limits.max_records as u64
+            || self.open.bytes + self.open.out.byte_len() as u64 >= limits.max_bytes as u64
+    }
+
+    /// Everything between two records: the committer's answer, the group's wishes, the clock, a batch that is due.
+    fn advance(&mut self) -> Result<(), StreamError> {
+        self.take_outcome(Duration::ZERO)?;
+        while let Some(event) = self.consumer.context().next_event() {
+            match event {
+                GroupEvent::Assign(partitions) => self.take_on(&partitions)?,
+                GroupEvent::Revoke(partitions) => self.give_back(&partitions)?,
+            }
+        }
+        if self.ticked.elapsed() >= TICK {
+            self.tick();
+        }
+        let due = self.open.opened.is_some_and(|opened| opened.elapsed() >= self.settings.batch.linger);
+        if self.is_full() {
+            self.wait_for_committer()?;
+            self.close_batch()?;
+        } else if due && !self.committer.is_busy() {
+            self.close_batch()?;
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, record: &Record<'_>, sampled: bool) -> Result<(), StreamError> {
+        let at = (self.input(record.topic), record.partition);
+        if !self.committed.contains_key(&at) {
+            // Only partitions that were taken on are read.
+            return Ok(());
+        }
+        let started = sampled.then(Instant::now);
+        self.open_batch();
+        let state = self.states.entry(record.partition).or_insert_with(|| State::new(self.settings.state));
+        if !self.open.touched.contains(&record.partition) {
+            self.open.touched.push(record.partition);
+        }
+        let mark = self.open.out.mark();
+        let (stage, out) = (&mut *self.stage, &mut self.open.out);
+        let processed = catch_unwind(AssertUnwindSafe(|| stage.process(record, state, out)));
+        let failure = match processed {
+            Ok(Ok(())) => None,
+            Ok(Err(failure)) => Some(failure),
+            Err(_) => {
+                self.measures.panics.increment(1);
+                Some(Failure::Poison(Poison::new("panic", "the stage failed on this record; please report it")))
+            }
+        };
+        match failure {
+            None => {}
+            Some(Failure::Unavailable(reason)) => return self.hold(&reason),
+            Some(Failure::Poison(poison)) => {
+                self.open.out.rewind(mark);
+                debug!(stage = %self.settings.stage, topic = record.topic, partition = record.partition, offset = record.offset,
+                    reason = poison.reason, message = poison.bounded_message(), "dead letter");
+                self.open.out.push_dead(&self.settings.dead_letters, &self.settings.stage, record, &poison);
+                self.open.out.count(self.measures.dead(poison.reason), 1);
+            }
+        }
+        self.open.next.insert(at, record.offset + 1);
+        self.open.records += 1;
+        self.open.bytes += record.value.len() as u64;
+        if let Some(started) = started {
+            self.measures.process.record(started.elapsed());
+            self.open.sampled_times.push(record.timestamp);
+        }
+        Ok(())
+    }
+
+    fn input(&self, topic: &str) -> Arc<str> {
+        self.settings.inputs.iter().find(|input| ***input == *topic).cloned().unwrap_or_else(|| topic.into())
+    }
+
+    fn open_batch(&mut self) {
+        if self.open.opened.is_none() {
+            self.open.opened = Some(Instant::now());
+            self.stage.begin_batch();
+        }
+    }
+
+    /// Hands the open batch over to be committed. The committer must be free.
+    fn close_batch(&mut self) -> Result<(), StreamError> {
+        if self.open.opened.is_none() {
+            return Ok(());
+        }
+        self.stage.end_batch(&mut self.open.out);
+        let mut open =
+            std::mem::replace(&mut self.open, Open { out: std::mem::take(&mut self.spare), ..Open::default() });
+        let mut undo = Vec::with_capacity(open.touched.len());
+        for partition in open.touched {
+            let Some(state) = self.states.get_mut(&partition) else { continue };
+            undo.push((
+                partition,
+                match &self.settings.changelog {
+                    Some(topic) => changelog::write(topic, partition, state, &mut open.out),
+                    None => state.end_batch(|_| {}),
+                },
+            ));
+            self.measures.evictions.increment(state.take_evicted());
+        }
+        self.measures.batch_fill.set(open.records as f64 / self.settings.batch.max_records as f64);
+        let offsets = open.next.iter().map(|((topic, partition), next)| (topic.clone(), *partition, *next)).collect();
+        let (records, bytes, sampled_times) = (open.records, open.bytes, open.sampled_times);
+        self.committing = Some(Committing { next: open.next, undo, records, bytes, sampled_times });
+        self.committer.commit(Batch { out: open.out, offsets, group: self.consumer.group_metadata() })
+    }
+
+    fn wait_for_committer(&mut self) -> Result<(), StreamError> {
+        while self.committer.is_busy() {
+            self.take_outcome(Duration::from_millis(100))?;
+        }
+        Ok(())
+    }
+
+    fn take_outcome(&mut self, wait: Duration) -> Result<(), StreamError> {
+        if !self.committer.is_busy() {
+            return Ok(());
+        }
+        let Some((mut batch, outcome)) = self.committer.outcome(wait)? else { return Ok(()) };
+        let Some(committing) = self.committing.take() else { return Ok(()) };
+        match outcome {
+            Outcome::Fatal(error) => return Err(error),
+            Outcome::Committed { seconds, queued } => {
+                self.measures.transaction.record(seconds);
+                self.measures.queue.set(f64::from(queued));
+                self.measures.outputs.increment(batch.out.len() as u64);
+                batch.out.publish_counts();
+                self.committed_batch(committing);
+            }
+            Outcome::Aborted { reason, error } => {
+                warn!(stage = %self.settings.stage, reason, error, "a transaction was given up; its records come again");
+                self.measures.aborted(reason);
+                self.take_back(Some(committing))?;
+            }
+        }
+        batch.out.clear();
+        self.spare = batch.out;
+        Ok(())
+    }
+
+    fn committed_batch(&mut self, batch: Committing) {
+        self.measures.batch.record(batch.records as f64);
+        self.measures.records.increment(batch.records);
+        self.measures.bytes.increment(batch.bytes);
+        let now = now();
+        for time in batch.sampled_times {
+            let millis = now.as_millis().saturating_sub(time.as_millis()).max(0);
+            self.measures.end_to_end.record(millis as f64 / 1000.0);
+        }
+        for (at, next) in batch.next {
+            // Given back meanwhile: no longer ours to remember.
+            if let Some(committed) = self.committed.get_mut(&at) {
+                *committed = next;
+            }
+        }
+    }
+
+    /// Takes back the open batch and then the one that was to be committed, and reads again from the last commit.
+    fn take_back(&mut self, committing: Option<Committing>) -> Result<(), StreamError> {
+        let mut open = std::mem::take(&mut self.open);
+        // The stage's own tallies of the batch go with it.
+        self.stage.end_batch(&mut open.out);
+        let mut read: Vec<TopicPartition> = open.next.into_keys().collect();
+        for partition in open.touched {
+            if let Some(state) = self.states.get_mut(&partition) {
+                let undo = state.end_batch(|_| {});
+                state.undo(undo);
+            }
+        }
+        if let Some(committing) = committing {
+            for (partition, undo) in committing.undo {
+                if let Some(state) = self.states.get_mut(&partition) {
+                    state.undo(undo);
+                }
+            }
+            read.extend(committing.next.into_keys());
+        }
+        let mut back = TopicPartitionList::new();
+        for at in read {
+            if let Some(offset) = self.committed.get(&at).filter(|_| back.find_partition(&at.0, at.1).is_none()) {
+                back.add_partition_offset(&at.0, at.1, Offset::Offset(*offset))
+                    .map_err(|error| StreamError::from_kafka(&*at.0, &error))?;
+            }
+        }
+        if back.count() > 0 {
+            let sought = self.consumer.seek_partitions(back, Duration::from_secs(10));
+            let sought = sought.map_err(|error| StreamError::from_kafka("going back to the last commit", &error))?;
+            for element in sought.elements() {
+                element.error().map_err(|error| StreamError::from_kafka("going back to the last commit", &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the open batch up and waits a while: something that the stage needs is not there.
+    fn hold(&mut self, reason: &str) -> Result<(), StreamError> {
+        warn!(stage = %self.settings.stage, reason, "waiting; the records come again");
+        self.measures.aborted("unavailable");
+        self.wait_for_committer()?;
+        self.take_back(None)?;
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(())
+    }
+
+    /// Commits all that was processed.
+    fn finish(&mut self) -> Result<(), StreamError> {
+        self.wait_for_committer()?;
+        self.close_batch()?;
+        self.wait_for_committer()
+    }
+
+    fn take_on(&mut self, partitions: &TopicPartitionList) -> Result<(), StreamError> {
+        self.measures.rebalanced("assigned");
+        let wanted: Vec<TopicPartition> =
+            partitions.elements().iter().map(|e| (self.input(e.topic()), e.partition())).collect();
+        let started = Instant::now();
+        if let (Some(changelog), false) = (&self.settings.changelog, wanted.is_empty()) {
+            self.health.update(&self.settings.stage, |health| {
+                health.assigned = false;
+                health.waiting_for = format!("reads state back from `{changelog}`");
+            });
+            let numbers: Vec<i32> = wanted.iter().map(|(_, partition)| *partition).collect();
+            let give_up = self.stop.deadline();
+            let restored =
+                changelog::restore(&self.settings.kafka, changelog, &numbers, self.settings.state, &|| !give_up())?;
+            self.measures.restores.increment(restored.len() as u64);
+            self.measures.restore_time.record(started.elapsed());
+            self.states.extend(restored);
+        }
+        let mut start = TopicPartitionList::new();
+        for (at, offset) in self.starting_offsets(&wanted, partitions)? {
+            start
+                .add_partition_offset(&at.0, at.1, Offset::Offset(offset))
+                .map_err(|error| StreamError::from_kafka(&*at.0, &error))?;
+            self.committed.insert(at, offset);
+        }
+        assign(&self.consumer, &start).map_err(|error| StreamError::from_kafka("taking on partitions", &error))?;
+        info!(stage = %self.settings.stage, partitions = ?wanted.iter().map(|(_, p)| p).collect::<Vec<_>>(), held = self.committed.len(), "assigned");
+        self.measures.assigned.set(self.committed.len() as f64);
+        self.health.update(&self.settings.stage, |health| {
+            (health.reachable, health.assigned) = (true, true);
+            health.waiting_for.clear();
+        });
+        Ok(())
+    }
+
+    /// Where each partition goes on: at its committed offset, or where the group was told to begin.
+    fn starting_offsets(
+        &self,
+        wanted: &[TopicPartition],
+        partitions: &TopicPartitionList,
+    ) -> Result<Vec<(TopicPartition, i64)>, StreamError> {
+        let mut offsets = Vec::with_capacity(wanted.len());
+        if wanted.is_empty() {
+            return Ok(offsets);
+        }
+        let give_up = self.stop.deadline();
+        let found = loop {
+            match self.consumer.committed_offsets(partitions.clone(), Duration::from_secs(5)) {
+                Ok(found) => break found,
+                Err(error) if error.rdkafka_error_code().is_some_and(is_denied) || give_up() => {
+                    return Err(StreamError::from_kafka(format!("offsets of group `{}`", self.settings.group), &error));
+                }
+                Err(error) => warn!(stage = %self.settings.stage, %error, "asking for committed offsets again"),
+            }
+        };
+        for at in wanted {
+            let committed = match found.find_partition(&at.0, at.1).map(|element| element.offset()) {
+                Some(Offset::Offset(offset)) => Some(offset),
+                _ => None,
+            };
+            let (low, high) = self
+                .consumer
+                .fetch_watermarks(&at.0, at.1, Duration::from_secs(10))
+                .map_err(|error| StreamError::from_kafka(format!("the ends of `{}`", at.0), &error))?;
+            let latest = self.settings.kafka.client.get("auto.offset.reset").is_some_and(|v| v == "latest");
+            let offset = match committed {
+                Some(offset) if offset < low => {
+                    warn!(topic = %at.0, partition = at.1, committed = offset, first = low,
+                        "records were deleted by retention before they were processed");
+                    low
+                }
+                Some(offset) => offset,
+                None if latest => high,
+                None => low,
+            };
+            offsets.push((at.clone(), offset));
+        }
+        Ok(offsets)
+    }
+
+    fn give_back(&mut self, partitions: &TopicPartitionList) -> Result<(), StreamError> {
+        if self.consumer.assignment_lost() {
+            // Another may hold them already: what is open can't be committed any more.
+            self.measures.rebalanced("lost");
+            self.wait_for_committer()?;
+            self.take_back(None)?;
+        } else {
+            self.measures.rebalanced("revoked");
+            self.finish()?;
+        }
+        for element in partitions.elements() {
+            let at = (self.input(element.topic()), element.partition());
+            self.committed.remove(&at);
+            self.measures.lag(&at.0, at.1).set(0.0);
+            // A stage without a changelog may hold the same number of another topic.
+            if !self.committed.keys().any(|(_, partition)| *partition == at.1) {
+                self.states.remove(&at.1);
+                self.measures.partition("cybervault_state_entries", at.1).set(0.0);
+                self.measures.partition("cybervault_state_bytes", at.1).set(0.0);
+            }
+        }
+        unassign(&self.consumer, partitions)
+            .map_err(|error| StreamError::from_kafka("giving partitions back", &error))?;
+        info!(stage = %self.settings.stage, partitions = ?partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect::<Vec<_>>(), held = self.committed.len(), "revoked");
+        self.measures.assigned.set(self.committed.len() as f64);
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        self.ticked = Instant::now();
+        self.measure();
+        let now = now();
+        let held: Vec<(TopicPartition, i64)> = self.committed.iter().map(|(at, next)| (at.clone(), *next)).collect();
+        for (at, next) in held {
+            let Some(state) = self.states.get_mut(&at.1) else { continue };
+            let before = self.open.out.len();
+            self.stage.tick(now, state, &mut self.open.out);
+            if self.open.out.len() == before && !state.is_changed() {
+                continue;
+            }
+            // Its offset goes along though nothing was read: that is what fences off a worker that no longer holds it.
+            let committing = self.committing.as_ref().and_then(|batch| batch.next.get(&at).copied());
+            self.open.next.entry(at.clone()).or_insert(committing.unwrap_or(next));
+            if !self.open.touched.contains(&at.1) {
+                self.open.touched.push(at.1);
+            }
+            self.open_batch();
+        }
+    }
+
+    fn measure(&self) {
+        let ends = self.consumer.context().ends();
+        for ((topic, partition), next) in &self.committed {
+            if let Some(end) = ends.get(&(topic.to_string(), *partition)) {
+                self.measures.lag(topic, *partition).set((end - next).max(0) as f64);
+            }
+        }
+        for (partition, state) in &self.states {
+            let limits = self.settings.state;
+            let fill =
+                (state.len() as f64 / limits.max_entries as f64).max(state.byte_len() as f64 / limits.max_bytes as f64);
+            self.measures.partition("cybervault_state_entries", *partition).set(state.len() as f64);
+            self.measures.partition("cybervault_state_bytes", *partition).set(state.byte_len() as f64);
+            self.measures.partition("cybervault_state_fill_ratio", *partition).set(fill);
+        }
+    }
+
+    fn poll_error(&mut self, error: &KafkaError) -> Result<(), StreamError> {
+        match error {
+            KafkaError::MessageConsumptionFatal(_) => Err(StreamError::from_kafka("reading", error)),
+            _ => match error.rdkafka_error_code() {
+                Some(code) if is_denied(code) => {
+                    let what =
+                        format!("reading {} in group `{}`", self.settings.inputs.join(", "), self.settings.group);
+                    Err(StreamError::from_kafka(what, error))
+                }
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                    Err(StreamError::MissingTopic(self.settings.inputs.join(", ")))
+                }
+                _ => {
+                    warn!(stage = %self.settings.stage, %error, "reading");
+                    self.advance()
+                }
+            },
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

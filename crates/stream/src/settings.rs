@@ -1,0 +1,155 @@
+//! How the client reaches Kafka.
+
+use std::collections::BTreeMap;
+
+use rdkafka::ClientConfig;
+
+/// Where Kafka is, and every other option of librdkafka that the user sets.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaSettings {
+    /// `bootstrap.servers`.
+    pub bootstrap: String,
+    /// Any librdkafka option, by its own name; what the exactly-once contract needs can't be changed.
+    pub client: BTreeMap<String, String>,
+}
+
+/// Options that the exactly-once contract rests on; `kafka.client` may not set them.
+const RESERVED: [&str; 9] = [
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "isolation.level",
+    "partition.assignment.strategy",
+    "transactional.id",
+];
+
+/// Options that only one kind of client takes; the other would warn about each.
+const PRODUCER_ONLY: [&str; 8] = [
+    "batch.num.messages",
+    "batch.size",
+    "compression.codec",
+    "compression.type",
+    "linger.ms",
+    "message.timeout.ms",
+    "partitioner",
+    "queue.buffering.max.kbytes",
+];
+const CONSUMER_ONLY: [&str; 8] = [
+    "auto.offset.reset",
+    "fetch.max.bytes",
+    "fetch.min.bytes",
+    "fetch.wait.max.ms",
+    "group.instance.id",
+    "max.poll.interval.ms",
+    "queued.max.messages.kbytes",
+    "session.timeout.ms",
+];
+
+impl KafkaSettings {
+    /// Settings for the brokers at `bootstrap`, all else as librdkafka has it.
+    pub fn new(bootstrap: impl Into<String>) -> Self {
+        Self { bootstrap: bootstrap.into(), client: BTreeMap::new() }
+    }
+
+    /// The options of `client` that may not be set there.
+    pub fn reserved_options(&self) -> impl Iterator<Item = &str> {
+        self.client.keys().map(String::as_str).filter(|name| RESERVED.contains(name))
+    }
+
+    fn base(&self, not_for_this_kind: &[&str]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap).set("client.id", "cybervault");
+        for (name, value) in &self.client {
+            if !RESERVED.contains(&name.as_str()) && !not_for_this_kind.contains(&name.as_str()) {
+                config.set(name, value);
+            }
+        }
+        config
+    }
+
+    fn consumer_defaults(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            // Prefetch is bounded in bytes a partition; the default of 64 MiB would let 100 partitions hold 6 GiB.
+            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.min.messages", "20000")
+            // An idle partition answers soon after its first record, which is what latency at low load hangs on.
+            .set("fetch.wait.max.ms", "50")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("auto.offset.reset", "earliest")
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            .set("statistics.interval.ms", "1000");
+        for (name, value) in self.base(&PRODUCER_ONLY).config_map() {
+            config.set(name, value);
+        }
+        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        config
+    }
+
+    /// A member of `group` that sees committed records only.
+    pub(crate) fn group_consumer(&self, group: &str) -> ClientConfig {
+        let mut config = self.consumer_defaults();
+        config
+            .set("group.id", group)
+            .set("isolation.level", "read_committed")
+            .set("partition.assignment.strategy", "cooperative-sticky");
+        config
+    }
+
+    /// A consumer outside any group, told its partitions.
+    pub(crate) fn lone_consumer(&self, isolation: &str) -> ClientConfig {
+        let mut config = self.consumer_defaults();
+        config
+            // librdkafka wants a group id even of a consumer that never joins one.
+            .set("group.id", "cybervault-reader")
+            .set("isolation.level", isolation)
+            .set("enable.partition.eof", "true")
+            .set("statistics.interval.ms", "0");
+        config.remove("group.instance.id");
+        config
+    }
+
+    fn producer_defaults(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            // The Java clients' own partitioner: whoever writes with the same key, from whatever language, comes to the
+            // same partition.
+            .set("partitioner", "murmur2_random")
+            .set("compression.codec", "lz4")
+            .set("linger.ms", "1")
+            .set("batch.size", "262144")
+            .set("message.max.bytes", "4194304")
+            .set("queue.buffering.max.kbytes", "65536");
+        for (name, value) in self.base(&CONSUMER_ONLY).config_map() {
+            config.set(name, value);
+        }
+        config.set("enable.idempotence", "true");
+        config
+    }
+
+    /// A producer without transactions.
+    pub(crate) fn producer(&self) -> ClientConfig {
+        self.producer_defaults()
+    }
+
+    /// A producer whose records belong to transactions.
+    pub(crate) fn transactional_producer(&self, transactional_id: &str) -> ClientConfig {
+        let mut config = self.producer_defaults();
+        if !self.client.contains_key("transaction.timeout.ms") {
+            // After a worker dies without its successor taking its id, others wait this long for its open transaction.
+            config.set("transaction.timeout.ms", "10000");
+        }
+        config.set("transactional.id", transactional_id);
+        config
+    }
+
+    /// A client for creating and describing topics.
+    pub(crate) fn admin(&self) -> ClientConfig {
+        let mut other: Vec<&str> = PRODUCER_ONLY.to_vec();
+        other.extend(CONSUMER_ONLY);
+        self.base(&other)
+    }
+}

@@ -1,0 +1,43 @@
+//! What happens to a record.
+
+use cybervault_model::Timestamp;
+
+use crate::{Outbox, Poison, Record, State};
+
+/// Why a record was not processed.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// The record itself is at fault: it goes to the dead-letter topic.
+    Poison(Poison),
+    /// Something that the stage needs is not there now, a schema registry for one: the batch is given up, and the record
+    /// comes again after a pause.
+    Unavailable(String),
+}
+
+impl From<Poison> for Failure {
+    fn from(poison: Poison) -> Self {
+        Self::Poison(poison)
+    }
+}
+
+/// One step from input topics to output topics.
+///
+/// A stage sees each record, with the state of the record's partition, in the partition's order. What it writes to the
+/// state and the outbox is committed together with the record's offset, or not at all; the record then comes again. It
+/// must therefore keep nothing of its own that a record changes, save what [`Stage::end_batch`] hands over.
+pub trait Stage: Send {
+    /// Called before the first record of each batch: the place to take up new rules or tenants.
+    fn begin_batch(&mut self) {}
+
+    /// Processes one record.
+    ///
+    /// # Errors
+    /// When the record can't be processed; what was written for it to `out` is then dropped.
+    fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure>;
+
+    /// Called for each partition about once a second, with the wall clock: what is due without a record.
+    fn tick(&mut self, _now: Timestamp, _state: &mut State, _out: &mut Outbox) {}
+
+    /// Called after the last record of each batch: the place to put counts into [`Outbox::count`].
+    fn end_batch(&mut self, _out: &mut Outbox) {}
+}

@@ -1,0 +1,340 @@
+//! One batch, one transaction: outputs, state changes and input offsets, or none of them.
+//!
+//! A committer has its own thread, so that the next batch is computed while this one commits.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    consumer::ConsumerGroupMetadata,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{DeliveryResult, Header, Message, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+};
+use tracing::{debug, warn};
+
+use crate::{KafkaSettings, Outbox, StreamError, error::is_denied};
+
+/// How long one client call may block before it is tried again.
+const CALL: Duration = Duration::from_secs(5);
+
+/// What a transaction takes with it.
+pub(crate) struct Batch {
+    pub(crate) out: Outbox,
+    /// Topic, partition and the next offset to read.
+    pub(crate) offsets: Vec<(Arc<str>, i32, i64)>,
+    pub(crate) group: Option<ConsumerGroupMetadata>,
+}
+
+/// How a transaction ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Committed {
+        seconds: f64,
+        queued: i32,
+    },
+    /// Given up, with nothing of it visible: the batch's records come again.
+    Aborted {
+        reason: &'static str,
+        error: String,
+    },
+    /// The producer can't go on.
+    Fatal(StreamError),
+}
+
+/// Why a step of a transaction did not succeed.
+enum Setback {
+    Abort { reason: &'static str, error: String },
+    Fatal(StreamError),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct DeliveryContext {
+    /// The first record of the transaction that was not delivered.
+    failed: Mutex<Option<(KafkaError, String, usize)>>,
+}
+
+impl ClientContext for DeliveryContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "Kafka producer");
+    }
+}
+
+impl ProducerContext for DeliveryContext {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| (error.clone(), message.topic().to_owned(), message.payload_len()));
+        }
+    }
+}
+
+/// The thread that commits, and the way to it. Holds at most one batch.
+pub(crate) struct Committer {
+    batches: Option<SyncSender<Batch>>,
+    outcomes: Receiver<(Batch, Outcome)>,
+    thread: Option<JoinHandle<()>>,
+    busy: bool,
+}
+
+impl Committer {
+    /// Starts a producer as `transactional_id`, which fences off and aborts whatever an earlier holder left open.
+    pub(crate) fn start(
+        kafka: &KafkaSettings,
+        transactional_id: &str,
+        give_up: impl Fn() -> bool + Send + 'static,
+    ) -> Result<Self, StreamError> {
+        let producer: BaseProducer<DeliveryContext> = kafka
+            .transactional_producer(transactional_id)
+            .create_with_context(DeliveryContext::default())
+            .map_err(|error| StreamError::Configuration(error.to_string()))?;
+        let transactor = Transactor { producer, id: transactional_id.into(), give_up: Box::new(give_up) };
+        transactor.init(&kafka.bootstrap)?;
+        let (batches, next) = sync_channel::<Batch>(1);
+        let (report, outcomes) = sync_channel(1);
+        let thread = thread::Builder::new()
+            .name("commit".into())
+            .spawn(move || {
+                while let Ok(batch) = next.recv() {
+                    let outcome = transactor.run(&batch);
+                    let fatal = matches!(outcome, Outcome::Fatal(_));
+                    if report.send((batch, outcome)).is_err() || fatal {
+                        break;
+                    }
+                }
+            })
+            .map_err(|error| StreamError::Fatal { what: "starting a thread".into(), reason: error.to_string() })?;
+        Ok(Self { batches: Some(batches), outcomes, thread: Some(thread), busy: false })
+    }
+
+    /// Whether a batch is being committed.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Hands over a batch; the one before must have come back.
+    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), StreamError> {
+        debug_assert!(!self.busy, "one batch at a time");
+        self.busy = true;
+        self.batches.as_ref().and_then(|batches| batches.send(batch).ok()).ok_or_else(thread_gone)
+    }
+
+    /// The batch that has come back, if one has by the end of `wait`.
+    pub(crate) fn outcome(&mut self, wait: Duration) -> Result<Option<(Batch, Outcome)>, StreamError> {
+        let found = if wait.is_zero() {
+            match self.outcomes.try_recv() {
+                Ok(found) => Some(found),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => return Err(thread_gone()),
+            }
+        } else {
+            match self.outcomes.recv_timeout(wait) {
+                Ok(found) => Some(found),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Err(thread_gone()),
+            }
+        };
+        self.busy &= found.is_none();
+        Ok(found)
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn thread_gone() -> StreamError {
+    StreamError::Fatal { what: "committing".into(), reason: "the committing thread has ended".into() }
+}
+
+struct Transactor {
+    producer: BaseProducer<DeliveryContext>,
+    id: String,
+    /// Whether a broker that does not answer is to be waited for no longer.
+    give_up: Box<dyn Fn() -> bool + Send>,
+}
+
+impl Transactor {
+    fn init(&self, bootstrap: &str) -> Result<(), StreamError> {
+        loop {
+            match self.producer.init_transactions(CALL) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && !(self.give_up)() => {
+                    warn!(bootstrap, %error, "no transaction coordinator yet; trying again");
+                }
+                Err(error) if error.rdkafka_error_code().is_some_and(is_denied) => {
+                    return Err(StreamError::from_kafka(format!("transactional id `{}`", self.id), &error));
+                }
+                Err(error) => {
+                    return Err(StreamError::Unreachable { bootstrap: bootstrap.into(), reason: error.to_string() });
+                }
+            }
+        }
+    }
+
+    fn run(&self, batch: &Batch) -> Outcome {
+        let started = Instant::now();
+        match self.attempt(batch) {
+            Ok(queued) => Outcome::Committed { seconds: started.elapsed().as_secs_f64(), queued },
+            Err(Setback::Fatal(error)) => Outcome::Fatal(error),
+            Err(Setback::Abort { reason, error }) => match self.abort() {
+                Ok(()) => Outcome::Aborted { reason, error },
+                Err(fatal) => Outcome::Fatal(fatal),
+            },
+        }
+    }
+
+    fn attempt(&self, batch: &Batch) -> Result<i32, Setback> {
+        self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.producer.begin_transaction().map_err(|error| self.setback("beginning a transaction", &error))?;
+        for entry in batch.out.entries() {
+            self.send(&batch.out, entry)?;
+        }
+        let queued = self.producer.in_flight_count();
+        self.drain()?;
+        if let (Some(group), false) = (&batch.group, batch.offsets.is_empty()) {
+            let mut offsets = TopicPartitionList::with_capacity(batch.offsets.len());
+            for (topic, partition, offset) in &batch.offsets {
+                offsets
+                    .add_partition_offset(topic, *partition, Offset::Offset(*offset))
+                    .map_err(|error| self.setback("naming offsets", &error))?;
+            }
+            self.retry("adding offsets to the transaction", || {
+                self.producer.send_offsets_to_transaction(&offsets, group, CALL)
+            })?;
+        }
+        self.retry("committing the transaction", || self.producer.commit_transaction(CALL))?;
+        Ok(queued)
+    }
+
+    fn send(&self, out: &Outbox, entry: &crate::outbox::Entry) -> Result<(), Setback> {
+        let mut record = BaseRecord::<[u8], [u8]>::to(&entry.topic).key(out.key(entry));
+        record.partition = entry.partition;
+        record.payload = out.value(entry);
+        let mut headers = out.headers(entry).peekable();
+        if headers.peek().is_some() {
+            let mut owned = OwnedHeaders::new();
+            for (key, value) in headers {
+                owned = owned.insert(Header { key, value: Some(value) });
+            }
+            record.headers = Some(owned);
+        }
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    self.producer.poll(Duration::from_millis(1));
+                    record = back;
+                }
+                Err((error, back)) => {
+                    let bytes = back.payload.map_or(0, <[u8]>::len);
+                    return Err(self.undelivered(&error, back.topic, bytes));
+                }
+            }
+        }
+    }
+
+    /// Waits until every record is acknowledged, by short polls: the client's own flush sleeps in steps of 100 ms.
+    fn drain(&self) -> Result<(), Setback> {
+        loop {
+            let failed = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((error, topic, bytes)) = failed {
+                return Err(self.undelivered(&error, &topic, bytes));
+            }
+            if self.producer.in_flight_count() == 0 {
+                return Ok(());
+            }
+            self.producer.poll(Duration::from_millis(1));
+        }
+    }
+
+    fn undelivered(&self, error: &KafkaError, topic: &str, bytes: usize) -> Setback {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
+                Setback::Fatal(StreamError::RecordTooLarge { topic: topic.into(), bytes })
+            }
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Setback::Fatal(StreamError::MissingTopic(topic.into()))
+            }
+            Some(code) if is_denied(code) => {
+                Setback::Fatal(StreamError::from_kafka(format!("writing to `{topic}`"), error))
+            }
+            _ => match self.producer.client().fatal_error() {
+                Some((code, reason)) => Setback::Fatal(self.fatal("writing", Some(code), reason)),
+                None => Setback::Abort { reason: "undelivered", error: format!("writing to `{topic}`: {error}") },
+            },
+        }
+    }
+
+    fn abort(&self) -> Result<(), StreamError> {
+        let aborted = self.retry("aborting the transaction", || self.producer.abort_transaction(CALL));
+        // The reports of purged records belong to this transaction, not to the next one.
+        while self.producer.in_flight_count() > 0 && !(self.give_up)() {
+            self.producer.poll(Duration::from_millis(1));
+        }
+        aborted.map_err(|setback| match setback {
+            Setback::Fatal(error) => error,
+            Setback::Abort { error, .. } => StreamError::Fatal { what: "aborting a transaction".into(), reason: error },
+        })
+    }
+
+    /// Calls until it succeeds or can't: a call that timed out is resumed by calling it again.
+    fn retry(&self, what: &'static str, mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), Setback> {
+        loop {
+            match call() {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.txn_requires_abort() => {
+                    if (self.give_up)() {
+                        let reason = format!("{error}; gave up on shutting down");
+                        return Err(Setback::Fatal(StreamError::Fatal { what: what.into(), reason }));
+                    }
+                    warn!(%error, "{what}: trying again");
+                    thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => return Err(self.setback(what, &error)),
+            }
+        }
+    }
+
+    fn setback(&self, what: &'static str, error: &KafkaError) -> Setback {
+        match error {
+            KafkaError::Transaction(inner) if inner.txn_requires_abort() => {
+                let reason = match inner.code() {
+                    RDKafkaErrorCode::IllegalGeneration
+                    | RDKafkaErrorCode::RebalanceInProgress
+                    | RDKafkaErrorCode::UnknownMemberId => "rebalance",
+                    RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut => "timeout",
+                    _ => "kafka",
+                };
+                Setback::Abort { reason, error: format!("{what}: {error}") }
+            }
+            _ if error.rdkafka_error_code().is_some_and(is_denied) => {
+                Setback::Fatal(StreamError::from_kafka(what, error))
+            }
+            _ => Setback::Fatal(self.fatal(what, error.rdkafka_error_code(), error.to_string())),
+        }
+    }
+
+    fn fatal(&self, what: &str, code: Option<RDKafkaErrorCode>, reason: String) -> StreamError {
+        match code {
+            Some(
+                RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch,
+            ) => StreamError::Fenced(self.id.clone()),
+            _ => StreamError::Fatal { what: what.into(), reason },
+        }
+    }
+}
