@@ -120,7 +120,7 @@ fn time_in(payload: Value<'_, '_>, field: &str) -> Option<Timestamp> {
 fn from_epoch(number: f64) -> Option<Timestamp> {
     // 10^11 ms are March 1973, before there were logs; 10^11 s are the year 5138.
     let millis = if number.abs() < 1e11 { number * 1000.0 } else { number };
-    // The whole numbers that an f64 holds exactly; what lies beyond is no time, and a NaN fails the comparison.
+    // Beyond the year 9999 it is some other number; a NaN fails the comparison.
     #[expect(clippy::cast_possible_truncation)]
-    (millis.abs() <= 9e15).then(|| Timestamp::from_millis(millis.round() as i64))
+    (millis.abs() <= 253_402_207_200_000.0).then(|| Timestamp::from_millis(millis.round() as i64))
 }

@@ -6,13 +6,27 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Milliseconds since the Unix epoch, the unit of Kafka's record timestamps. Written as RFC 3339 in UTC, and as
 /// the bare number in binary forms.
+///
+/// Always within the years 0 to 9999, which RFC 3339 can say: a time from outside that lies beyond is taken as the nearer
+/// end, so whatever a sender claims can be written, and what was written can be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// 0000-01-01T00:00:00.000Z.
+    pub const MIN: Self = Self(-62_167_219_200_000);
+    /// 9999-12-30T22:00:00.000Z: the last that has a date in every time zone.
+    pub const MAX: Self = Self(253_402_207_200_000);
+
     /// From milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis)
+        if millis < Self::MIN.0 {
+            Self::MIN
+        } else if millis > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(millis)
+        }
     }
 
     /// Milliseconds since the Unix epoch.
@@ -23,7 +37,7 @@ impl Timestamp {
     /// This time moved by `millis`, stopping at the ends of the range.
     #[must_use]
     pub const fn plus_millis(self, millis: i64) -> Self {
-        Self(self.0.saturating_add(millis))
+        Self::from_millis(self.0.saturating_add(millis))
     }
 
     /// Reads RFC 3339 (`2026-01-31T12:00:00.5Z`), or the same without an offset and with a space, as Windows' own logs
@@ -34,10 +48,10 @@ impl Timestamp {
         if text.len() > 40 {
             return None;
         }
-        text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).ok().map(Self).or_else(|| {
+        text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).ok().map(Self::from_millis).or_else(|| {
             let civil: jiff::civil::DateTime = text.parse().ok()?;
             let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-            Some(Self(zoned.timestamp().as_millisecond()))
+            Some(Self::from_millis(zoned.timestamp().as_millisecond()))
         })
     }
 }
@@ -46,7 +60,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(time) => write!(f, "{time:.3}"),
-            // Outside the years -9999..9999 there is no RFC 3339 form; the number is at least unambiguous.
+            // Not within `MIN` and `MAX`.
             Err(_) => write!(f, "{}", self.0),
         }
     }
@@ -82,7 +96,7 @@ impl de::Visitor<'_> for TimestampVisitor {
     }
 
     fn visit_i64<E: de::Error>(self, millis: i64) -> Result<Timestamp, E> {
-        Ok(Timestamp(millis))
+        Ok(Timestamp::from_millis(millis))
     }
 }
 
@@ -101,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_logs_write_and_prints_rfc_3339() {
+    fn reads_what_logs_write_and_prints_rfc_3339_that_it_reads_again() {
         for (text, printed) in [
             ("2020-06-10T02:50:56.537Z", "2020-06-10T02:50:56.537Z"),
             ("2020-06-10T02:50:56+02:00", "2020-06-10T00:50:56.000Z"),
@@ -109,6 +123,10 @@ mod tests {
             ("2020-06-10 02:50:54.631", "2020-06-10T02:50:54.631Z"),
         ] {
             assert_eq!(Timestamp::parse(text).map(|t| t.to_string()).as_deref(), Some(printed), "{text}");
+        }
+        for millis in [i64::MIN, Timestamp::MIN.0, -1, 0, Timestamp::MAX.0, i64::MAX] {
+            let time = Timestamp::from_millis(millis);
+            assert_eq!(Timestamp::parse(&time.to_string()), Some(time), "{time}");
         }
         for text in ["", "yesterday", "2020-13-01T00:00:00Z", &"9".repeat(1000)] {
             assert_eq!(Timestamp::parse(text), None, "{text}");
