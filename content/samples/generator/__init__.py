@@ -1,0 +1,1 @@
+"""What the sample telemetry is made of."""
