@@ -1,0 +1,106 @@
+//! Who and what took part in an event.
+
+use std::net::IpAddr;
+
+use cybervault_model::{Entity, EntityKind};
+
+/// How many entities of one kind are kept.
+const MAX_OF_A_KIND: usize = 4;
+/// The longest name, in bytes. A longer one is left out: cut, it would name something else.
+const MAX_NAME: usize = 512;
+
+/// Where each kind of entity stands, in the order of preference: the first found is the one that the record's key names.
+/// Field names are Sigma's, then those of logs that no mapping knows.
+const FIELDS: [(EntityKind, &[&str]); 7] = [
+    (EntityKind::Host, &["Computer", "Hostname", "ComputerName", "hostname", "host.name"]),
+    (EntityKind::User, &["User", "TargetUserName", "SubjectUserName", "user", "user.name"]),
+    (EntityKind::Process, &["Image", "process.executable"]),
+    // The source first: of a flow, it is the one that did something.
+    (EntityKind::Ip, &["SourceIp", "DestinationIp", "src_ip", "dst_ip", "IpAddress", "source.ip", "destination.ip"]),
+    (EntityKind::Domain, &["QueryName", "DestinationHostname", "query"]),
+    (EntityKind::File, &["TargetFilename", "file_path", "file.path"]),
+    (EntityKind::Hash, &["Hashes", "sha256", "hash_sha256", "file.hash.sha256"]),
+];
+
+/// What `fields` (the values of a field) say took part.
+pub(crate) fn entities(fields: &dyn Fn(&str) -> Vec<String>) -> Vec<Entity> {
+    let mut entities: Vec<Entity> = Vec::new();
+    for (kind, names) in FIELDS {
+        let first = entities.len();
+        for value in names.iter().flat_map(|name| fields(name)).filter_map(|value| name_of(kind, &value)) {
+            if entities.len() - first == MAX_OF_A_KIND {
+                break;
+            }
+            if !entities[first..].iter().any(|known| known.value.eq_ignore_ascii_case(&value)) {
+                entities.push(Entity { kind, value });
+            }
+        }
+    }
+    entities
+}
+
+/// The name in a field's `value`; `None` where it says nothing.
+fn name_of(kind: EntityKind, value: &str) -> Option<String> {
+    let value = value.trim();
+    // Windows writes `-` where there is none.
+    if value.is_empty() || value == "-" || value.len() > MAX_NAME {
+        return None;
+    }
+    match kind {
+        EntityKind::Ip => {
+            let address = value.parse::<IpAddr>().ok()?.to_canonical();
+            (!address.is_unspecified() && !address.is_loopback()).then(|| address.to_string())
+        }
+        EntityKind::Hash => hash_in(value),
+        _ => Some(value.to_owned()),
+    }
+}
+
+/// The strongest hash of a file in `value`: a bare one, or Sysmon's `SHA1=…,MD5=…,SHA256=…,IMPHASH=…`. An import hash is
+/// not the file's.
+fn hash_in(value: &str) -> Option<String> {
+    value
+        .split(',')
+        .filter(|part| !part.trim_start().to_ascii_uppercase().starts_with("IMPHASH="))
+        .map(|part| part.rsplit('=').next().unwrap_or(part).trim())
+        .filter(|hash| matches!(hash.len(), 32 | 40 | 64) && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        .max_by_key(|hash| hash.len())
+        .map(str::to_ascii_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(fields: &[(&str, &str)]) -> Vec<String> {
+        let values = |name: &str| {
+            fields.iter().filter(|(field, _)| *field == name).map(|(_, value)| (*value).to_owned()).collect()
+        };
+        entities(&values).into_iter().map(|entity| format!("{:?} {}", entity.kind, entity.value)).collect()
+    }
+
+    #[test]
+    fn entities_come_in_the_order_of_preference_each_once() {
+        let sha256 = "AB".repeat(32);
+        let hashes = format!("MD5={},SHA256={sha256},IMPHASH={}", "c".repeat(32), "d".repeat(32));
+        let fields = [
+            ("Hashes", hashes.as_str()),
+            ("DestinationIp", "::ffff:198.51.100.42"),
+            ("SourceIp", "10.0.0.5"),
+            ("User", "-"),
+            ("SubjectUserName", "eve"),
+            ("Computer", "WS1"),
+            ("hostname", "ws1"),
+            ("dst_ip", "127.0.0.1"),
+        ];
+        let sha256 = format!("Hash {}", sha256.to_lowercase());
+        assert_eq!(found(&fields), ["Host WS1", "User eve", "Ip 10.0.0.5", "Ip 198.51.100.42", &sha256]);
+    }
+
+    #[test]
+    fn only_so_many_and_so_long_names_are_kept() {
+        let long = "x".repeat(513);
+        let fields = ["a", "b", &long, "c", "d", "e"].map(|value| ("Computer", value));
+        assert_eq!(found(&fields), ["Host a", "Host b", "Host c", "Host d"]);
+    }
+}

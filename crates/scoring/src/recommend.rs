@@ -1,0 +1,108 @@
+//! What would contain what was found.
+
+use cybervault_model::{
+    ActionKind, AttackRef, Contribution, ContributionKind, Entity, EntityKind, RecommendedAction, Severity, Target,
+    TargetKind,
+};
+
+const EXECUTION: &str = "TA0002";
+const PERSISTENCE: &str = "TA0003";
+const DEFENSE_EVASION: &str = "TA0005";
+const CREDENTIAL_ACCESS: &str = "TA0006";
+const LATERAL_MOVEMENT: &str = "TA0008";
+const EXFILTRATION: &str = "TA0010";
+const COMMAND_AND_CONTROL: &str = "TA0011";
+const IMPACT: &str = "TA0040";
+
+/// Which action helps from which severity on against which tactics, the most thorough first.
+const CONTAINMENT: [(ActionKind, Severity, &[&str]); 5] = [
+    (ActionKind::IsolateHost, Severity::High, &[LATERAL_MOVEMENT, COMMAND_AND_CONTROL, IMPACT]),
+    (ActionKind::BlockIp, Severity::Medium, &[COMMAND_AND_CONTROL, EXFILTRATION]),
+    (ActionKind::KillProcess, Severity::High, &[EXECUTION, CREDENTIAL_ACCESS, COMMAND_AND_CONTROL, IMPACT]),
+    (
+        ActionKind::QuarantineFile,
+        Severity::High,
+        &[EXECUTION, PERSISTENCE, DEFENSE_EVASION, COMMAND_AND_CONTROL, IMPACT],
+    ),
+    (ActionKind::DisableUser, Severity::High, &[CREDENTIAL_ACCESS]),
+];
+
+/// What is known when actions are recommended.
+pub(crate) struct Finding<'a> {
+    pub(crate) tenant_id: &'a str,
+    pub(crate) severity: Severity,
+    /// The contributions, heaviest first, each with what ATT&CK calls it.
+    pub(crate) contributions: &'a [(Contribution, Vec<AttackRef>)],
+    pub(crate) entities: &'a [Entity],
+    /// Where connections of the event went to.
+    pub(crate) destinations: Vec<String>,
+}
+
+impl Finding<'_> {
+    /// At most one action of each kind; where nothing can be contained, someone is told.
+    pub(crate) fn recommend(&self) -> Vec<RecommendedAction> {
+        let containment: Vec<_> = CONTAINMENT
+            .into_iter()
+            .filter(|&(_, from, _)| self.severity >= from)
+            .filter_map(|(kind, _, tactics)| {
+                let target = self.targets(kind).find(|target| kind.may_touch(target))?;
+                Some(action(kind, target, self.reason(kind, tactics)?))
+            })
+            .collect();
+        if containment.is_empty() { self.tell().into_iter().collect() } else { containment }
+    }
+
+    fn tell(&self) -> Option<RecommendedAction> {
+        let kind = match self.severity {
+            Severity::Informational | Severity::Low => return None,
+            Severity::Medium => ActionKind::OpenTicket,
+            Severity::High | Severity::Critical => ActionKind::Notify,
+        };
+        let (heaviest, _) = self.contributions.first()?;
+        let target = Target { kind: TargetKind::Tenant, value: self.tenant_id.to_owned(), host: None };
+        Some(action(kind, target, described(heaviest)))
+    }
+
+    /// The heaviest contribution against which `kind` helps.
+    fn reason(&self, kind: ActionKind, tactics: &[&str]) -> Option<String> {
+        self.contributions.iter().find_map(|(contribution, attack)| {
+            let tactic = attack.iter().find(|found| tactics.contains(&found.tactic_id.as_str()));
+            let known_bad = kind == ActionKind::QuarantineFile && contribution.kind == ContributionKind::Indicator;
+            match tactic {
+                Some(found) => Some(format!("{}: {}", described(contribution), found.tactic)),
+                None => known_bad.then(|| described(contribution)),
+            }
+        })
+    }
+
+    fn targets(&self, kind: ActionKind) -> Box<dyn Iterator<Item = Target> + '_> {
+        let (target, entity) = match kind {
+            ActionKind::BlockIp => {
+                let target = |value: &String| Target { kind: TargetKind::Ip, value: value.clone(), host: None };
+                return Box::new(self.destinations.iter().map(target));
+            }
+            ActionKind::KillProcess => (TargetKind::Process, EntityKind::Process),
+            ActionKind::QuarantineFile => (TargetKind::File, EntityKind::File),
+            ActionKind::DisableUser => (TargetKind::User, EntityKind::User),
+            _ => (TargetKind::Host, EntityKind::Host),
+        };
+        let host = match target {
+            TargetKind::Process | TargetKind::File => self.named(EntityKind::Host).next().cloned(),
+            _ => None,
+        };
+        let target = move |value: &String| Target { kind: target, value: value.clone(), host: host.clone() };
+        Box::new(self.named(entity).map(target))
+    }
+
+    fn named(&self, kind: EntityKind) -> impl Iterator<Item = &String> {
+        self.entities.iter().filter(move |entity| entity.kind == kind).map(|entity| &entity.value)
+    }
+}
+
+fn described(contribution: &Contribution) -> String {
+    format!("{} ({})", contribution.title, contribution.level.as_str())
+}
+
+fn action(kind: ActionKind, target: Target, reason: String) -> RecommendedAction {
+    RecommendedAction { kind, target, reason, reversible: kind.is_reversible() }
+}

@@ -1,0 +1,157 @@
+//! From hits to the assessment.
+
+use std::{collections::HashSet, sync::Arc};
+
+use cybervault_model::{
+    Assessment, AttackRef, Contribution, ContributionKind, Evidence, Level, Score, TelemetryEvent, TenantId, Timestamp,
+    assessment_id,
+};
+
+use crate::{AttackTable, InvalidWeights, Weights, attack::PlacedRef, entities::entities, recommend::Finding};
+
+/// How many contributions an assessment keeps, the heaviest ones. The score is made of these, so that it can be made again.
+const MAX_CONTRIBUTIONS: usize = 64;
+/// How much evidence one contribution keeps.
+const MAX_EVIDENCE: usize = 16;
+const MAX_EVIDENCE_CHARS: usize = 512;
+/// How many tactics and techniques an assessment names.
+const MAX_ATTACK_REFS: usize = 64;
+
+/// Something that was found in an event.
+#[derive(Clone, Debug)]
+pub struct Hit<'a> {
+    /// What kind of thing.
+    pub kind: ContributionKind,
+    /// The rule's, indicator's or correlation's id.
+    pub id: &'a str,
+    /// Its title.
+    pub title: &'a str,
+    /// Its level, by which it weighs.
+    pub level: Level,
+    /// Its tags: those that begin with `attack.` are ATT&CK's.
+    pub tags: &'a [String],
+    /// What in the event made it true.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Makes assessments. Holds the weights and ATT&CK's names; remembers nothing of an event.
+#[derive(Clone, Debug)]
+pub struct Scorer {
+    weights: Weights,
+    attack: Arc<AttackTable>,
+}
+
+/// The noisy-or of the contributions' weights, 100·(1-∏(1-wᵢ)), in their order.
+pub fn score(contributions: &[Contribution]) -> Score {
+    noisy_or(contributions.iter())
+}
+
+fn noisy_or<'a>(contributions: impl Iterator<Item = &'a Contribution>) -> Score {
+    Score::from_share(1.0 - contributions.fold(1.0, |doubt, contribution| doubt * (1.0 - contribution.weight)))
+}
+
+impl Scorer {
+    /// A scorer with these weights.
+    ///
+    /// # Errors
+    /// When a weight is no share of 1, or the steps are out of order.
+    pub fn new(weights: Weights, attack: Arc<AttackTable>) -> Result<Self, InvalidWeights> {
+        weights.check()?;
+        Ok(Self { weights, attack })
+    }
+
+    /// Assesses `event` of `tenant_id`, in which `hits` were found. `record_time` stands in where the event does not say
+    /// when it happened; `fields` gives the values of a field by its Sigma name.
+    ///
+    /// The order of `hits` changes nothing, and one that stands there twice counts once.
+    pub fn assess(
+        &self,
+        tenant_id: &TenantId,
+        event: &TelemetryEvent<'_>,
+        record_time: Option<Timestamp>,
+        hits: Vec<Hit<'_>>,
+        fields: &dyn Fn(&str) -> Vec<String>,
+        rules_version: &str,
+    ) -> Assessment {
+        let event_id = event.event_id();
+        let found = self.contributions(hits);
+        let mitre_attack = named_once(found.iter().flat_map(|(_, attack)| attack));
+        let found: Vec<(Contribution, Vec<AttackRef>)> = found
+            .into_iter()
+            .map(|(contribution, attack)| (contribution, attack.into_iter().map(|(_, found)| found).collect()))
+            .collect();
+        let risk_score = noisy_or(found.iter().map(|(contribution, _)| contribution));
+        let severity = self.weights.severity(risk_score);
+        let entities = entities(fields);
+        let finding = Finding {
+            tenant_id: tenant_id.as_str(),
+            severity,
+            contributions: &found,
+            entities: &entities,
+            destinations: fields("DestinationIp"),
+        };
+        let recommended_actions = finding.recommend();
+        Assessment {
+            assessment_id: assessment_id(tenant_id.as_str(), &event_id),
+            tenant_id: tenant_id.clone(),
+            event_id,
+            occurred_at: event.occurred_at().or(record_time),
+            risk_score,
+            severity,
+            verdict: self.weights.verdict(severity),
+            contributions: found.into_iter().map(|(contribution, _)| contribution).collect(),
+            mitre_attack,
+            entities,
+            recommended_actions,
+            rules_version: rules_version.to_owned(),
+        }
+    }
+
+    /// The hits as contributions, heaviest first, each once and with what ATT&CK calls it.
+    fn contributions(&self, hits: Vec<Hit<'_>>) -> Vec<(Contribution, Vec<PlacedRef>)> {
+        let mut found: Vec<(Contribution, &[String])> =
+            hits.into_iter().map(|hit| (hit.tags, hit)).map(|(tags, hit)| (self.contribution(hit), tags)).collect();
+        found.sort_by(|(a, a_tags), (b, b_tags)| {
+            // All that distinguishes two of them, so that those that compare equal are equal in every byte.
+            b.weight
+                .total_cmp(&a.weight)
+                .then_with(|| (&a.id, a.kind as u8, &a.title).cmp(&(&b.id, b.kind as u8, &b.title)))
+                .then_with(|| a_tags.cmp(b_tags))
+                .then_with(|| a.evidence.iter().map(words).cmp(b.evidence.iter().map(words)))
+        });
+        let mut seen = HashSet::new();
+        found.retain(|(contribution, _)| seen.insert((contribution.kind, contribution.id.clone())));
+        found.truncate(MAX_CONTRIBUTIONS);
+        found.into_iter().map(|(contribution, tags)| (contribution, self.attack.refs(tags))).collect()
+    }
+
+    fn contribution(&self, hit: Hit<'_>) -> Contribution {
+        let mut evidence = hit.evidence;
+        evidence.truncate(MAX_EVIDENCE);
+        for Evidence { value, .. } in &mut evidence {
+            if let Some((end, _)) = value.char_indices().nth(MAX_EVIDENCE_CHARS) {
+                value.truncate(end);
+            }
+        }
+        Contribution {
+            kind: hit.kind,
+            id: hit.id.to_owned(),
+            title: hit.title.to_owned(),
+            level: hit.level,
+            weight: self.weights.of(hit.level),
+            evidence,
+        }
+    }
+}
+
+fn words(evidence: &Evidence) -> (&str, &str) {
+    (&evidence.field, &evidence.value)
+}
+
+/// Each tactic and technique once, in the order of the matrix.
+fn named_once<'a>(attack: impl Iterator<Item = &'a PlacedRef>) -> Vec<AttackRef> {
+    let mut refs: Vec<&PlacedRef> = attack.collect();
+    refs.sort_by_key(|(place, found)| (*place, &found.technique_id));
+    refs.dedup();
+    refs.into_iter().take(MAX_ATTACK_REFS).map(|(_, found)| found.clone()).collect()
+}
