@@ -1,0 +1,281 @@
+//! Which fields rules ask about, and where in an event each of them is found.
+
+use std::{collections::HashMap, fmt};
+
+use cybervault_model::json::{Object, Value};
+use foldhash::fast::FixedState;
+use rsigma_parser::fieldpath::unescape_brackets;
+
+use crate::{mapping::FieldPaths, scalar::Scalar};
+
+/// A hash map for keys that rules choose. Its keys don't come from tenants, so its hash may be a fixed one.
+pub(crate) type FixedMap<K, V> = HashMap<K, V, FixedState>;
+
+/// How deep lists and objects are followed; the reader's own limit is below.
+const MAX_DEPTH: usize = 128;
+
+/// A field that a rule asks about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct FieldId(u32);
+
+impl FieldId {
+    /// Not a field: every text in the event.
+    pub(crate) const ANYWHERE: Self = Self(0);
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Debug for FieldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The fields that rules ask about, numbered.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    ids: FixedMap<Box<str>, FieldId>,
+}
+
+impl Fields {
+    pub(crate) fn new() -> Self {
+        Self { ids: FixedMap::default() }
+    }
+
+    pub(crate) fn intern(&mut self, name: &str) -> FieldId {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        // 0 is `ANYWHERE`. There are not 2³² fields in memory.
+        let id = FieldId(u32::try_from(self.ids.len() + 1).unwrap_or(u32::MAX));
+        self.ids.insert(name.into(), id);
+        id
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<FieldId> {
+        self.ids.get(name).copied()
+    }
+
+    /// How many numbers are taken, `ANYWHERE`'s included.
+    pub(crate) fn count(&self) -> usize {
+        self.ids.len() + 1
+    }
+}
+
+/// That a value at some place of the event is one of a field.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) field: FieldId,
+    /// What belongs in front of the value.
+    pub(crate) before: Box<str>,
+    /// The place, as the event names it.
+    pub(crate) path: Box<str>,
+}
+
+/// A key of an event that leads to fields.
+#[derive(Debug, Default)]
+struct Key {
+    targets: Vec<u32>,
+    keys: FixedMap<Box<str>, u32>,
+}
+
+/// Where in an event the fields are.
+#[derive(Debug)]
+pub(crate) struct FieldTable {
+    /// `keys[0]` is the event itself.
+    keys: Vec<Key>,
+    pub(crate) targets: Vec<Target>,
+    /// Targets that count only for fields not found otherwise, with the keys that lead to them.
+    otherwise: Vec<(Vec<Box<str>>, u32)>,
+}
+
+/// Takes the values that a [`FieldTable`] finds.
+pub(crate) trait Sink<'e> {
+    /// A value at the place of these targets.
+    fn value(&mut self, targets: &[u32], value: Scalar<'e>);
+    /// Whether any value of the field has come.
+    fn has(&self, field: FieldId) -> bool;
+}
+
+impl FieldTable {
+    /// A table in which each field is found under its own name, and where else `aliases` say.
+    pub(crate) fn new<'m>(fields: &Fields, aliases: impl IntoIterator<Item = &'m FieldPaths>) -> Self {
+        let mut table = Self { keys: vec![Key::default()], targets: Vec::new(), otherwise: Vec::new() };
+        // In the order of their numbers, so that the same rules give the same table.
+        let mut own: Vec<_> = fields.ids.iter().collect();
+        own.sort_by_key(|(_, id)| **id);
+        for (name, id) in own {
+            let literal = unescape_brackets(name);
+            let target = table.target(*id, "", &literal);
+            // A key with the dots in it is as good as nested objects.
+            table.lead(std::iter::once(&*literal), target);
+            if literal.contains('.') {
+                table.lead(literal.split('.'), target);
+            }
+        }
+        for (name, paths) in aliases.into_iter().flatten() {
+            let Some(id) = fields.get(name) else { continue };
+            for path in paths.iter().filter(|path| path.path() != name) {
+                let target = table.target(id, path.before(), path.path());
+                if path.is_otherwise() {
+                    table.otherwise.push((path.path().split('.').map(Into::into).collect(), target));
+                } else {
+                    table.lead(path.path().split('.'), target);
+                }
+            }
+        }
+        table
+    }
+
+    fn target(&mut self, field: FieldId, before: &str, path: &str) -> u32 {
+        self.targets.push(Target { field, before: before.into(), path: path.into() });
+        index(self.targets.len() - 1)
+    }
+
+    fn lead<'k>(&mut self, path: impl Iterator<Item = &'k str>, target: u32) {
+        let mut at = 0;
+        for key in path {
+            let next = index(self.keys.len());
+            at = *self.keys[at].keys.entry(key.into()).or_insert(next) as usize;
+            if at == self.keys.len() {
+                self.keys.push(Key::default());
+            }
+        }
+        self.keys[at].targets.push(target);
+    }
+
+    /// Goes over the event once and hands every value of a field to `sink`.
+    pub(crate) fn walk<'e>(&self, payload: Value<'e, 'e>, sink: &mut impl Sink<'e>) {
+        let Some(object) = payload.as_object() else { return };
+        self.object(0, &object, 0, sink);
+        for (path, target) in &self.otherwise {
+            if !sink.has(self.targets[*target as usize].field) {
+                follow(payload, path, 0, &mut |value| sink.value(&[*target], value));
+            }
+        }
+    }
+
+    fn object<'e>(&self, at: u32, object: &Object<'e, 'e>, depth: usize, sink: &mut impl Sink<'e>) {
+        let keys = &self.keys[at as usize].keys;
+        for (name, value) in object {
+            let Some(next) = keys.get(name) else { continue };
+            let key = &self.keys[*next as usize];
+            if !key.targets.is_empty() {
+                each_value(value, depth, &mut |scalar| sink.value(&key.targets, scalar));
+            }
+            if !key.keys.is_empty() {
+                self.inside(*next, value, depth + 1, sink);
+            }
+        }
+    }
+
+    /// Goes on in an object, or in every object of a list.
+    fn inside<'e>(&self, at: u32, value: Value<'e, 'e>, depth: usize, sink: &mut impl Sink<'e>) {
+        if depth > MAX_DEPTH {
+            return;
+        }
+        if let Some(object) = value.as_object() {
+            self.object(at, &object, depth, sink);
+        } else if let Some(list) = value.as_array() {
+            for element in &list {
+                self.inside(at, element, depth + 1, sink);
+            }
+        }
+    }
+}
+
+/// The values at `path` in `value`, lists gone through.
+pub(crate) fn follow<'e, K: AsRef<str>>(
+    value: Value<'e, 'e>,
+    path: &[K],
+    depth: usize,
+    found: &mut impl FnMut(Scalar<'e>),
+) {
+    let Some((first, rest)) = path.split_first() else { return each_value(value, depth, found) };
+    if depth > MAX_DEPTH {
+        return;
+    }
+    if let Some(object) = value.as_object() {
+        for (name, inner) in &object {
+            if name == first.as_ref() {
+                follow(inner, rest, depth + 1, found);
+            }
+        }
+    } else if let Some(list) = value.as_array() {
+        for element in &list {
+            follow(element, path, depth + 1, found);
+        }
+    }
+}
+
+/// A value, or every element of a list.
+fn each_value<'e>(value: Value<'e, 'e>, depth: usize, found: &mut impl FnMut(Scalar<'e>)) {
+    match value.as_array() {
+        Some(list) if !list.is_empty() && depth <= MAX_DEPTH => {
+            for element in &list {
+                each_value(element, depth + 1, found);
+            }
+        }
+        _ => found(Scalar::of(value)),
+    }
+}
+
+/// Every text in the event.
+pub(crate) fn each_text<'e>(value: Value<'e, 'e>, depth: usize, found: &mut impl FnMut(&'e str)) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    if let Scalar::Text(text) = Scalar::of(value) {
+        found(text);
+    } else if let Some(object) = value.as_object() {
+        for (_, inner) in &object {
+            each_text(inner, depth + 1, found);
+        }
+    } else if let Some(list) = value.as_array() {
+        for element in &list {
+            each_text(element, depth + 1, found);
+        }
+    }
+}
+
+/// The first text that `wanted` takes; `path` becomes the keys that lead to it.
+pub(crate) fn find_text<'e>(
+    value: Value<'e, 'e>,
+    depth: usize,
+    path: &mut String,
+    wanted: &mut impl FnMut(&'e str) -> bool,
+) -> Option<&'e str> {
+    if let Scalar::Text(text) = Scalar::of(value) {
+        return wanted(text).then_some(text);
+    }
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    if let Some(object) = value.as_object() {
+        for (key, inner) in &object {
+            let length = path.len();
+            if length > 0 {
+                path.push('.');
+            }
+            path.push_str(key);
+            if let Some(text) = find_text(inner, depth + 1, path, wanted) {
+                return Some(text);
+            }
+            path.truncate(length);
+        }
+    } else if let Some(list) = value.as_array() {
+        for element in &list {
+            if let Some(text) = find_text(element, depth + 1, path, wanted) {
+                return Some(text);
+            }
+        }
+    }
+    None
+}
+
+/// Tables are built from rules in memory, of which there are fewer than 2³².
+fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}

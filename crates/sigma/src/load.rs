@@ -1,0 +1,243 @@
+//! Rule files read into a pack: what each rule is, what makes it true, and which ones can't be used.
+
+use cybervault_model::{Level, derived_id};
+use rsigma_parser::{CorrelationRule, FilterRule, FilterRuleTarget, LogSource, SigmaRule, parse_sigma_yaml};
+
+use crate::{
+    condition::{Expr, lower_conditions},
+    modifier::LowerError,
+};
+
+/// A file of rules, read by the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleFile<'a> {
+    /// Its path, as it is to be reported.
+    pub path: &'a str,
+    /// Its content: YAML, one or more documents.
+    pub text: &'a str,
+}
+
+/// Why a document or rule can't be used. The others of its file are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}{}: {error}", self.place())]
+pub struct RuleFailure {
+    /// The file.
+    pub path: String,
+    /// The line, from 1, where it is known.
+    pub line: Option<u32>,
+    /// The column, from 1, where it is known.
+    pub column: Option<u32>,
+    /// What is wrong.
+    pub error: String,
+}
+
+impl RuleFailure {
+    fn place(&self) -> String {
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => format!(":{line}:{column}"),
+            (Some(line), None) => format!(":{line}"),
+            _ => String::new(),
+        }
+    }
+}
+
+/// What is known about a rule beside what makes it true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleMeta {
+    /// The rule's id, or one derived from its file and title (`rule_…`).
+    pub id: String,
+    /// The title.
+    pub title: String,
+    /// The level; informational where the rule has none.
+    pub level: Level,
+    /// The tags: `attack.t1059.001`, …
+    pub tags: Vec<String>,
+    /// `stable`, `test`, `experimental`, …
+    pub status: Option<String>,
+    /// What kind of log the rule is about.
+    pub logsource: RuleSource,
+    /// What else could look like this.
+    pub falsepositives: Vec<String>,
+    /// The file.
+    pub path: String,
+}
+
+/// The log source a rule asks for; lower case. What is `None` may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RuleSource {
+    /// `windows`, `linux`, …
+    pub product: Option<String>,
+    /// `sysmon`, `security`, …
+    pub service: Option<String>,
+    /// `process_creation`, …
+    pub category: Option<String>,
+}
+
+impl RuleSource {
+    fn of(source: &LogSource) -> Self {
+        let lower = |text: &Option<String>| text.as_ref().map(|text| text.to_lowercase());
+        Self { product: lower(&source.product), service: lower(&source.service), category: lower(&source.category) }
+    }
+
+    /// Whether a filter for this source is one for rules of `other`.
+    fn covers(&self, other: &Self) -> bool {
+        let fits = |own: &Option<String>, other: &Option<String>| own.is_none() || own == other;
+        fits(&self.product, &other.product)
+            && fits(&self.service, &other.service)
+            && fits(&self.category, &other.category)
+    }
+}
+
+/// A rule that can be used.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What is known about it.
+    pub meta: RuleMeta,
+    pub(crate) name: Option<String>,
+    pub(crate) expr: Expr,
+}
+
+/// Every rule of a set of files.
+#[derive(Clone, Debug, Default)]
+pub struct RulePack {
+    /// The rules that can be used, in the order of their files' paths.
+    pub rules: Vec<Rule>,
+    /// Correlation rules: over several events, for a later stage.
+    pub correlations: Vec<CorrelationRule>,
+    /// How many filters were applied to the rules.
+    pub filters: usize,
+    /// What can't be used.
+    pub failed: Vec<RuleFailure>,
+    /// 128 bits of the SHA-256 over the files' sorted paths and texts, in hexadecimal.
+    pub version: String,
+}
+
+/// Reads rule files. Their order does not matter.
+pub fn load<'a>(files: impl IntoIterator<Item = RuleFile<'a>>) -> RulePack {
+    let mut files: Vec<_> = files.into_iter().collect();
+    files.sort_unstable_by_key(|file| (file.path, file.text));
+    let parts: Vec<_> = files.iter().flat_map(|file| [file.path.as_bytes(), file.text.as_bytes()]).collect();
+    let mut pack = RulePack { version: derived_id("", &parts).split_off(1), ..RulePack::default() };
+    let mut filters = Vec::new();
+    for file in files {
+        read_file(file, &mut pack, &mut filters);
+    }
+    for (file, filter) in filters {
+        match apply_filter(&filter, &mut pack.rules) {
+            Ok(()) => pack.filters += 1,
+            Err(error) => pack.failed.push(failure(file, &filter.title, error)),
+        }
+    }
+    pack
+}
+
+fn read_file<'a>(file: RuleFile<'a>, pack: &mut RulePack, filters: &mut Vec<(RuleFile<'a>, FilterRule)>) {
+    let collection = match parse_sigma_yaml(file.text) {
+        Ok(collection) => collection,
+        Err(error) => {
+            let error = error.to_string();
+            let (line, column) = place_in(&error, file.text);
+            pack.failed.push(RuleFailure { path: file.path.to_owned(), line, column, error });
+            return;
+        }
+    };
+    let usable = collection.len();
+    for rule in collection.rules {
+        match lower_conditions(&rule.detection.named, &rule.detection.conditions) {
+            Ok(expr) => pack.rules.push(Rule { meta: meta(&rule, file.path), name: rule.name, expr }),
+            Err(error) => pack.failed.push(failure(file, &rule.title, error)),
+        }
+    }
+    pack.correlations.extend(collection.correlations);
+    filters.extend(collection.filters.into_iter().map(|filter| (file, filter)));
+    for error in collection.errors {
+        // An empty document at the end of a file (`---`) is nobody's mistake.
+        let empty_document = usable > 0 && error.contains("not a YAML mapping");
+        if empty_document || is_warning(&error) {
+            continue;
+        }
+        let (line, column) = place_in(&error, file.text);
+        pack.failed.push(RuleFailure { path: file.path.to_owned(), line, column, error });
+    }
+}
+
+/// Whether the parser only remarks on something and has returned the rule all the same.
+fn is_warning(error: &str) -> bool {
+    ["invalid status", "invalid level", "invalid sigma-version", "'related'", "related["]
+        .iter()
+        .any(|start| error.starts_with(start))
+}
+
+fn failure(file: RuleFile<'_>, title: &str, error: LowerError) -> RuleFailure {
+    // Look below the rule's own title: an earlier rule of the file may have the same line.
+    let start = file.text.find(title).unwrap_or(0);
+    let found = error.at.as_deref().filter(|at| !at.is_empty()).and_then(|at| file.text[start..].find(at));
+    let (line, column) = match found {
+        Some(offset) => {
+            let before = &file.text[..start + offset];
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+            (Some(count(before.matches('\n').count())), Some(count(before[line_start..].chars().count())))
+        }
+        None => (None, None),
+    };
+    RuleFailure { path: file.path.to_owned(), line, column, error: format!("{title}: {}", error.message) }
+}
+
+/// From counting what comes before to counting from 1.
+fn count(before: usize) -> u32 {
+    u32::try_from(before + 1).unwrap_or(u32::MAX)
+}
+
+/// The place that the parser names in its message: a YAML error counts in the file, a condition's in the condition.
+fn place_in(error: &str, text: &str) -> (Option<u32>, Option<u32>) {
+    let number_after = |text: &str, word: &str| {
+        let rest = &text[text.find(word)? + word.len()..];
+        rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
+    };
+    if let Some(line) = number_after(error, " at line ") {
+        return (Some(line), number_after(error, " column "));
+    }
+    if error.starts_with("Condition") {
+        let line = text.lines().position(|line| line.trim_start().starts_with("condition:"));
+        return (line.map(count), None);
+    }
+    (None, None)
+}
+
+fn meta(rule: &SigmaRule, path: &str) -> RuleMeta {
+    RuleMeta {
+        id: rule.id.clone().unwrap_or_else(|| derived_id("rule", &[path.as_bytes(), rule.title.as_bytes()])),
+        title: rule.title.clone(),
+        level: match rule.level {
+            Some(rsigma_parser::Level::Critical) => Level::Critical,
+            Some(rsigma_parser::Level::High) => Level::High,
+            Some(rsigma_parser::Level::Medium) => Level::Medium,
+            Some(rsigma_parser::Level::Low) => Level::Low,
+            Some(rsigma_parser::Level::Informational) | None => Level::Informational,
+        },
+        tags: rule.tags.clone(),
+        status: rule.status.map(|status| format!("{status:?}").to_lowercase()),
+        logsource: RuleSource::of(&rule.logsource),
+        falsepositives: rule.falsepositives.clone(),
+        path: path.to_owned(),
+    }
+}
+
+/// Joins a filter's condition to that of every rule it is for.
+fn apply_filter(filter: &FilterRule, rules: &mut [Rule]) -> Result<(), LowerError> {
+    let expr = lower_conditions(&filter.detection.named, &filter.detection.conditions)?;
+    let source = filter.logsource.as_ref().map(RuleSource::of).unwrap_or_default();
+    for rule in rules {
+        let named = match &filter.rules {
+            FilterRuleTarget::Any => true,
+            FilterRuleTarget::Specific(names) => names
+                .iter()
+                .any(|name| *name == rule.meta.id || *name == rule.meta.title || Some(name) == rule.name.as_ref()),
+        };
+        if named && source.covers(&rule.meta.logsource) {
+            let own = std::mem::replace(&mut rule.expr, Expr::Any(Vec::new()));
+            rule.expr = Expr::All(vec![own, expr.clone()]);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,347 @@
+//! One event tried against all rules.
+
+use std::borrow::Cow;
+
+use cybervault_model::{Evidence, TelemetryEvent};
+
+use crate::{
+    bits,
+    compile::{Compiled, Node, PredicateId, compile},
+    evidence,
+    fields::{FieldId, FieldTable, Sink, each_text, find_text},
+    fold::fold_into,
+    load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
+    mapping::Mappings,
+    predicate::{Number, TemplatePiece, Test, append_text, compare},
+    route::{Router, Routing},
+    scalar::{Scalar, number_in},
+    scratch::{Marks, Scratch, Slots},
+};
+
+/// A rule's place in [`Matcher::rules`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleIndex(u32);
+
+impl RuleIndex {
+    /// As an index of a slice.
+    pub fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// All rules of a pack, compiled: immutable, to be shared by threads.
+#[derive(Debug)]
+pub struct Matcher {
+    rules: Vec<RuleMeta>,
+    failed: Vec<RuleFailure>,
+    version: String,
+    pub(crate) compiled: Compiled,
+    pub(crate) router: Router,
+    keyword_rules: bits::Words,
+}
+
+impl Matcher {
+    /// Compiles the pack's rules for events that `mappings` describe.
+    pub fn compile(pack: &RulePack, mappings: &Mappings) -> Self {
+        let compiled = compile(pack.rules.iter().map(|rule| &rule.expr));
+        let rules: Vec<_> = pack.rules.iter().map(|Rule { meta, .. }| meta.clone()).collect();
+        let sources: Vec<_> = rules.iter().map(|rule| rule.logsource.clone()).collect();
+        let router = Router::new(mappings, &compiled.fields, &sources);
+        let mut keyword_rules = bits::none(rules.len());
+        for rule in &compiled.keyword_rules {
+            bits::set(&mut keyword_rules, *rule as usize);
+        }
+        Self { rules, failed: pack.failed.clone(), version: pack.version.clone(), compiled, router, keyword_rules }
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &[RuleMeta] {
+        &self.rules
+    }
+
+    /// The rules that can't be used, and why.
+    pub fn failed(&self) -> &[RuleFailure] {
+        &self.failed
+    }
+
+    /// The pack's version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Bytes that the largest part takes: the automata over rules' literals.
+    pub fn automata_bytes(&self) -> usize {
+        self.compiled.tests.iter().filter_map(|tests| tests.literals.as_ref()).map(|literals| literals.memory()).sum()
+    }
+
+    /// What a thread needs to call [`Self::matches`].
+    pub fn scratch(&self) -> Scratch {
+        Scratch::new(self.compiled.fields.count(), self.compiled.questions.len(), self.rules.len())
+    }
+
+    /// The rules that are true of the event, in ascending order.
+    ///
+    /// `scratch` must come from this matcher. Nothing is allocated once it has grown to what the usual event needs.
+    pub fn matches<'s>(
+        &self,
+        event: &TelemetryEvent<'_>,
+        routing: Routing,
+        scratch: &'s mut Scratch,
+    ) -> &'s [RuleIndex] {
+        let Scratch { slots, marks, folded, text, hits } = scratch;
+        hits.clear();
+        marks.reset();
+        let table = self.router.route(event, routing, &mut marks.allowed, text);
+        if marks.allowed.iter().all(|word| *word == 0) {
+            return hits;
+        }
+        let mut run = Run {
+            compiled: &self.compiled,
+            table,
+            event,
+            slots: std::mem::replace(slots, Slots::empty()).recycle(),
+            marks,
+            folded,
+            text,
+        };
+        run.see(&self.keyword_rules);
+        run.decide(hits);
+        *slots = run.slots.recycle();
+        hits.sort_unstable();
+        hits
+    }
+
+    /// What in the event made the rule true: at most 16 values of at most 256 bytes.
+    ///
+    /// The event is read as [`Routing::Auto`] reads it. `scratch` is free for use again afterwards.
+    pub fn evidence(&self, rule: RuleIndex, event: &TelemetryEvent<'_>, scratch: &mut Scratch) -> Vec<Evidence> {
+        let Scratch { slots, marks, folded, text, .. } = scratch;
+        marks.reset();
+        let table = self.router.route(event, Routing::Auto, &mut marks.allowed, text);
+        // The rules around it are of no interest here.
+        marks.allowed.fill(0);
+        let mut run = Run {
+            compiled: &self.compiled,
+            table,
+            event,
+            slots: std::mem::replace(slots, Slots::empty()).recycle(),
+            marks,
+            folded,
+            text,
+        };
+        run.see(&self.keyword_rules);
+        run.see_keywords();
+        let found = evidence::collect(&mut run, self.compiled.conditions.roots[rule.get()]);
+        *slots = run.slots.recycle();
+        found
+    }
+
+    /// The values of a field, by its Sigma name, found as the event's mapping says. For use on hits: it goes over the event.
+    pub fn field_values<'e>(&self, event: &TelemetryEvent<'e>, sigma_field: &str) -> Vec<Cow<'e, str>> {
+        let mut values = Vec::new();
+        self.router.field_values(event, sigma_field, &mut |before, value| {
+            let value = match value {
+                Scalar::Text(text) if before.is_empty() => Cow::Borrowed(text),
+                value => {
+                    let mut text = before.to_owned();
+                    if !append_text(value, true, &mut text) {
+                        return;
+                    }
+                    Cow::Owned(text)
+                }
+            };
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        });
+        values
+    }
+
+    /// The log sources that the event belongs to; none where they are unknown.
+    pub fn log_sources(&self, event: &TelemetryEvent<'_>) -> Vec<RuleSource> {
+        self.router.sources(event)
+    }
+}
+
+/// One event on its way.
+pub(crate) struct Run<'r, 'e> {
+    pub(crate) compiled: &'r Compiled,
+    pub(crate) table: &'r FieldTable,
+    pub(crate) event: &'r TelemetryEvent<'e>,
+    pub(crate) slots: Slots<'e>,
+    marks: &'r mut Marks,
+    folded: &'r mut String,
+    text: &'r mut String,
+}
+
+impl<'e> Run<'_, 'e> {
+    /// Goes over the event: answers the eager predicates, keeps the values for the others.
+    fn see(&mut self, keyword_rules: &[u64]) {
+        let table = self.table;
+        table.walk(self.event.payload, self);
+        if self.marks.allowed.iter().zip(keyword_rules).any(|(allowed, keyword)| allowed & keyword != 0) {
+            self.see_keywords();
+        }
+        for rule in &self.compiled.always {
+            self.marks.consider(*rule);
+        }
+    }
+
+    fn see_keywords(&mut self) {
+        let Some(literals) = &self.compiled.tests[FieldId::ANYWHERE.index()].literals else { return };
+        each_text(self.event.payload, 0, &mut |text| {
+            self.folded.clear();
+            fold_into(text, self.folded);
+            literals.scan(self.folded, |predicate| self.marks.hold(predicate, &self.compiled.triggered));
+        });
+    }
+
+    fn decide(&mut self, hits: &mut Vec<RuleIndex>) {
+        for at in 0..self.marks.candidates.len() {
+            let rule = self.marks.candidates[at];
+            if self.holds(self.compiled.conditions.roots[rule as usize]) {
+                hits.push(RuleIndex(rule));
+            }
+        }
+    }
+
+    /// Whether a condition's node is true.
+    pub(crate) fn holds(&mut self, node: u32) -> bool {
+        let conditions = &self.compiled.conditions;
+        match conditions.nodes[node as usize] {
+            Node::Is(predicate) => self.answer(predicate),
+            Node::Not(inner) => !self.holds(inner),
+            Node::All(children) => conditions.children(children).iter().all(|child| self.holds(*child)),
+            Node::Any(children) => conditions.children(children).iter().any(|child| self.holds(*child)),
+            Node::AtLeast(least, children) => {
+                let true_ones = conditions.children(children).iter().filter(|child| self.holds(**child));
+                true_ones.take(least as usize).count() == least as usize
+            }
+        }
+    }
+
+    /// Whether a predicate is true, tested now if it was not before.
+    fn answer(&mut self, predicate: PredicateId) -> bool {
+        let question = &self.compiled.questions[predicate as usize];
+        if question.eager || bits::has(&self.marks.tested, predicate as usize) {
+            return bits::has(&self.marks.held, predicate as usize);
+        }
+        let holds = if question.field == FieldId::ANYWHERE {
+            self.any_text_passes(&question.test)
+        } else {
+            self.any_value_passes(question.field, &question.test)
+        };
+        self.marks.answer(predicate, holds);
+        holds
+    }
+
+    fn any_text_passes(&mut self, test: &Test) -> bool {
+        let mut holds = false;
+        each_text(self.event.payload, 0, &mut |text| {
+            holds = holds || test.passes(Scalar::Text(text), "", self.text);
+        });
+        holds
+    }
+
+    fn any_value_passes(&mut self, field: FieldId, test: &Test) -> bool {
+        let targets = &self.table.targets;
+        let mut slots = self.slots.of(field);
+        match test {
+            Test::Null => slots.all(|slot| slot.value == Scalar::Null),
+            Test::FieldRef { field: other, op, cased } => {
+                let Some(other) = self.compiled.fields.get(other) else { return false };
+                slots.any(|slot| {
+                    let before = &*targets[slot.target as usize].before;
+                    self.slots.of(other).any(|other| {
+                        self.text.clear();
+                        append_text(other.value, true, self.text)
+                            && compare(*op, *cased, (slot.value, before), self.text)
+                    })
+                })
+            }
+            Test::Template { pieces, op, cased } => {
+                self.text.clear();
+                let whole = pieces.iter().all(|piece| match piece {
+                    TemplatePiece::Text(text) => append_text(Scalar::Text(text), true, self.text),
+                    TemplatePiece::Field(name) => {
+                        let value = self.compiled.fields.get(name).and_then(|field| self.slots.of(field).next());
+                        value.is_some_and(|slot| append_text(slot.value, true, self.text))
+                    }
+                });
+                whole
+                    && slots.any(|slot| {
+                        let before = &*targets[slot.target as usize].before;
+                        compare(*op, *cased, (slot.value, before), self.text)
+                    })
+            }
+            test => slots.any(|slot| test.passes(slot.value, &targets[slot.target as usize].before, self.text)),
+        }
+    }
+
+    /// The first value of the field that passes the test, with its place.
+    pub(crate) fn passing(&mut self, predicate: PredicateId) -> Option<(&str, Scalar<'e>)> {
+        let question = &self.compiled.questions[predicate as usize];
+        let table = self.table;
+        let alone = !matches!(question.test, Test::FieldRef { .. } | Test::Template { .. });
+        let slot = self.slots.of(question.field).find(|slot| {
+            let before = &*table.targets[slot.target as usize].before;
+            !alone || question.test.passes(slot.value, before, self.text)
+        })?;
+        Some((&table.targets[slot.target as usize].path, slot.value))
+    }
+}
+
+impl<'e> Run<'_, 'e> {
+    /// The first text in the event that passes the test, with its place.
+    pub(crate) fn passing_text(&mut self, predicate: PredicateId) -> Option<(String, Scalar<'e>)> {
+        let test = &self.compiled.questions[predicate as usize].test;
+        let mut path = String::new();
+        let mut passing = |text: &'e str| test.passes(Scalar::Text(text), "", self.text);
+        let text = find_text(self.event.payload, 0, &mut path, &mut passing)?;
+        Some((path, Scalar::Text(text)))
+    }
+}
+
+impl<'e> Sink<'e> for Run<'_, 'e> {
+    fn has(&self, field: FieldId) -> bool {
+        self.slots.has(field)
+    }
+
+    fn value(&mut self, targets: &[u32], value: Scalar<'e>) {
+        // What of the value is in `folded`: nothing, or the value behind this text.
+        let mut written: Option<&str> = None;
+        for id in targets {
+            let target = &self.table.targets[*id as usize];
+            self.slots.push(target.field, *id, value);
+            let tests = &self.compiled.tests[target.field.index()];
+            let mut hold = |predicate: PredicateId| self.marks.hold(predicate, &self.compiled.triggered);
+            tests.present.into_iter().for_each(&mut hold);
+            if value != Scalar::Null {
+                tests.not_null.into_iter().for_each(&mut hold);
+            }
+            if tests.truths != [None, None]
+                && let Some(truth) = value.as_bool()
+            {
+                tests.truths[usize::from(truth)].into_iter().for_each(&mut hold);
+            }
+            if !tests.numbers.is_empty() {
+                let number = match value {
+                    Scalar::Text(text) => number_in(text),
+                    value => value.as_number(),
+                };
+                let predicate = number.and_then(|number| tests.numbers.get(&Number::new(number)));
+                predicate.copied().into_iter().for_each(&mut hold);
+            }
+            let Some(literals) = &tests.literals else { continue };
+            if written != Some(&*target.before) {
+                self.folded.clear();
+                fold_into(&target.before, self.folded);
+                if !append_text(value, false, self.folded) {
+                    continue;
+                }
+                written = Some(&target.before);
+            }
+            literals.scan(self.folded, hold);
+        }
+    }
+}

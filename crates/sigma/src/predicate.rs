@@ -1,0 +1,245 @@
+//! The questions that rules ask: one test of one field's value each.
+
+use std::{
+    fmt::{self, Write as _},
+    hash::{Hash, Hasher},
+};
+
+use cybervault_model::Timestamp;
+use jiff::{civil::Date, tz::TimeZone};
+
+use crate::{cidr::Network, fold::fold_into, glob::Glob, scalar::Scalar};
+
+/// A test of a field, or of every text anywhere in the event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Predicate {
+    pub(crate) scope: Scope,
+    pub(crate) test: Test,
+}
+
+/// Where a predicate looks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scope {
+    /// At the values of a field, by its Sigma name.
+    Field(Box<str>),
+    /// At every text in the event: a keyword.
+    Anywhere,
+}
+
+/// How two texts are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TextOp {
+    Exact,
+    Contains,
+    Prefix,
+    Suffix,
+}
+
+impl TextOp {
+    fn holds(self, text: &str, pattern: &str) -> bool {
+        match self {
+            Self::Exact => text == pattern,
+            Self::Contains => memchr::memmem::find(text.as_bytes(), pattern.as_bytes()).is_some(),
+            Self::Prefix => text.starts_with(pattern),
+            Self::Suffix => text.ends_with(pattern),
+        }
+    }
+}
+
+/// How two numbers are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum NumberOp {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// A number that can be hashed: equal when it has the same bits, and there is one zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Number(u64);
+
+impl Number {
+    pub(crate) fn new(value: f64) -> Self {
+        Self(if value == 0.0 { 0 } else { value.to_bits() })
+    }
+
+    pub(crate) fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+/// A part of a point in time, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TimePart {
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+/// A piece of an `expand` template.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TemplatePiece {
+    Text(Box<str>),
+    /// `%name%`: the event's own field of that name.
+    Field(Box<str>),
+}
+
+/// A compiled regular expression; equal to another of the same pattern and flags.
+#[derive(Clone)]
+pub(crate) struct Pattern(pub(crate) regex::Regex);
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_str().fmt(f)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
+}
+
+/// A test. Of a list in the event any element that passes is enough.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Test {
+    /// `text` is folded unless `cased`.
+    Text {
+        op: TextOp,
+        text: Box<str>,
+        cased: bool,
+    },
+    Glob(Glob),
+    Regex(Pattern),
+    Cidr(Network),
+    Number {
+        op: NumberOp,
+        than: Number,
+    },
+    Bool(bool),
+    /// The field is there, be it null.
+    Present,
+    /// The field is there with a value: `exists`.
+    NotNull,
+    /// The field is not there, or is null.
+    Null,
+    /// As another field's value.
+    FieldRef {
+        field: Box<str>,
+        op: TextOp,
+        cased: bool,
+    },
+    /// As a text with other fields' values in it.
+    Template {
+        pieces: Box<[TemplatePiece]>,
+        op: TextOp,
+        cased: bool,
+    },
+    Time {
+        part: TimePart,
+        equals: i64,
+    },
+}
+
+impl Test {
+    /// Whether a value passes. `before` stands in front of the value as if it were part of it; `buffer` is overwritten.
+    ///
+    /// What needs more than the value (`Null`, `FieldRef`, `Template`) never passes here.
+    pub(crate) fn passes(&self, value: Scalar<'_>, before: &str, buffer: &mut String) -> bool {
+        match self {
+            Self::Text { op, text, cased } => write_text(value, before, *cased, buffer) && op.holds(buffer, text),
+            Self::Glob(glob) => write_text(value, before, glob.is_cased(), buffer) && glob.matches(buffer),
+            Self::Regex(pattern) => write_text(value, before, true, buffer) && pattern.0.is_match(buffer),
+            Self::Cidr(network) => match value {
+                Scalar::Text(text) => network.contains_text(text),
+                _ => false,
+            },
+            Self::Number { op, than } => value.as_number().is_some_and(|number| {
+                let than = than.get();
+                match op {
+                    NumberOp::Equal => number == than,
+                    NumberOp::Less => number < than,
+                    NumberOp::LessOrEqual => number <= than,
+                    NumberOp::Greater => number > than,
+                    NumberOp::GreaterOrEqual => number >= than,
+                }
+            }),
+            Self::Bool(expected) => value.as_bool() == Some(*expected),
+            Self::Present => true,
+            Self::NotNull => !matches!(value, Scalar::Null),
+            Self::Time { part, equals } => part.of(value) == Some(*equals),
+            Self::Null | Self::FieldRef { .. } | Self::Template { .. } => false,
+        }
+    }
+}
+
+/// Compares two values as texts.
+pub(crate) fn compare(op: TextOp, cased: bool, value: (Scalar<'_>, &str), other: &str) -> bool {
+    let mut text = String::new();
+    if !write_text(value.0, value.1, cased, &mut text) {
+        return false;
+    }
+    if cased {
+        return op.holds(&text, other);
+    }
+    let mut folded = String::new();
+    fold_into(other, &mut folded);
+    op.holds(&text, &folded)
+}
+
+/// Writes `before` and the value's text form into `buffer`, folded unless `cased`; false for values without one.
+pub(crate) fn write_text(value: Scalar<'_>, before: &str, cased: bool, buffer: &mut String) -> bool {
+    buffer.clear();
+    append_text(Scalar::Text(before), cased, buffer) && append_text(value, cased, buffer)
+}
+
+/// Appends the value's text form, folded unless `cased`; false for values without one.
+pub(crate) fn append_text(value: Scalar<'_>, cased: bool, buffer: &mut String) -> bool {
+    match value {
+        Scalar::Text(text) if cased => buffer.push_str(text),
+        Scalar::Text(text) => fold_into(text, buffer),
+        Scalar::Bool(truth) => buffer.push_str(if truth { "true" } else { "false" }),
+        // Writing to a string can't fail, and the numbers of JSON have no letters.
+        Scalar::Int(number) => drop(write!(buffer, "{number}")),
+        Scalar::Uint(number) => drop(write!(buffer, "{number}")),
+        Scalar::Float(number) => drop(write!(buffer, "{number}")),
+        Scalar::Null | Scalar::Other => return false,
+    }
+    true
+}
+
+impl TimePart {
+    /// This part of a time, in UTC: RFC 3339 or Windows' form as text, seconds or milliseconds since 1970 as a number.
+    pub(crate) fn of(self, value: Scalar<'_>) -> Option<i64> {
+        // Seconds beyond this would be past the year 33658; milliseconds of that size are in 2001.
+        const LARGEST_SECONDS: i64 = 1_000_000_000_000;
+        let millis = match value {
+            Scalar::Text(text) => Timestamp::parse(text)?.as_millis(),
+            Scalar::Int(number) if number > LARGEST_SECONDS => number,
+            Scalar::Int(number) => number.checked_mul(1000)?,
+            _ => return None,
+        };
+        let time = jiff::Timestamp::from_millisecond(millis).ok()?.to_zoned(TimeZone::UTC).datetime();
+        Some(match self {
+            Self::Minute => time.minute().into(),
+            Self::Hour => time.hour().into(),
+            Self::Day => time.day().into(),
+            Self::Week => Date::from(time).iso_week_date().week().into(),
+            Self::Month => time.month().into(),
+            Self::Year => time.year().into(),
+        })
+    }
+}

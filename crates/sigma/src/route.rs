@@ -1,0 +1,384 @@
+//! Which rules an event is tried against, by log source.
+
+use cybervault_model::{EventKind, TelemetryEvent};
+
+use crate::{
+    bits::{self, Words},
+    fields::{FieldTable, Fields, FixedMap, follow},
+    fold::fold_into,
+    load::RuleSource,
+    mapping::{Mapping, Mappings, Product, Source},
+    predicate::append_text,
+    scalar::Scalar,
+};
+
+/// Whether log sources decide which rules an event is tried against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Routing {
+    /// An event is tried against the rules for its log sources; against none where these are unknown.
+    #[default]
+    Auto,
+    /// Every event is tried against every rule, and has only those of its mapping's fields that don't depend on its source.
+    Off,
+}
+
+/// A log source of an event, or that of a rule, by its names' numbers; 0 where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Triple {
+    product: u32,
+    service: u32,
+    category: u32,
+}
+
+/// A name that no rule has.
+const UNKNOWN: u32 = u32::MAX;
+
+impl Triple {
+    /// Whether a rule for this source is one for events of `event`.
+    fn covers(self, event: Self) -> bool {
+        let fits = |own: u32, other: u32| own == 0 || own == other;
+        fits(self.product, event.product) && fits(self.service, event.service) && fits(self.category, event.category)
+    }
+}
+
+/// One log source of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EventSource<'a> {
+    pub(crate) product: Option<&'a str>,
+    pub(crate) service: Option<&'a str>,
+    pub(crate) category: Option<&'a str>,
+    /// The table of fields that only this source has.
+    table: Option<usize>,
+    /// Which of its mapping's sources it is.
+    index: Option<usize>,
+}
+
+/// Log sources, tables of fields, and the rules for each source.
+#[derive(Debug)]
+pub(crate) struct Router {
+    formats: Vec<Format>,
+    tables: Vec<FieldTable>,
+    names: FixedMap<Box<str>, u32>,
+    /// The distinct sources that rules ask for, each with those rules.
+    wanted: Vec<(Triple, Words)>,
+    /// The rules for events of a source, worked out ahead for the sources that mappings give.
+    known: FixedMap<Triple, Words>,
+}
+
+/// A mapping, made fit for look-ups.
+#[derive(Debug)]
+struct Format {
+    mapping: Mapping,
+    table: usize,
+    /// By the values of the mapping's `by`, joined: the sources of such events.
+    by_values: FixedMap<Box<str>, Vec<usize>>,
+    unconditional: Vec<usize>,
+    /// The table of each source that has fields of its own.
+    tables: Vec<Option<usize>>,
+}
+
+/// The table of fields found under their own names only.
+const PLAIN: usize = 0;
+
+impl Router {
+    pub(crate) fn new(mappings: &Mappings, fields: &Fields, rules: &[RuleSource]) -> Self {
+        let mut router = Self {
+            formats: Vec::new(),
+            tables: vec![FieldTable::new(fields, [])],
+            names: FixedMap::default(),
+            wanted: Vec::new(),
+            known: FixedMap::default(),
+        };
+        for (rule, source) in rules.iter().enumerate() {
+            let triple = router.intern(source);
+            let at = router.wanted.iter().position(|(wanted, _)| *wanted == triple).unwrap_or_else(|| {
+                router.wanted.push((triple, bits::none(rules.len())));
+                router.wanted.len() - 1
+            });
+            bits::set(&mut router.wanted[at].1, rule);
+        }
+        for mapping in &mappings.list {
+            let format = router.format(mapping, fields);
+            router.formats.push(format);
+        }
+        router.work_out(mappings, rules.len());
+        router
+    }
+
+    fn intern(&mut self, source: &RuleSource) -> Triple {
+        let mut number = |name: &Option<String>| match name {
+            None => 0,
+            Some(name) => {
+                let next = u32::try_from(self.names.len() + 1).unwrap_or(UNKNOWN);
+                *self.names.entry(name.as_str().into()).or_insert(next)
+            }
+        };
+        Triple {
+            product: number(&source.product),
+            service: number(&source.service),
+            category: number(&source.category),
+        }
+    }
+
+    fn format(&mut self, mapping: &Mapping, fields: &Fields) -> Format {
+        let mut add = |table: FieldTable| {
+            self.tables.push(table);
+            self.tables.len() - 1
+        };
+        let table = if mapping.fields.is_empty() { PLAIN } else { add(FieldTable::new(fields, [&mapping.fields])) };
+        let own_table = |source: &Source| {
+            (!source.fields.is_empty()).then(|| add(FieldTable::new(fields, [&mapping.fields, &source.fields])))
+        };
+        let tables = mapping.sources.iter().map(own_table).collect();
+        let mut by_values: FixedMap<Box<str>, Vec<usize>> = FixedMap::default();
+        let mut unconditional = Vec::new();
+        for (index, source) in mapping.sources.iter().enumerate() {
+            if source.when.is_empty() {
+                unconditional.push(index);
+            }
+            for values in combinations(mapping, source) {
+                by_values.entry(values.into()).or_default().push(index);
+            }
+        }
+        Format { mapping: mapping.clone(), table, by_values, unconditional, tables }
+    }
+
+    /// Works out ahead which rules are for each source that the mappings give.
+    fn work_out(&mut self, mappings: &Mappings, rules: usize) {
+        for mapping in &mappings.list {
+            let products: Vec<u32> = match &mapping.product {
+                Product::None => vec![0],
+                Product::Named(name) => vec![self.number(Some(name))],
+                Product::In { .. } => self.wanted.iter().map(|(wanted, _)| wanted.product).chain([UNKNOWN]).collect(),
+            };
+            for source in &mapping.sources {
+                let service = self.number(source.service.as_deref());
+                let category = self.number(source.category.as_deref());
+                for product in &products {
+                    let triple = Triple { product: *product, service, category };
+                    let mut words = bits::none(rules);
+                    self.add_wanted(triple, &mut words);
+                    self.known.insert(triple, words);
+                }
+            }
+        }
+    }
+
+    fn add_wanted(&self, triple: Triple, rules: &mut [u64]) {
+        for (wanted, words) in &self.wanted {
+            if wanted.covers(triple) {
+                bits::add(rules, words);
+            }
+        }
+    }
+
+    fn number(&self, name: Option<&str>) -> u32 {
+        let Some(name) = name else { return 0 };
+        // Names are lower case in rules and mappings; only an envelope's may not be.
+        let number = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.names.get(name.to_lowercase().as_str())
+        } else {
+            self.names.get(name)
+        };
+        number.copied().unwrap_or(UNKNOWN)
+    }
+
+    /// Puts the rules to try into `rules` and says where the event's fields are.
+    pub(crate) fn route(
+        &self,
+        event: &TelemetryEvent<'_>,
+        routing: Routing,
+        rules: &mut [u64],
+        buffer: &mut String,
+    ) -> &FieldTable {
+        if routing == Routing::Off {
+            rules.fill(u64::MAX);
+            return &self.tables[self.format_of(event).map_or(PLAIN, |format| format.table)];
+        }
+        rules.fill(0);
+        let mut table = None;
+        let base = self.each_source(event, buffer, &mut |source| {
+            table = table.or(source.table);
+            let triple = Triple {
+                product: self.number(source.product),
+                service: self.number(source.service),
+                category: self.number(source.category),
+            };
+            match self.known.get(&triple) {
+                Some(words) => bits::add(rules, words),
+                None => self.add_wanted(triple, rules),
+            }
+        });
+        &self.tables[table.unwrap_or(base)]
+    }
+
+    /// Calls `found` for every log source of the event; returns the table of fields that all of them share.
+    fn each_source<'e>(
+        &'e self,
+        event: &TelemetryEvent<'e>,
+        buffer: &mut String,
+        found: &mut impl FnMut(EventSource<'e>),
+    ) -> usize {
+        let sent = event.source;
+        let mut give = |source: EventSource<'e>| {
+            // What the envelope says counts more than what the mapping finds.
+            found(EventSource {
+                product: sent.product.or(source.product),
+                service: sent.service.or(source.service),
+                category: sent.category.or(source.category),
+                ..source
+            });
+        };
+        let format = self.format_of(event);
+        let mut any = false;
+        if let Some(format) = format {
+            format.each_source(event, buffer, &mut |source| {
+                any = true;
+                give(source);
+            });
+        }
+        if !any && (sent.product.is_some() || sent.service.is_some() || sent.category.is_some()) {
+            give(EventSource::default());
+        }
+        format.map_or(PLAIN, |format| format.table)
+    }
+
+    fn format_of(&self, event: &TelemetryEvent<'_>) -> Option<&Format> {
+        self.formats.iter().find(|format| {
+            let events = &format.mapping.events;
+            match (event.kind, &events.kind) {
+                (kind, Some(wanted)) => kind != EventKind::Raw && kind.as_str() == wanted,
+                (EventKind::Raw | EventKind::Vendor(_), None) => {
+                    events.has.iter().all(|key| event.payload.contains_key(key))
+                }
+                _ => false,
+            }
+        })
+    }
+
+    /// The event's log sources.
+    pub(crate) fn sources(&self, event: &TelemetryEvent<'_>) -> Vec<RuleSource> {
+        let mut sources = Vec::new();
+        self.each_source(event, &mut String::new(), &mut |source| {
+            let owned = |name: Option<&str>| name.map(str::to_lowercase);
+            let source = RuleSource {
+                product: owned(source.product),
+                service: owned(source.service),
+                category: owned(source.category),
+            };
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        });
+        sources
+    }
+
+    /// The values of a Sigma field, found as its mapping says, with what belongs in front of each.
+    pub(crate) fn field_values<'e>(
+        &self,
+        event: &TelemetryEvent<'e>,
+        field: &str,
+        found: &mut impl FnMut(&str, Scalar<'e>),
+    ) {
+        let path: Vec<_> = field.split('.').collect();
+        let mut any = false;
+        let mut give = |before: &str, value: Scalar<'e>| {
+            any = true;
+            found(before, value);
+        };
+        if path.len() > 1 {
+            follow(event.payload, &[field], 0, &mut |value| give("", value));
+        }
+        follow(event.payload, &path, 0, &mut |value| give("", value));
+        let Some(format) = self.format_of(event) else { return };
+        let mut own = None;
+        format.each_source(event, &mut String::new(), &mut |source| {
+            own = own.or(source.index.filter(|index| !format.mapping.sources[*index].fields.is_empty()));
+        });
+        let maps = [Some(&format.mapping.fields), own.map(|index: usize| &format.mapping.sources[index].fields)];
+        for paths in maps.into_iter().flatten().filter_map(|fields| fields.get(field)) {
+            for path in paths {
+                if path.is_otherwise() && any {
+                    continue;
+                }
+                let keys: Vec<_> = path.path().split('.').collect();
+                follow(event.payload, &keys, 0, &mut |value| {
+                    any = true;
+                    found(path.before(), value);
+                });
+            }
+        }
+    }
+}
+
+impl Format {
+    fn each_source<'e>(
+        &'e self,
+        event: &TelemetryEvent<'e>,
+        buffer: &mut String,
+        found: &mut impl FnMut(EventSource<'e>),
+    ) {
+        let product = match &self.mapping.product {
+            Product::None => None,
+            Product::Named(name) => Some(name.as_str()),
+            Product::In { from, otherwise } => match event.payload.get(from.as_str()).map(Scalar::of) {
+                Some(Scalar::Text(name)) if !name.is_empty() => Some(name),
+                _ => Some(otherwise.as_str()),
+            },
+        };
+        let mut give = |index: usize| {
+            let source = &self.mapping.sources[index];
+            if source.present.is_empty() || source.present.iter().any(|key| has_value(event, key)) {
+                found(EventSource {
+                    product,
+                    service: source.service.as_deref(),
+                    category: source.category.as_deref(),
+                    table: self.tables[index],
+                    index: Some(index),
+                });
+            }
+        };
+        self.unconditional.iter().for_each(|index| give(*index));
+        buffer.clear();
+        for (position, field) in self.mapping.by.iter().enumerate() {
+            let value = event.payload.get(field.as_str()).map_or(Scalar::Null, Scalar::of);
+            if position > 0 {
+                buffer.push('\0');
+            }
+            if !append_text(value, false, buffer) {
+                break;
+            }
+            for index in self.by_values.get(buffer.as_str()).into_iter().flatten() {
+                give(*index);
+            }
+        }
+    }
+}
+
+/// The joined values of `by` that a source asks for.
+fn combinations(mapping: &Mapping, source: &Source) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::new();
+    for field in &mapping.by {
+        let Some(values) = source.when.get(field) else { break };
+        let folded = values.texts().into_iter().map(|text| {
+            let mut folded = String::new();
+            fold_into(&text, &mut folded);
+            folded
+        });
+        keys = if keys.is_empty() {
+            folded.collect()
+        } else {
+            folded.flat_map(|text| keys.iter().map(move |key| format!("{key}\0{text}")).collect::<Vec<_>>()).collect()
+        };
+    }
+    keys
+}
+
+fn has_value(event: &TelemetryEvent<'_>, key: &str) -> bool {
+    let Some(value) = event.payload.get(key) else { return false };
+    match Scalar::of(value) {
+        Scalar::Null | Scalar::Text("") => false,
+        Scalar::Other => value.as_array().is_none_or(|list| !list.is_empty()),
+        _ => true,
+    }
+}

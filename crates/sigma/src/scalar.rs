@@ -1,0 +1,79 @@
+//! A value of the event as tests see it.
+
+use cybervault_model::json::Value;
+use simd_json::{ValueType, prelude::*};
+
+/// A single value; lists are taken apart before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scalar<'e> {
+    Text(&'e str),
+    Int(i64),
+    /// Beyond [`i64::MAX`].
+    Uint(u64),
+    Float(f64),
+    Bool(bool),
+    Null,
+    /// An object, or a list without elements: there, but nothing to compare.
+    Other,
+}
+
+impl<'e> Scalar<'e> {
+    /// What `value` is; [`Scalar::Other`] for lists and objects.
+    pub(crate) fn of(value: Value<'e, 'e>) -> Self {
+        if let Some(text) = value.into_string() {
+            return Self::Text(text);
+        }
+        match value.value_type() {
+            ValueType::Null => Self::Null,
+            ValueType::Bool => Self::Bool(value.as_bool().unwrap_or_default()),
+            ValueType::I64 => Self::Int(value.as_i64().unwrap_or_default()),
+            // The parser says "unsigned" for every number without a sign.
+            ValueType::U64 => match value.as_i64() {
+                Some(number) => Self::Int(number),
+                None => Self::Uint(value.as_u64().unwrap_or_default()),
+            },
+            ValueType::F64 => Self::Float(value.as_f64().unwrap_or_default()),
+            _ => Self::Other,
+        }
+    }
+
+    /// The number that this is or that the text spells.
+    pub(crate) fn as_number(self) -> Option<f64> {
+        match self {
+            Self::Text(text) => number_in(text),
+            // Rules' numbers are compared as `f64` too, so that 1 and 1.0 are equal.
+            #[expect(clippy::cast_precision_loss)]
+            Self::Int(number) => Some(number as f64),
+            #[expect(clippy::cast_precision_loss)]
+            Self::Uint(number) => Some(number as f64),
+            Self::Float(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The truth value that this is or that the text spells: true, yes, 1; false, no, 0.
+    pub(crate) fn as_bool(self) -> Option<bool> {
+        match self {
+            Self::Bool(truth) => Some(truth),
+            Self::Text(text) => {
+                let is = |word: &str| text.eq_ignore_ascii_case(word);
+                if is("true") || is("yes") || is("1") {
+                    Some(true)
+                } else if is("false") || is("no") || is("0") {
+                    Some(false)
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The number that a text spells; the first byte rules most texts out without parsing.
+pub(crate) fn number_in(text: &str) -> Option<f64> {
+    match text.as_bytes().first()? {
+        b'0'..=b'9' | b'+' | b'-' | b'.' if text.len() <= 40 => text.parse().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,62 @@
+//! Which predicate has to be seen before a rule is worth a look.
+//!
+//! A rule's triggers are predicates of which at least one is true whenever the rule is. Of the sets that a rule offers
+//! (one for each part of an `and`) the one expected to be seen most rarely is taken.
+
+use crate::{
+    condition::Expr,
+    predicate::{NumberOp, Predicate, Test, TextOp},
+};
+
+/// A set of predicates, and how often one of them is expected to be true.
+#[derive(Debug)]
+pub(crate) struct Triggers<'r> {
+    pub(crate) predicates: Vec<&'r Predicate>,
+    rate: f64,
+}
+
+/// The triggers of a rule; `None` where it can be true of an event that has nothing it names.
+///
+/// `uses` tells how many rules ask a predicate: what many ask is a common thing to see.
+pub(crate) fn triggers<'r>(expr: &'r Expr, uses: &impl Fn(&Predicate) -> usize) -> Option<Triggers<'r>> {
+    match expr {
+        Expr::Is(Predicate { test: Test::Null, .. }) | Expr::Not(_) | Expr::AtLeast(0, _) => None,
+        Expr::Is(predicate) => {
+            // Few predicates are asked by more than some hundred rules, so the factor stays moderate.
+            let popularity = 1.0 + (f64::from(u32::try_from(uses(predicate)).unwrap_or(u32::MAX)) / 4.0);
+            Some(Triggers { predicates: vec![predicate], rate: rate(&predicate.test) * popularity })
+        }
+        Expr::All(parts) => parts
+            .iter()
+            .filter_map(|part| triggers(part, uses))
+            .min_by(|a, b| a.rate.total_cmp(&b.rate).then(a.predicates.len().cmp(&b.predicates.len()))),
+        Expr::Any(parts) | Expr::AtLeast(_, parts) => {
+            let mut joined = Triggers { predicates: Vec::new(), rate: 0.0 };
+            for part in parts {
+                let part = triggers(part, uses)?;
+                joined.predicates.extend(part.predicates);
+                joined.rate += part.rate;
+            }
+            Some(joined)
+        }
+    }
+}
+
+/// A guess at how often a test passes. Only the order matters: longer texts are rarer, and a test that needs to be tried on
+/// every value of its field is worse than any text.
+fn rate(test: &Test) -> f64 {
+    let rare = |length: usize, per_byte: f64| per_byte.powi(i32::try_from(length.min(60)).unwrap_or(60));
+    match test {
+        Test::Text { op: TextOp::Exact, text, .. } => 0.01 + rare(text.len(), 0.6),
+        Test::Text { op: TextOp::Suffix, text, .. } => 0.02 + rare(text.len(), 0.7),
+        Test::Text { op: TextOp::Contains, text, .. } => 0.002 + rare(text.len(), 0.75),
+        // What values begin with is mostly a drive, a hive or a scheme.
+        Test::Text { op: TextOp::Prefix, text, .. } => 0.05 + rare(text.len(), 0.8),
+        Test::Number { op: NumberOp::Equal, .. } => 0.1,
+        Test::Glob(glob) => 0.01 + rare(glob.longest_text().map_or(0, str::len), 0.75),
+        Test::Regex(_) => 0.2,
+        Test::Bool(_) | Test::Cidr(_) | Test::Time { .. } => 0.4,
+        Test::Number { .. } | Test::FieldRef { .. } | Test::Template { .. } => 0.6,
+        Test::Present | Test::NotNull | Test::Null => 0.8,
+    }
+}

@@ -1,0 +1,113 @@
+//! Which rules see which events, and under which names.
+
+use cybervault_model::{EventKind, Source, TelemetryEvent};
+use cybervault_sigma::{Matcher, Routing};
+
+use crate::{matcher, raw, reader};
+
+/// A rule of a log source that is true where a field has a value.
+fn rule(id: &str, logsource: &str, field: &str) -> String {
+    format!(
+        "title: {id}\nid: {id}\nlogsource: {{{logsource}}}\ndetection:\n  sel: {{{field}}}\n  condition: sel\n---\n"
+    )
+}
+
+fn hits(matcher: &Matcher, event: &str, kind: EventKind<'_>, source: Source<'_>, routing: Routing) -> Vec<String> {
+    let mut reader = reader();
+    let document = reader.read(event.as_bytes()).unwrap();
+    let event = TelemetryEvent { kind, source, ..raw(&document, event.as_bytes()) };
+    let mut scratch = matcher.scratch();
+    let hits = matcher.matches(&event, routing, &mut scratch);
+    hits.iter().map(|hit| matcher.rules()[hit.get()].id.clone()).collect()
+}
+
+#[test]
+fn windows_events_go_to_the_rules_of_their_channel_and_id() {
+    let rules = [
+        rule("process", "product: windows, category: process_creation", "Image|endswith: cmd.exe"),
+        rule("sysmon", "product: windows, service: sysmon", "Image|endswith: cmd.exe"),
+        rule("security", "product: windows, service: security", "NewProcessName|endswith: cmd.exe"),
+        rule("file", "product: windows, category: file_event", "Image|endswith: cmd.exe"),
+        rule("linux", "product: linux, category: process_creation", "Image|endswith: cmd.exe"),
+        rule("cisco", "product: cisco, service: aaa", "'*|exists': true"),
+    ]
+    .concat();
+    let matcher = matcher(&rules);
+    let sysmon = |id: &str| {
+        format!(r#"{{"Channel":"Microsoft-Windows-Sysmon/Operational","EventID":{id},"Image":"C:\\cmd.exe"}}"#)
+    };
+    let security = r#"{"Channel":"Security","EventID":4688,"NewProcessName":"C:\\cmd.exe"}"#;
+    let auto = |event: &str| hits(&matcher, event, EventKind::Raw, Source::default(), Routing::Auto);
+    assert_eq!(auto(&sysmon("1")), ["process", "sysmon"]);
+    assert_eq!(auto(&sysmon(r#""1""#)), ["process", "sysmon"]);
+    assert_eq!(auto(&sysmon("11")), ["sysmon", "file"]);
+    assert_eq!(auto(security), ["process", "security"]);
+    assert_eq!(auto(r#"{"Channel":"Unheard-Of","EventID":1,"Image":"cmd.exe"}"#), [""; 0]);
+    let off = |event: &str| hits(&matcher, event, EventKind::Raw, Source::default(), Routing::Off);
+    assert_eq!(off(r#"{"Image":"cmd.exe"}"#), ["process", "sysmon", "file", "linux"]);
+    assert_eq!(off(security), ["security"]);
+}
+
+#[test]
+fn an_endpoint_event_is_everything_that_it_reports() {
+    let rules = [
+        rule("process", "product: windows, category: process_creation", r"Image|endswith: '\svchost.exe'"),
+        rule("own", "category: process_creation", "process_name: svchost.exe"),
+        rule("net", "product: windows, category: network_connection", "DestinationPort: 4444"),
+        rule("dll", "product: windows, category: image_load", r"ImageLoaded|endswith: '\evil.dll'"),
+        rule("hash", "product: windows, category: process_creation", "Hashes|contains: 'SHA256=ABCD'"),
+        rule("linux", "product: linux, category: process_creation", "ProcessId: 12"),
+    ]
+    .concat();
+    let matcher = matcher(&rules);
+    let auto = |event: &str, source| hits(&matcher, event, EventKind::EndpointTelemetry, source, Routing::Auto);
+    let event = r#"{"process_name":"svchost.exe","process_path":"C:\\Temp\\svchost.exe","pid":12,"hash_sha256":"abcd",
+        "network_connections":[{"port":80},{"dst_ip":"198.51.100.42","port":4444}]}"#;
+    assert_eq!(auto(event, Source::default()), ["process", "own", "net", "hash"]);
+    let linux = Source { product: Some("Linux"), ..Source::default() };
+    assert_eq!(auto(event, linux), ["own", "linux"]);
+    assert_eq!(auto(r#"{"os":"linux","process_name":"svchost.exe","pid":12}"#, Source::default()), ["own", "linux"]);
+    assert_eq!(auto(r#"{"loaded_modules":[{"path":"c:\\EVIL.dll"}]}"#, Source::default()), ["dll"]);
+}
+
+#[test]
+fn an_envelope_names_the_source_of_a_vendors_log() {
+    let rules = [rule("trail", "product: aws, service: cloudtrail", "eventName: StopLogging")].concat();
+    let matcher = matcher(&rules);
+    let source = Source { product: Some("aws"), service: Some("cloudtrail"), category: None };
+    let event = r#"{"eventName":"StopLogging"}"#;
+    assert_eq!(hits(&matcher, event, EventKind::Vendor("aws"), source, Routing::Auto), ["trail"]);
+    assert_eq!(hits(&matcher, event, EventKind::Vendor("aws"), Source::default(), Routing::Auto), [""; 0]);
+}
+
+#[test]
+fn network_and_file_events_answer_to_sigmas_names() {
+    let rules = [
+        rule("firewall", "category: firewall", "dst_port: 4444"),
+        rule("dns", "category: dns", "query|endswith: .evil.example"),
+        rule("proxy", "category: proxy", "c-useragent|contains: evil"),
+        rule("file", "category: file_hash", "sha256: ABCD"),
+    ]
+    .concat();
+    let matcher = matcher(&rules);
+    let auto = |event: &str, kind| hits(&matcher, event, kind, Source::default(), Routing::Auto);
+    let network = EventKind::NetworkTraffic;
+    assert_eq!(auto(r#"{"dst_port":4444,"dns_query":"x.evil.example"}"#, network), ["firewall", "dns"]);
+    assert_eq!(auto(r#"{"http_user_agent":"Evil/1.0"}"#, network), ["proxy"]);
+    assert_eq!(auto(r#"{"hash_sha256":"abcd"}"#, EventKind::FileHash), ["file"]);
+}
+
+#[test]
+fn field_values_come_through_the_mapping() {
+    let matcher = matcher(&rule("any", "product: windows", "A: x"));
+    let mut reader = reader();
+    let event = r#"{"process_name":"a.exe","hash_md5":"F00","network_connections":[{"dst_ip":"1.2.3.4"},{"dst_ip":"5.6.7.8"}]}"#;
+    let document = reader.read(event.as_bytes()).unwrap();
+    let event = TelemetryEvent { kind: EventKind::EndpointTelemetry, ..raw(&document, event.as_bytes()) };
+    assert_eq!(matcher.field_values(&event, "Image"), ["a.exe"]);
+    assert_eq!(matcher.field_values(&event, "Hashes"), ["MD5=F00"]);
+    assert_eq!(matcher.field_values(&event, "DestinationIp"), ["1.2.3.4", "5.6.7.8"]);
+    assert_eq!(matcher.field_values(&event, "process_name"), ["a.exe"]);
+    let categories: Vec<_> = matcher.log_sources(&event).into_iter().filter_map(|source| source.category).collect();
+    assert_eq!(categories, ["process_creation", "network_connection"]);
+}
