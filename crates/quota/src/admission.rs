@@ -15,7 +15,7 @@ pub struct Admission {
     tenants: HashMap<TenantId, Compiled, RandomState>,
 }
 
-/// One tenant, ready for decisions.
+/// One tenant with what it may send, ready for decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
     tenant_id: TenantId,
@@ -75,12 +75,6 @@ impl Admission {
     pub fn is_empty(&self) -> bool {
         self.tenants.is_empty()
     }
-
-    /// Decides on an event of `bytes` bytes at `now`, its record time. The bucket that is returned takes the place of
-    /// `bucket`, whatever the decision.
-    pub fn decide(&self, tenant: &Compiled, bucket: Bucket, now: Timestamp, bytes: u64) -> (Bucket, Decision) {
-        tenant.decide(bucket, now, bytes)
-    }
 }
 
 impl Compiled {
@@ -104,7 +98,9 @@ impl Compiled {
         bucket.at(now).level(self.capacity)
     }
 
-    fn decide(&self, bucket: Bucket, now: Timestamp, bytes: u64) -> (Bucket, Decision) {
+    /// Decides on an event of `bytes` bytes at `now`, its record time. The bucket that is returned takes the place of
+    /// `bucket`, whatever the decision; a tenant of whom nothing is kept has [`Bucket::default`].
+    pub fn decide(&self, bucket: Bucket, now: Timestamp, bytes: u64) -> (Bucket, Decision) {
         if self.status == TenantStatus::Suspended {
             let decision = Decision::Rejected { reason: RejectionReason::SuspendedTenant, retry_after_ms: None };
             return (bucket, decision);

@@ -1,8 +1,9 @@
 //! Admission: plans and buckets, decided on the record's own time.
 //!
-//! A tenant's plan and its overrides ([`Plans`], [`parse_tenants`]) are compiled once into an [`Admission`], which then
-//! decides on every event with nothing but the tenant's [`Bucket`] and the record's time. A bucket is 25 bytes of state
-//! that the caller keeps; the same records give the same decisions, so a backlog is judged as it was sent.
+//! A tenant's plan and its overrides ([`Plans`], [`parse_tenants`]) are compiled once into an [`Admission`], whose
+//! [`Compiled`] tenants then decide on every event with nothing but their [`Bucket`] and the record's time. A bucket is
+//! 25 bytes of state that the caller keeps; the same records give the same decisions, so a backlog is judged as it was
+//! sent.
 //!
 //! # What a quota means
 //!

@@ -48,7 +48,7 @@ impl Sender {
     fn send(&mut self, at: i64, bytes: u64) -> Decision {
         // Through its bytes, as between two batches.
         let bucket = Bucket::decode(&self.bucket.encode()).unwrap();
-        let (bucket, decision) = self.admission.decide(self.acme(), bucket, Timestamp::from_millis(at), bytes);
+        let (bucket, decision) = self.acme().decide(bucket, Timestamp::from_millis(at), bytes);
         self.bucket = bucket;
         decision
     }
