@@ -1,4 +1,4 @@
-//! An assessment as an OCSF Detection Finding (OCSF 1.6, class 2004).
+//! An assessment as an OCSF Detection Finding (OCSF 1.8, class 2004).
 
 use cybervault_model::{
     Assessment, AttackRef, Contribution, ContributionKind, EntityKind, Severity, Timestamp, Verdict,
@@ -6,7 +6,7 @@ use cybervault_model::{
 use serde_json::{Value, json};
 
 /// The version of OCSF whose attributes are used.
-const OCSF_VERSION: &str = "1.6.0";
+const OCSF_VERSION: &str = "1.8.0";
 const FINDINGS: u32 = 2;
 const DETECTION_FINDING: u32 = 2004;
 const CREATE: u32 = 1;
@@ -44,7 +44,7 @@ pub fn to_ocsf(assessment: &Assessment) -> Value {
         "metadata": {
             "version": OCSF_VERSION,
             "uid": assessment.assessment_id,
-            "correlation_uid": assessment.event_id,
+            "original_event_uid": assessment.event_id,
             "tenant_uid": assessment.tenant_id,
             "product": { "name": "CyberVault", "vendor_name": "CyberVault" },
         },
