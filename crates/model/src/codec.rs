@@ -57,6 +57,24 @@ impl FromIterator<(Subject, u32)> for SchemaIds {
 }
 
 /// The form in which values are produced.
+///
+/// ```
+/// use cybervault_model::{Decision, DecisionVerdict, Encoding, TenantId, avro::NoRegistry, decode_value};
+///
+/// let decision = Decision {
+///     action_id: "ra_1".to_owned(),
+///     tenant_id: TenantId::new("acme")?,
+///     verdict: DecisionVerdict::Approve,
+///     decided_by: "jdoe".to_owned(),
+///     comment: None,
+/// };
+/// let encoding = Encoding::AvroSingleObject;
+/// let mut value = Vec::new();
+/// encoding.encode(&decision, &mut value)?;
+/// let content_type = encoding.content_type().as_str().as_bytes();
+/// assert_eq!(decode_value::<Decision>(&value, Some(content_type), &NoRegistry)?, decision);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
     /// JSON.

@@ -35,6 +35,17 @@ pub struct Incoming<'d> {
 }
 
 /// Decodes one record after the other into the same memory: nothing is allocated for records of usual size.
+///
+/// ```
+/// use cybervault_model::{Decoder, EventKind, Incoming, json::Limits};
+///
+/// let mut decoder = Decoder::new(Limits::default());
+/// let value = br#"{"type":"file_hash","payload":{"hash_sha256":"ab12"}}"#;
+/// let decoded = decoder.decode(&Incoming { key: Some(b"acme|ws-17"), value, ..Incoming::default() })?;
+/// let event = decoded.event();
+/// assert_eq!((event.tenant_id, event.kind), ("acme", EventKind::FileHash));
+/// # Ok::<_, cybervault_model::DecodeError>(())
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,

@@ -1,7 +1,7 @@
 //! schemas/ is the contract: what is written follows it, and what was written before can still be read.
 #![expect(clippy::unwrap_used)]
 
-use std::{fmt::Debug, fs, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fmt::Debug, fs, path::PathBuf, sync::Arc};
 
 use apache_avro::{
     Schema, from_value, reader::datum::GenericDatumReader, schema_compatibility::Compatibility,
@@ -55,6 +55,28 @@ fn an_incompatible_change_would_be_found() {
         let after = schema(&json.replacen(from, to, 1));
         assert_eq!(reads_all_of(&after, &before), compatible, "{from} -> {to}");
     }
+}
+
+/// Who makes types from the schemas in one language gets one type a name.
+#[test]
+fn a_name_means_the_same_in_every_schema() {
+    fn collect(json: &serde_json::Value, named: &mut HashMap<String, serde_json::Value>) {
+        if json.get("fields").or_else(|| json.get("symbols")).is_some() {
+            let name = json["name"].as_str().unwrap().to_owned();
+            let known = named.entry(name.clone()).or_insert_with(|| json.clone());
+            assert_eq!(known, json, "{name}");
+        }
+        match json {
+            serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, named)),
+            serde_json::Value::Object(fields) => fields.values().for_each(|field| collect(field, named)),
+            _ => {}
+        }
+    }
+    let mut named = HashMap::new();
+    for subject in Subject::ALL {
+        collect(&serde_json::from_str(subject.schema_json()).unwrap(), &mut named);
+    }
+    assert!(named.contains_key("Plan") && named.contains_key("Target"));
 }
 
 /// A registry with one schema, under id 7.
@@ -181,11 +203,23 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn an_assessment_comes_back_in_every_form(assessment in assessments()) {
         comes_back_in_every_form(&assessment);
+    }
+
+    #[test]
+    fn a_broken_assessment_is_survived(assessment in assessments(), edits in prop::collection::vec(any::<(u16, u8)>(), 1..4)) {
+        let mut bytes = Vec::new();
+        Encoding::AvroSingleObject.encode(&assessment, &mut bytes).unwrap();
+        let body = bytes.len() - 10;
+        for (at, byte) in edits {
+            bytes[10 + usize::from(at) % body] = byte;
+        }
+        // Reading must end, whatever comes out.
+        drop(decode_value::<Assessment>(&bytes, Some(b"application/avro"), &NoRegistry));
     }
 
     #[test]
