@@ -1,2 +1,19 @@
-//! Kafka for tests.
+//! What the suites run against: a real Kafka, a schema registry, sample data, and the product as a process.
+//!
+//! Nothing here waits by sleeping for a fixed time: [`eventually`] polls for a fact and says which one never came.
 #![forbid(unsafe_code)]
+// Notices of a suite go where cargo's own go.
+#![allow(clippy::print_stderr)]
+
+mod cache;
+mod kafka;
+mod maven;
+mod process;
+mod wait;
+
+pub mod data;
+pub mod topic;
+
+pub use kafka::Kafka;
+pub use process::{Process, Worker};
+pub use wait::eventually;

@@ -1,0 +1,195 @@
+//! Where a suite gets its broker from.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::process::{Process, Watchdog};
+use crate::wait::poll;
+use crate::{cache, maven, topic};
+
+/// Names a Kafka that runs already; the suites use it and start none.
+pub(crate) const BOOTSTRAP: &str = "KAFKA_BOOTSTRAP_SERVERS";
+const VERSION: &str = "4.3.1";
+/// A cold start takes 5 s on an idle machine; builds often run beside it.
+const START: Duration = Duration::from_secs(120);
+const STOP: Duration = Duration::from_secs(30);
+
+/// A real Apache Kafka.
+#[derive(Debug)]
+pub struct Kafka {
+    bootstrap: String,
+    broker: Broker,
+}
+
+#[derive(Debug)]
+enum Broker {
+    External,
+    Local(Local),
+}
+
+impl Kafka {
+    /// The broker that all tests of this process share: the one in `KAFKA_BOOTSTRAP_SERVERS`, else one of its own.
+    ///
+    /// # Panics
+    /// Where there is none and none can be started; the message says what to install.
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<Result<Kafka>> = LazyLock::new(|| match std::env::var(BOOTSTRAP) {
+            Ok(bootstrap) => Ok(Kafka { bootstrap, broker: Broker::External }),
+            Err(_) => Kafka::start(),
+        });
+        SHARED.as_ref().unwrap_or_else(|error| panic!("no Kafka to test against: {error:#}"))
+    }
+
+    /// A broker for one test alone, which may stop it.
+    ///
+    /// # Panics
+    /// Where none can be started; the message says what to install.
+    pub fn owned() -> Self {
+        Self::start().unwrap_or_else(|error| panic!("no Kafka to test against: {error:#}"))
+    }
+
+    /// Starts a broker from Kafka's own jars.
+    ///
+    /// # Errors
+    /// Where Java or Maven is missing, or the broker does not come up.
+    pub fn start() -> Result<Self> {
+        let local = Local::start()?;
+        Ok(Self { bootstrap: format!("127.0.0.1:{}", local.port), broker: Broker::Local(local) })
+    }
+
+    /// `host:port` for clients.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// A prefix for the topics and groups of one test that no other run uses: `test.NAME.RANDOM.`
+    pub fn prefix(&self, test: &str) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        format!("test.{test}.{:x}{:x}{:x}.", std::process::id(), now, NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Stops the broker in good order; what it holds stays.
+    ///
+    /// # Panics
+    /// On a broker that is not ours to stop, or that does not stop.
+    pub fn stop(&mut self) {
+        match &mut self.broker {
+            Broker::External => panic!("{} is not ours to stop; use Kafka::owned()", self.bootstrap),
+            Broker::Local(local) => local.stop(),
+        }
+    }
+
+    /// Starts the stopped broker again, on the same port and with what it holds.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    pub fn restart(&mut self) {
+        match &mut self.broker {
+            Broker::External => panic!("{} is not ours to start; use Kafka::owned()", self.bootstrap),
+            Broker::Local(local) => local.launch().unwrap_or_else(|error| panic!("{error:#}")),
+        }
+    }
+}
+
+/// A broker as a child process, from the jars that Apache Kafka publishes.
+#[derive(Debug)]
+struct Local {
+    process: Option<Process>,
+    port: u16,
+    classpath: String,
+    folder: TempDir,
+    /// A static is never dropped: removes the folder when this process ends.
+    _cleaner: Watchdog,
+}
+
+impl Local {
+    fn start() -> Result<Self> {
+        let jars = jars()?;
+        let folder = tempfile::Builder::new().prefix("cybervault-kafka-").tempdir()?;
+        let cleaner = Watchdog::start(&format!("sleep 1; rm -rf '{}'", folder.path().display()))?;
+        let [port, controller] = free_ports()?;
+        let settings = include_str!("../kafka/server.properties")
+            .replace("@port@", &port.to_string())
+            .replace("@controller@", &controller.to_string())
+            .replace("@data@", &folder.path().join("data").display().to_string())
+            .replace("@common@", include_str!("../kafka/common.properties"));
+        fs::write(folder.path().join("server.properties"), settings)?;
+        let classpath = format!("{}/*", jars.display());
+        let mut local = Self { process: None, port, classpath, folder, _cleaner: cleaner };
+        local.format()?;
+        local.launch()?;
+        Ok(local)
+    }
+
+    /// A data folder has to be formatted once before a KRaft node takes it.
+    fn format(&self) -> Result<()> {
+        let settings = self.settings();
+        let mut format = self.java("128m");
+        format.args(["kafka.tools.StorageTool", "format", "--cluster-id", "Y3liZXJ2YXVsdC10ZXN0cw", "--config"]);
+        let output = format.arg(settings).output().context(NO_JAVA)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("cannot format Kafka's data folder ({}): {}", output.status, said.trim_end());
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let mut java = self.java("768m");
+        java.arg("kafka.Kafka").arg(self.settings());
+        let mut process = Process::start(&mut java, &self.folder.path().join("broker.log")).context(NO_JAVA)?;
+        let bootstrap = format!("127.0.0.1:{}", self.port);
+        let up = poll(START, || match process.exited() {
+            Some(status) => Some(Err(status)),
+            None => topic::answers(&bootstrap).then_some(Ok(())),
+        });
+        match up {
+            Some(Ok(())) => self.process = Some(process),
+            Some(Err(status)) => bail!("Kafka ended ({status}) instead of starting:\n{}", process.tail()),
+            None => bail!("Kafka on {bootstrap} does not answer after {START:?}:\n{}", process.tail()),
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.terminate();
+            process.wait(STOP);
+        }
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.path().join("server.properties")
+    }
+
+    fn java(&self, heap: &str) -> Command {
+        let mut java = Command::new("java");
+        java.arg(format!("-Xmx{heap}"))
+            .args(["-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"])
+            .args(["-cp", &self.classpath]);
+        java
+    }
+}
+
+const NO_JAVA: &str = "cannot run java; install it with: apt-get install -y default-jdk-headless";
+
+/// The folder with the broker's jars, fetched by the first who asks.
+fn jars() -> Result<PathBuf> {
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml");
+    cache::once(&format!("kafka-{VERSION}"), |folder| maven::copy_dependencies(&pom, folder))
+}
+
+/// Ports that were free a moment ago. The listeners live until all are found, so that they differ.
+fn free_ports() -> Result<[u16; 2]> {
+    let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
+}

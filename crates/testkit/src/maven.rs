@@ -1,0 +1,32 @@
+//! Jars by Maven.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Pinned, because the version that Maven itself would choose differs between distributions.
+const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
+
+/// Copies all dependencies of the POM into `folder`.
+pub(crate) fn copy_dependencies(pom: &Path, folder: &Path) -> Result<()> {
+    run("copy-dependencies", &[flag("--file", pom), flag("-DoutputDirectory", folder)])
+}
+
+fn flag(name: &str, path: &Path) -> String {
+    format!("{name}={}", path.display())
+}
+
+fn run(goal: &str, args: &[String]) -> Result<()> {
+    let output = Command::new("mvn")
+        .args(["--batch-mode", "--quiet"])
+        .arg(format!("{PLUGIN}:{goal}"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run mvn; install it with: apt-get install -y maven default-jdk-headless")?;
+    if !output.status.success() {
+        bail!("mvn {goal} failed ({}):\n{}", output.status, String::from_utf8_lossy(&output.stdout).trim_end());
+    }
+    Ok(())
+}

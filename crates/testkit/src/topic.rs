@@ -1,0 +1,164 @@
+//! Blocking access to topics: create, fill and read them whole.
+//!
+//! Everything panics with what went wrong: in a test there is nobody to hand an error to.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+/// Patience with a broker that shares two cores with a build.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A record, to be written or as read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// Where to write it (`None`: by its key), where it was read.
+    pub partition: Option<i32>,
+    /// Its place in the partition; ignored on writing.
+    pub offset: i64,
+    /// Milliseconds since 1970 (`None`: now).
+    pub timestamp: Option<i64>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value; empty where there is none.
+    pub value: Vec<u8>,
+    /// The headers in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Record {
+    /// A record with key and value.
+    pub fn new(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        Self { key: Some(key.into()), value: value.into(), ..Self::default() }
+    }
+
+    /// The last header of that name, as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().rev().find(|(key, _)| key == name)?;
+        std::str::from_utf8(value).ok()
+    }
+}
+
+/// Creates topics of `partitions` each, with topic settings such as `("cleanup.policy", "compact")`.
+pub fn create(bootstrap: &str, topics: &[&str], partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().expect("an admin client");
+    let new: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|name| {
+            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+            settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+        })
+        .collect();
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+    let created = futures_executor::block_on(admin.create_topics(&new, &options));
+    for result in created.unwrap_or_else(|error| panic!("cannot create {topics:?} on {bootstrap}: {error}")) {
+        result.unwrap_or_else(|(name, error)| panic!("cannot create topic {name}: {error}"));
+    }
+}
+
+/// Writes all records and returns once the broker has them.
+pub fn write(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = Record>) {
+    let producer: BaseProducer = client(bootstrap)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "5")
+        .set("batch.size", "1000000")
+        .create()
+        .expect("a producer");
+    for record in records {
+        let mut unsent = outgoing(topic, &record);
+        // The client's queue is bounded: make room for what doesn't fit.
+        while let Err((error, back)) = producer.send(unsent) {
+            let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+            assert!(full, "cannot write to {topic}: {error}");
+            producer.poll(Duration::from_millis(1));
+            unsent = back;
+        }
+    }
+    while producer.in_flight_count() > 0 {
+        producer.poll(Duration::from_millis(1));
+    }
+}
+
+fn outgoing<'a>(topic: &'a str, record: &'a Record) -> BaseRecord<'a, [u8], [u8]> {
+    let mut outgoing = BaseRecord::to(topic).payload(record.value.as_slice());
+    outgoing.partition = record.partition;
+    outgoing.timestamp = record.timestamp;
+    outgoing.key = record.key.as_deref();
+    if !record.headers.is_empty() {
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        outgoing = outgoing.headers(headers);
+    }
+    outgoing
+}
+
+/// Reads what is committed in a topic from its start to its end, partition by partition.
+pub fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let consumer: BaseConsumer = client(bootstrap)
+        .set("group.id", "testkit")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()
+        .expect("a consumer");
+    let mut partitions = partitions(&consumer, topic);
+    let mut assignment = TopicPartitionList::new();
+    for &partition in &partitions {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
+    }
+    consumer.assign(&assignment).expect("partitions can be assigned");
+    let mut records = Vec::new();
+    while !partitions.is_empty() {
+        match consumer.poll(TIMEOUT) {
+            Some(Ok(message)) => records.push(incoming(&message)),
+            Some(Err(KafkaError::PartitionEOF(ended))) => partitions.retain(|&partition| partition != ended),
+            Some(Err(error)) => panic!("cannot read {topic}: {error}"),
+            None => panic!("nothing from {topic} on {bootstrap} in {TIMEOUT:?}"),
+        }
+    }
+    records.sort_by_key(|record| (record.partition, record.offset));
+    records
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT);
+    let metadata = metadata.unwrap_or_else(|error| panic!("cannot look up {topic}: {error}"));
+    let found = &metadata.topics()[0];
+    assert!(found.error().is_none(), "cannot read {topic}: {:?}", found.error());
+    found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()
+}
+
+fn incoming(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
+    });
+    Record {
+        partition: Some(message.partition()),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().unwrap_or_default().to_vec(),
+        headers,
+    }
+}
+
+/// Whether a broker answers.
+pub(crate) fn answers(bootstrap: &str) -> bool {
+    let consumer: BaseConsumer = client(bootstrap).set("log_level", "0").create().expect("a consumer");
+    consumer.fetch_metadata(None, Duration::from_millis(500)).is_ok_and(|metadata| !metadata.brokers().is_empty())
+}
+
+fn client(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("broker.address.family", "v4");
+    config
+}

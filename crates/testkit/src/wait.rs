@@ -1,0 +1,26 @@
+use std::time::{Duration, Instant};
+
+/// How often a fact is looked for: short against what a test waits for, long against what looking costs.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Polls `fact` until it holds and returns what it yields.
+///
+/// # Panics
+/// When `timeout` passes first, with `what` in the message.
+pub fn eventually<T>(what: &str, timeout: Duration, fact: impl FnMut() -> Option<T>) -> T {
+    poll(timeout, fact).unwrap_or_else(|| panic!("after {timeout:?} still not: {what}"))
+}
+
+/// Like [`eventually`], for those who have something better to say than a panic.
+pub(crate) fn poll<T>(timeout: Duration, mut fact: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(found) = fact() {
+            return Some(found);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(STEP);
+    }
+}
