@@ -66,6 +66,11 @@ impl Admission {
         self.tenants.get(tenant_id)
     }
 
+    /// [`Compiled::decide`] of `tenant`.
+    pub fn decide(&self, tenant: &Compiled, bucket: Bucket, now: Timestamp, bytes: u64) -> (Bucket, Decision) {
+        tenant.decide(bucket, now, bytes)
+    }
+
     /// How many tenants there are.
     pub fn len(&self) -> usize {
         self.tenants.len()

@@ -133,7 +133,8 @@ impl<'s> Ledger<'s> {
         for (key, _, mut approvals) in windows {
             approvals.push(at);
             let value: Vec<u8> = [WINDOW].into_iter().chain(approvals.into_iter().flat_map(i64::to_be_bytes)).collect();
-            self.store.put(&key, &value, Some(Timestamp::from_millis(at).plus_millis(HOUR_MS)));
+            // Far longer than it counts for: a record that comes late, by its own time within the hour, must find it.
+            self.store.put(&key, &value, Some(Timestamp::from_millis(at).plus_millis(REMEMBERED_MS)));
         }
         Some(Timestamp::from_millis(at))
     }
