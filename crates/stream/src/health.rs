@@ -13,6 +13,8 @@ pub struct StageHealth {
     pub assigned: bool,
     /// What it waits for, in words.
     pub waiting_for: String,
+    /// Records committed since the start.
+    pub records: u64,
 }
 
 /// The health of all stages of a process. Cheap to clone.
@@ -23,6 +25,11 @@ impl Health {
     /// Changes what is known of `stage`.
     pub fn update(&self, stage: &Arc<str>, change: impl FnOnce(&mut StageHealth)) {
         change(&mut self.0.entry(stage.clone()).or_default());
+    }
+
+    /// Records that `stage` has committed since the start, all its runners together.
+    pub fn records(&self, stage: &str) -> u64 {
+        self.0.get(stage).map_or(0, |stage| stage.records)
     }
 
     /// What keeps the process from being ready, a line each; empty when it is.

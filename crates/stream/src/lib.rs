@@ -25,6 +25,7 @@ mod embedded;
 mod follower;
 mod health;
 mod publisher;
+mod registry;
 mod topics;
 
 pub use dead_letter::{Poison, headers};
@@ -36,6 +37,7 @@ pub use measures::describe as describe_metrics;
 pub use outbox::{Outbox, Output};
 pub use publisher::Publisher;
 pub use record::{Headers, Record};
+pub use registry::{RegistryError, RegistrySettings, SchemaRegistry};
 pub use runner::{BatchLimits, Runner, RunnerSettings};
 pub use settings::KafkaSettings;
 pub use stage::{Failure, Stage};

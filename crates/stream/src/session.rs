@@ -306,6 +306,7 @@ impl<'r, S: Stage> Session<'r, S> {
     fn committed_batch(&mut self, batch: Committing) {
         self.measures.batch.record(batch.records as f64);
         self.measures.records.increment(batch.records);
+        self.health.update(&self.settings.stage, |health| health.records += batch.records);
         self.measures.bytes.increment(batch.bytes);
         let now = now();
         for time in batch.sampled_times {

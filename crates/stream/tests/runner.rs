@@ -1,0 +1,225 @@
+//! The runner against a real Kafka: what it promises through restarts, rebalances, poison and a broker that goes away.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use cybervault_stream::{
+    BatchLimits, Failure, Follower, Health, KafkaSettings, Outbox, Output, OwnedRecord, Poison, Publisher, Record,
+    Runner, RunnerSettings, Stage, Start, State, StateLimits, StreamError, TopicPlan, apply_topics, headers,
+};
+use cybervault_testkit::{Kafka, eventually};
+
+/// Numbers the records of each key, by its state: a record lost or seen twice leaves a gap or a repetition.
+struct Counting {
+    output: Arc<str>,
+}
+
+impl Stage for Counting {
+    fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure> {
+        let key = record.key.unwrap_or_default();
+        let count = state.get(key).and_then(|value| value.try_into().ok()).map_or(0, u64::from_be_bytes) + 1;
+        state.put(key, &count.to_be_bytes(), None);
+        match record.value {
+            b"poison" => return Err(Poison::new("poison", "not to be swallowed").into()),
+            b"panic" => panic!("a record made the stage panic"),
+            _ => {}
+        }
+        out.push(Output { topic: &self.output, key, headers: &[] }, |value| {
+            value.extend_from_slice(format!("{count} ").as_bytes());
+            value.extend_from_slice(record.value);
+            Ok(())
+        })
+    }
+}
+
+struct Bench {
+    kafka: KafkaSettings,
+    prefix: String,
+}
+
+impl Bench {
+    fn new(kafka: &Kafka, test: &str) -> Self {
+        let bench = Self { kafka: KafkaSettings::new(kafka.bootstrap()), prefix: kafka.prefix(test) };
+        let compact = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+        let plan = |name: &str, config: &BTreeMap<String, String>| TopicPlan {
+            name: bench.topic(name).to_string(),
+            partitions: 4,
+            replication: Some(1),
+            config: config.clone(),
+        };
+        let none = BTreeMap::new();
+        let plans = [plan("in", &none), plan("out", &none), plan("dead", &none), plan("state", &compact)];
+        apply_topics(&bench.kafka, &plans).unwrap();
+        bench
+    }
+
+    fn topic(&self, name: &str) -> Arc<str> {
+        format!("{}{name}", self.prefix).into()
+    }
+
+    fn settings(&self, worker: &str) -> RunnerSettings {
+        RunnerSettings {
+            kafka: self.kafka.clone(),
+            stage: "counting".into(),
+            group: format!("{}group", self.prefix),
+            transactional_id: format!("{}{worker}", self.prefix),
+            inputs: vec![self.topic("in")],
+            outputs: vec![self.topic("out")],
+            changelog: Some(self.topic("state")),
+            dead_letters: self.topic("dead"),
+            batch: BatchLimits { max_records: 500, ..BatchLimits::default() },
+            state: StateLimits::default(),
+            shutdown: Duration::from_secs(20),
+        }
+    }
+
+    fn worker(&self, name: &str) -> Worker {
+        let (stop, health) = (Arc::new(AtomicBool::new(false)), Health::default());
+        let stage = Counting { output: self.topic("out") };
+        let runner = Runner::new(self.settings(name), stage, health.clone(), stop.clone());
+        Worker { stop, health, thread: thread::spawn(|| runner.run()) }
+    }
+
+    /// Sends `count` records from number `from` on, spread over 40 keys.
+    fn feed(&self, from: u32, count: u32) {
+        let publisher = Publisher::new(&self.kafka).unwrap();
+        for number in from..from + count {
+            let key = format!("key-{}", number % 40);
+            publisher.send(&self.topic("in"), key.as_bytes(), number.to_string().as_bytes(), &[], None).unwrap();
+        }
+        publisher.flush(Duration::from_secs(30)).unwrap();
+    }
+
+    fn read(&self, topic: &str) -> Vec<OwnedRecord> {
+        let mut follower = Follower::open(&self.kafka, &[&self.topic(topic)], Start::Beginning).unwrap();
+        let mut records = Vec::new();
+        while !follower.is_at_end() {
+            records.extend(follower.next(Duration::from_millis(100)).unwrap());
+        }
+        records
+    }
+
+    /// Waits until `count` records are out, then checks that each key's are numbered without gap or repetition and in
+    /// the order of their sending.
+    fn check_output(&self, count: usize) {
+        let found = eventually("all output", Duration::from_secs(90), || {
+            Some(self.read("out")).filter(|records| records.len() >= count)
+        });
+        let mut seen: BTreeMap<Vec<u8>, (u64, u64)> = BTreeMap::new();
+        for record in &found {
+            let text = String::from_utf8(record.value.clone()).unwrap();
+            let (number, sent) = text.split_once(' ').unwrap();
+            let (number, sent): (u64, u64) = (number.parse().unwrap(), sent.parse().unwrap());
+            let last = seen.entry(record.key.clone().unwrap()).or_insert((0, 0));
+            assert_eq!(number, last.0 + 1, "{:?}", record.key);
+            assert!(number == 1 || sent > last.1, "{:?} out of order", record.key);
+            *last = (number, sent);
+        }
+        assert_eq!(found.len(), count);
+    }
+}
+
+struct Worker {
+    stop: Arc<AtomicBool>,
+    health: Health,
+    thread: JoinHandle<Result<(), StreamError>>,
+}
+
+impl Worker {
+    fn wait_ready(&self) {
+        eventually("a ready worker", Duration::from_secs(60), || self.health.obstacles().is_empty().then_some(()));
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn state_outlives_the_worker_and_every_record_counts_once() {
+    let bench = Bench::new(Kafka::shared(), "restart");
+    for round in 0..3 {
+        let worker = bench.worker("w");
+        bench.feed(round * 4_000, 4_000);
+        bench.check_output((round as usize + 1) * 4_000);
+        worker.stop();
+    }
+}
+
+#[test]
+fn workers_come_and_go_under_load_and_nothing_is_lost_or_doubled() {
+    let bench = Bench::new(Kafka::shared(), "rebalance");
+    let first = bench.worker("w1");
+    first.wait_ready();
+    let feeder = thread::spawn({
+        let bench = Bench { kafka: bench.kafka.clone(), prefix: bench.prefix.clone() };
+        move || (0..20).for_each(|round| bench.feed(round * 2_000, 2_000))
+    });
+    let others = [bench.worker("w2"), bench.worker("w3")];
+    others.iter().for_each(Worker::wait_ready);
+    others.into_iter().for_each(Worker::stop);
+    feeder.join().unwrap();
+    bench.check_output(40_000);
+    first.stop();
+}
+
+#[test]
+fn poison_goes_to_the_dead_letters_untouched_and_its_neighbours_go_through() {
+    let bench = Bench::new(Kafka::shared(), "poison");
+    let publisher = Publisher::new(&bench.kafka).unwrap();
+    let sent: [&[u8]; 5] = [b"1", b"poison", b"2", b"panic", b"3"];
+    for value in sent {
+        publisher.send(&bench.topic("in"), b"key", value, &[("tenant_id", b"acme")], None).unwrap();
+    }
+    publisher.flush(Duration::from_secs(10)).unwrap();
+    let worker = bench.worker("w");
+    let dead = eventually("two dead letters", Duration::from_secs(60), || {
+        Some(bench.read("dead")).filter(|records| records.len() == 2)
+    });
+    for (letter, (value, reason, offset)) in dead.iter().zip([("poison", "poison", "1"), ("panic", "panic", "3")]) {
+        assert_eq!(letter.value, value.as_bytes());
+        assert_eq!(letter.key.as_deref(), Some(&b"key"[..]));
+        assert_eq!(letter.header(headers::REASON), Some(reason));
+        assert_eq!(letter.header(headers::OFFSET), Some(offset));
+        assert_eq!(letter.header(headers::TOPIC), Some(&*bench.topic("in")));
+        assert_eq!(letter.header("tenant_id"), Some("acme"));
+    }
+    eventually("the good records", Duration::from_secs(60), || (bench.read("out").len() == 3).then_some(()));
+    worker.stop();
+}
+
+#[test]
+fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
+    let mut kafka = Kafka::owned();
+    let bench = Bench::new(&kafka, "outage");
+    let worker = bench.worker("w");
+    worker.wait_ready();
+    bench.feed(0, 5_000);
+    bench.check_output(5_000);
+    kafka.stop();
+    eventually("a worker that says it is not ready", Duration::from_secs(30), || {
+        (!worker.health.obstacles().is_empty()).then_some(())
+    });
+    kafka.restart();
+    bench.feed(5_000, 5_000);
+    bench.check_output(10_000);
+    worker.wait_ready();
+    worker.stop();
+}
+
+#[test]
+fn a_missing_topic_is_named() {
+    let bench = Bench::new(Kafka::shared(), "missing");
+    let settings = RunnerSettings { outputs: vec![bench.topic("nowhere")], ..bench.settings("w") };
+    let stage = Counting { output: bench.topic("nowhere") };
+    let error = Runner::new(settings, stage, Health::default(), Arc::default()).run().unwrap_err();
+    assert!(matches!(&error, StreamError::MissingTopic(topic) if **topic == *bench.topic("nowhere")), "{error}");
+}
