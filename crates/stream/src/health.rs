@@ -1,50 +1,43 @@
-//! Whether each stage is at work: what `/readyz` tells.
+//! Whether each runner is at work: what `/readyz` tells.
 
 use std::sync::Arc;
 
 use dashmap::DashMap;
 
-/// How far a stage has come.
+/// How far a runner has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StageHealth {
+struct State {
     /// A broker answers.
-    pub reachable: bool,
+    reachable: bool,
     /// The group has given it its partitions (there may be none for it), and their state is restored.
-    pub assigned: bool,
+    assigned: bool,
     /// What it waits for, in words.
-    pub waiting_for: String,
+    waiting_for: String,
     /// Records committed since the start.
-    pub records: u64,
+    records: u64,
 }
 
-/// The health of all stages of a process. Cheap to clone.
+/// A runner: its stage, and the id that no other runner of the stage has.
+type RunnerId = (Arc<str>, Arc<str>);
+
+/// The health of all runners of a process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<DashMap<Arc<str>, StageHealth>>);
+pub struct Health(Arc<DashMap<RunnerId, State>>);
 
 impl Health {
-    /// Changes what is known of `stage`.
-    pub fn update(&self, stage: &Arc<str>, change: impl FnOnce(&mut StageHealth)) {
-        change(&mut self.0.entry(stage.clone()).or_default());
-    }
-
-    /// Records that `stage` has committed since the start, all its runners together.
-    pub fn records(&self, stage: &str) -> u64 {
-        self.0.get(stage).map_or(0, |stage| stage.records)
-    }
-
     /// What keeps the process from being ready, a line each; empty when it is.
     pub fn obstacles(&self) -> Vec<String> {
         let mut obstacles: Vec<String> = self
             .0
             .iter()
-            .filter(|stage| !(stage.reachable && stage.assigned))
-            .map(|stage| {
-                let what = match &*stage.waiting_for {
-                    "" if !stage.reachable => "no broker answers",
+            .filter(|runner| !(runner.reachable && runner.assigned))
+            .map(|runner| {
+                let what = match &*runner.waiting_for {
+                    "" if !runner.reachable => "no broker answers",
                     "" => "waits for its partitions",
                     other => other,
                 };
-                format!("{}: {what}", stage.key())
+                format!("{}: {what}", runner.key().0)
             })
             .collect();
         if self.0.is_empty() {
@@ -52,5 +45,51 @@ impl Health {
         }
         obstacles.sort();
         obstacles
+    }
+
+    /// Records that `stage` has committed since the start, all its runners together.
+    pub fn records(&self, stage: &str) -> u64 {
+        self.0.iter().filter(|runner| *runner.key().0 == *stage).map(|runner| runner.records).sum()
+    }
+
+    /// A runner's own place in it.
+    pub(crate) fn of_runner(&self, stage: &Arc<str>, id: &str) -> RunnerHealth {
+        let runner = RunnerHealth { all: self.clone(), id: (stage.clone(), id.into()) };
+        runner.update(|_| {});
+        runner
+    }
+}
+
+/// One runner's health.
+#[derive(Clone, Debug)]
+pub(crate) struct RunnerHealth {
+    all: Health,
+    id: RunnerId,
+}
+
+impl RunnerHealth {
+    pub(crate) fn broker_answers(&self, answers: bool) {
+        self.update(|state| state.reachable = answers);
+    }
+
+    /// It has its partitions, and their state.
+    pub(crate) fn assigned(&self) {
+        self.update(|state| {
+            (state.reachable, state.assigned) = (true, true);
+            state.waiting_for.clear();
+        });
+    }
+
+    /// It can't work before something has happened.
+    pub(crate) fn waits_for(&self, what: String) {
+        self.update(|state| (state.assigned, state.waiting_for) = (false, what));
+    }
+
+    pub(crate) fn committed(&self, records: u64) {
+        self.update(|state| state.records += records);
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.all.0.entry(self.id.clone()).or_default());
     }
 }

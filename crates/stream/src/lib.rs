@@ -32,7 +32,7 @@ pub use dead_letter::{Poison, headers};
 pub use embedded::EmbeddedBroker;
 pub use error::StreamError;
 pub use follower::{Follower, OwnedRecord, Start};
-pub use health::{Health, StageHealth};
+pub use health::Health;
 pub use measures::describe as describe_metrics;
 pub use outbox::{Outbox, Output};
 pub use publisher::Publisher;

@@ -19,7 +19,7 @@ use rdkafka::{
 };
 use tracing::{debug, warn};
 
-use crate::Health;
+use crate::health::RunnerHealth;
 
 /// What the group asks for.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) enum GroupEvent {
 #[derive(Debug)]
 pub(crate) struct GroupContext {
     stage: Arc<str>,
-    health: Health,
+    health: RunnerHealth,
     events: Mutex<VecDeque<GroupEvent>>,
     /// The last stable offset of each partition, as the client last saw it.
     ends: Mutex<HashMap<(String, i32), i64>>,
@@ -39,7 +39,7 @@ pub(crate) struct GroupContext {
 }
 
 impl GroupContext {
-    pub(crate) fn new(stage: &Arc<str>, health: &Health) -> Self {
+    pub(crate) fn new(stage: &Arc<str>, health: &RunnerHealth) -> Self {
         Self {
             stage: stage.clone(),
             health: health.clone(),
@@ -92,7 +92,7 @@ impl ClientContext for GroupContext {
 
     fn stats(&self, statistics: Statistics) {
         let reachable = statistics.brokers.values().any(|broker| broker.state == "UP");
-        self.health.update(&self.stage, |health| health.reachable = reachable);
+        self.health.broker_answers(reachable);
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         for (topic, found) in statistics.topics {
             for (partition, found) in found.partitions {

@@ -16,7 +16,8 @@ use rdkafka::{
 use tracing::{error, info, warn};
 
 use crate::{
-    Health, KafkaSettings, Stage, StateLimits, StreamError, error::is_denied, measures::Measures, session::Session,
+    Health, KafkaSettings, Stage, StateLimits, StreamError, error::is_denied, health::RunnerHealth, measures::Measures,
+    session::Session,
 };
 
 /// When a batch ends: by the first of these that is reached.
@@ -69,7 +70,7 @@ pub struct RunnerSettings {
 pub struct Runner<S> {
     settings: RunnerSettings,
     stage: S,
-    health: Health,
+    health: RunnerHealth,
     stop: Stop,
 }
 
@@ -100,8 +101,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 impl<S: Stage> Runner<S> {
     /// A runner that goes on until `stop` is true.
-    pub fn new(settings: RunnerSettings, stage: S, health: Health, stop: Arc<AtomicBool>) -> Self {
-        health.update(&settings.stage, |_| {});
+    pub fn new(settings: RunnerSettings, stage: S, health: &Health, stop: Arc<AtomicBool>) -> Self {
+        let health = health.of_runner(&settings.stage, &settings.transactional_id);
         let stop = Stop { told: stop, patience: settings.shutdown };
         Self { settings, stage, health, stop }
     }
@@ -123,10 +124,7 @@ impl<S: Stage> Runner<S> {
                 Ok(()) => break,
                 Err(ended) => ended,
             };
-            self.health.update(&self.settings.stage, |health| {
-                health.assigned = false;
-                health.waiting_for = ended.to_string();
-            });
+            self.health.waits_for(ended.to_string());
             restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
             let hopeless = matches!(
                 ended,
@@ -168,22 +166,17 @@ impl<S: Stage> Runner<S> {
                     let partitions =
                         metadata.topics().iter().map(|t| (t.name().to_owned(), t.partitions().len())).collect();
                     self.check_topics(&client, &partitions)?;
-                    self.health.update(&self.settings.stage, |health| {
-                        health.reachable = true;
-                        health.waiting_for.clear();
-                    });
+                    self.health.broker_answers(true);
+                    self.health.waits_for(String::new());
                     return Ok(true);
                 }
                 Err(error) if error.rdkafka_error_code().is_some_and(is_denied) => {
                     return Err(StreamError::from_kafka("the connection", &error));
                 }
                 Err(error) => {
-                    let waiting_for = format!("no answer from Kafka at {bootstrap}: {error}");
+                    self.health.broker_answers(false);
+                    self.health.waits_for(format!("no answer from Kafka at {bootstrap}: {error}"));
                     warn!(stage = %self.settings.stage, bootstrap, %error, retry_in_ms = backoff.as_millis(), "no answer from Kafka");
-                    self.health.update(&self.settings.stage, |health| {
-                        health.reachable = false;
-                        health.waiting_for = waiting_for;
-                    });
                     self.pause(backoff);
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }

@@ -21,8 +21,9 @@ use rdkafka::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    Failure, Health, Outbox, Poison, Record, RunnerSettings, Stage, State, StreamError, changelog,
+    Failure, Outbox, Poison, Record, RunnerSettings, Stage, State, StreamError, changelog,
     error::is_denied,
+    health::RunnerHealth,
     measures::Measures,
     rebalance::{GroupContext, GroupEvent, assign, unassign},
     runner::Stop,
@@ -63,7 +64,7 @@ struct Committing {
 pub(crate) struct Session<'r, S> {
     settings: &'r RunnerSettings,
     stage: &'r mut S,
-    health: &'r Health,
+    health: &'r RunnerHealth,
     stop: &'r Stop,
     measures: Measures,
     consumer: Arc<BaseConsumer<GroupContext>>,
@@ -81,7 +82,7 @@ impl<'r, S: Stage> Session<'r, S> {
     pub(crate) fn open(
         settings: &'r RunnerSettings,
         stage: &'r mut S,
-        health: &'r Health,
+        health: &'r RunnerHealth,
         stop: &'r Stop,
     ) -> Result<Self, StreamError> {
         debug_assert!(
@@ -306,7 +307,7 @@ impl<'r, S: Stage> Session<'r, S> {
     fn committed_batch(&mut self, batch: Committing) {
         self.measures.batch.record(batch.records as f64);
         self.measures.records.increment(batch.records);
-        self.health.update(&self.settings.stage, |health| health.records += batch.records);
+        self.health.committed(batch.records);
         self.measures.bytes.increment(batch.bytes);
         let now = now();
         for time in batch.sampled_times {
@@ -381,10 +382,7 @@ impl<'r, S: Stage> Session<'r, S> {
             partitions.elements().iter().map(|e| (self.input(e.topic()), e.partition())).collect();
         let started = Instant::now();
         if let (Some(changelog), false) = (&self.settings.changelog, wanted.is_empty()) {
-            self.health.update(&self.settings.stage, |health| {
-                health.assigned = false;
-                health.waiting_for = format!("reads state back from `{changelog}`");
-            });
+            self.health.waits_for(format!("reads state back from `{changelog}`"));
             let numbers: Vec<i32> = wanted.iter().map(|(_, partition)| *partition).collect();
             let give_up = self.stop.deadline();
             let restored =
@@ -403,10 +401,7 @@ impl<'r, S: Stage> Session<'r, S> {
         assign(&self.consumer, &start).map_err(|error| StreamError::from_kafka("taking on partitions", &error))?;
         info!(stage = %self.settings.stage, partitions = ?wanted.iter().map(|(_, p)| p).collect::<Vec<_>>(), held = self.committed.len(), "assigned");
         self.measures.assigned.set(self.committed.len() as f64);
-        self.health.update(&self.settings.stage, |health| {
-            (health.reachable, health.assigned) = (true, true);
-            health.waiting_for.clear();
-        });
+        self.health.assigned();
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 //! The runner against a real Kafka: what it promises through restarts, rebalances, poison and a broker that goes away.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,
@@ -83,7 +84,7 @@ impl Bench {
     fn worker(&self, name: &str) -> Worker {
         let (stop, health) = (Arc::new(AtomicBool::new(false)), Health::default());
         let stage = Counting { output: self.topic("out") };
-        let runner = Runner::new(self.settings(name), stage, health.clone(), stop.clone());
+        let runner = Runner::new(self.settings(name), stage, &health, stop.clone());
         Worker { stop, health, thread: thread::spawn(|| runner.run()) }
     }
 
@@ -220,6 +221,6 @@ fn a_missing_topic_is_named() {
     let bench = Bench::new(Kafka::shared(), "missing");
     let settings = RunnerSettings { outputs: vec![bench.topic("nowhere")], ..bench.settings("w") };
     let stage = Counting { output: bench.topic("nowhere") };
-    let error = Runner::new(settings, stage, Health::default(), Arc::default()).run().unwrap_err();
+    let error = Runner::new(settings, stage, &Health::default(), Arc::default()).run().unwrap_err();
     assert!(matches!(&error, StreamError::MissingTopic(topic) if **topic == *bench.topic("nowhere")), "{error}");
 }
