@@ -16,7 +16,7 @@ use crate::wait::poll;
 use crate::{cache, maven, topic};
 
 /// Names a Kafka that runs already; the suites use it and start none.
-pub(crate) const BOOTSTRAP: &str = "KAFKA_BOOTSTRAP_SERVERS";
+pub const BOOTSTRAP: &str = "KAFKA_BOOTSTRAP_SERVERS";
 const VERSION: &str = "4.3.1";
 /// A cold start takes 5 s on an idle machine; builds often run beside it.
 const START: Duration = Duration::from_secs(120);
@@ -41,11 +41,19 @@ impl Kafka {
     /// # Panics
     /// Where there is none and none can be started; the message says what to install.
     pub fn shared() -> &'static Self {
-        static SHARED: LazyLock<Result<Kafka>> = LazyLock::new(|| match std::env::var(BOOTSTRAP) {
-            Ok(bootstrap) => Ok(Kafka { bootstrap, broker: Broker::External }),
-            Err(_) => Kafka::start(),
-        });
+        static SHARED: LazyLock<Result<Kafka>> = LazyLock::new(Kafka::find);
         SHARED.as_ref().unwrap_or_else(|error| panic!("no Kafka to test against: {error:#}"))
+    }
+
+    /// The broker in `KAFKA_BOOTSTRAP_SERVERS`, else a new one.
+    ///
+    /// # Errors
+    /// Where there is none and none can be started.
+    pub fn find() -> Result<Self> {
+        match std::env::var(BOOTSTRAP) {
+            Ok(bootstrap) => Ok(Self { bootstrap, broker: Broker::External }),
+            Err(_) => Self::start(),
+        }
     }
 
     /// A broker for one test alone, which may stop it.

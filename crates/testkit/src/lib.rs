@@ -14,6 +14,6 @@ mod wait;
 pub mod data;
 pub mod topic;
 
-pub use kafka::Kafka;
+pub use kafka::{BOOTSTRAP, Kafka};
 pub use process::{Process, Worker};
 pub use wait::eventually;

@@ -1,0 +1,49 @@
+# What one can do here; `make` alone prints it.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TOOLS := $(CURDIR)/.cache/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint audit bench fmt clean prerequisites
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Play the samples through everything on the embedded broker, and watch
+	cargo run --release --locked --bin cybervault -- up
+
+# The test build brings test-kafka along; building that on its own would compile half the tree twice.
+test: prerequisites ## Run all suites against a real Kafka: yours (KAFKA_BOOTSTRAP_SERVERS), Docker's or one from Maven
+	cargo test --workspace --locked --no-run
+	$(TARGET)/debug/test-kafka cargo test --workspace --locked
+
+lint: $(TOOLS)/ready ## What is checked before anything is merged
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	cargo deny --locked check bans licenses sources
+	cargo machete
+
+audit: $(TOOLS)/ready ## Look for known vulnerabilities in the dependencies (needs the network)
+	cargo deny --locked check advisories
+
+bench: prerequisites ## Measure the pipeline on a real Kafka against a bare loop
+	cargo build --release --locked --bin cybervault
+	cargo build --locked -p cybervault-testkit --bin test-kafka
+	$(TARGET)/debug/test-kafka $(TARGET)/release/cybervault bench pipeline
+
+fmt: ## Format the code
+	cargo fmt --all
+
+clean: ## Remove what was built and fetched
+	cargo clean
+	rm -rf .cache target/testkit
+
+prerequisites:
+	@.ci/prerequisites
+
+# Linters at fixed versions: a new one must not fail an old commit.
+$(TOOLS)/ready: .ci/linters
+	.ci/linters $(TOOLS)
+	touch $@
