@@ -43,10 +43,10 @@ impl Literals {
     /// Calls `found` with the number of every comparison that the folded text passes; more than once for some.
     pub(crate) fn scan(&self, text: &str, mut found: impl FnMut(u32)) {
         let bytes = text.as_bytes();
-        if bytes.len() <= self.longest_exact && !self.exact.is_empty() {
-            if let Some(number) = self.exact.get(bytes) {
-                found(*number);
-            }
+        if bytes.len() <= self.longest_exact
+            && let Some(number) = self.exact.get(bytes)
+        {
+            found(*number);
         }
         self.prefixes.walk(bytes.iter().copied(), &mut found);
         self.suffixes.walk(bytes.iter().rev().copied(), &mut found);

@@ -125,7 +125,7 @@ pub fn load<'a>(files: impl IntoIterator<Item = RuleFile<'a>>) -> RulePack {
     for (file, filter) in filters {
         match apply_filter(&filter, &mut pack.rules) {
             Ok(()) => pack.filters += 1,
-            Err(error) => pack.failed.push(failure(file, &filter.title, error)),
+            Err(error) => pack.failed.push(failure(file, &filter.title, &error)),
         }
     }
     pack
@@ -145,7 +145,7 @@ fn read_file<'a>(file: RuleFile<'a>, pack: &mut RulePack, filters: &mut Vec<(Rul
     for rule in collection.rules {
         match lower_conditions(&rule.detection.named, &rule.detection.conditions) {
             Ok(expr) => pack.rules.push(Rule { meta: meta(&rule, file.path), name: rule.name, expr }),
-            Err(error) => pack.failed.push(failure(file, &rule.title, error)),
+            Err(error) => pack.failed.push(failure(file, &rule.title, &error)),
         }
     }
     pack.correlations.extend(collection.correlations);
@@ -168,7 +168,7 @@ fn is_warning(error: &str) -> bool {
         .any(|start| error.starts_with(start))
 }
 
-fn failure(file: RuleFile<'_>, title: &str, error: LowerError) -> RuleFailure {
+fn failure(file: RuleFile<'_>, title: &str, error: &LowerError) -> RuleFailure {
     // Look below the rule's own title: an earlier rule of the file may have the same line.
     let start = file.text.find(title).unwrap_or(0);
     let found = error.at.as_deref().filter(|at| !at.is_empty()).and_then(|at| file.text[start..].find(at));
@@ -201,7 +201,10 @@ fn place_in(error: &str, text: &str) -> (Option<u32>, Option<u32>) {
         let line = text.lines().position(|line| line.trim_start().starts_with("condition:"));
         return (line.map(count), None);
     }
-    (None, None)
+    // The parser's other messages quote what they are about.
+    let quoted = error.split('\'').nth(1).filter(|quoted| !quoted.is_empty());
+    let offset = quoted.and_then(|quoted| text.find(&format!("|{quoted}")));
+    (offset.map(|offset| count(text[..offset].matches('\n').count())), None)
 }
 
 fn meta(rule: &SigmaRule, path: &str) -> RuleMeta {

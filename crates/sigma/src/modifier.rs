@@ -13,8 +13,11 @@ use crate::{
 /// How many texts one `windash` value may stand for before it becomes a regular expression.
 const MAX_DASH_VARIANTS: usize = 125;
 
-/// The memory that one regular expression may take, compiled and while it runs, each.
-const REGEX_BYTES: usize = 1 << 20;
+/// The memory that one regular expression may take compiled.
+const REGEX_BYTES: usize = 10 << 20;
+
+/// The memory that one regular expression may take for its cache while it runs; what does not fit is worked out again.
+const REGEX_CACHE_BYTES: usize = 1 << 20;
 
 /// Why a rule can't be used, and what in its text is to blame.
 #[derive(Debug, PartialEq, Eq)]
@@ -328,7 +331,7 @@ fn pattern(text: &str, flags: &str) -> Result<Pattern, LowerError> {
     let flagged = if flags.is_empty() { text.to_owned() } else { format!("(?{flags}){text}") };
     regex::RegexBuilder::new(&flagged)
         .size_limit(REGEX_BYTES)
-        .dfa_size_limit(REGEX_BYTES)
+        .dfa_size_limit(REGEX_CACHE_BYTES)
         .nest_limit(100)
         .build()
         .map(Pattern)

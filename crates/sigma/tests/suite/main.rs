@@ -1,6 +1,10 @@
 //! The matcher as a whole.
+#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 mod cases;
+mod differential;
+mod naive;
+mod property;
 mod routing;
 mod rules;
 

@@ -10,8 +10,8 @@ const RULE: &str = "title: T\nid: i\nlogsource: {product: windows}\ndetection:\n
 #[test]
 fn what_can_not_be_used_is_reported_with_its_place_and_the_rest_loads() {
     for (text, line, expected) in [
-        ("title: T\ndetection: [", Some(2), "YAML"),
-        ("title: T\nlogsource: {}\ndetection:\n  sel: {A|foo: x}\n  condition: sel", None, "Unknown modifier 'foo'"),
+        ("title: T\ndetection: [", Some(3), "YAML"),
+        ("title: T\nlogsource: {}\ndetection:\n  sel: {A|foo: x}\n  condition: sel", Some(4), "Unknown modifier 'foo'"),
         (
             "title: T\nlogsource: {}\ndetection:\n  sel:\n    A|re: '('\n  condition: sel",
             Some(5),

@@ -1,0 +1,83 @@
+//! How many events a second one thread matches: `throughput RULES_DIR… -- EVENTS.ndjson [TIMES]`.
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+use std::{env, fs, path::Path, time::Instant};
+
+use cybervault_model::{
+    EventKind, Source, TelemetryEvent,
+    json::{Limits, Reader},
+};
+use cybervault_sigma::{Mappings, Matcher, Routing, RuleFile, load};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn rule_files(path: &Path, files: &mut Vec<(String, String)>) -> Outcome<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            rule_files(&entry?.path(), files)?;
+        }
+    } else if path.extension().is_some_and(|extension| extension == "yml") {
+        files.push((path.display().to_string(), fs::read_to_string(path)?));
+    }
+    Ok(())
+}
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let mut parts = arguments.split(|argument| argument == "--");
+    let (Some(folders), Some([events, times @ ..])) = (parts.next(), parts.next()) else {
+        return Err("usage: throughput RULES_DIR… -- EVENTS.ndjson [TIMES]".into());
+    };
+    let times: usize = times.first().map_or(Ok(1), |times| times.parse())?;
+    let mut files = Vec::new();
+    for folder in folders {
+        rule_files(Path::new(folder), &mut files)?;
+    }
+    let start = Instant::now();
+    let pack = load(files.iter().map(|(path, text)| RuleFile { path, text }));
+    let loaded = start.elapsed();
+    let matcher = Matcher::compile(&pack, &Mappings::builtin());
+    println!(
+        "{} rules ({} failed), read in {loaded:.2?}, compiled in {:.2?}, {} MiB of automata",
+        matcher.rules().len(),
+        matcher.failed().len(),
+        start.elapsed() - loaded,
+        matcher.automata_bytes() >> 20
+    );
+    let text = fs::read(events)?;
+    let lines: Vec<_> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    println!("{} events of {} bytes", lines.len(), text.len() / lines.len());
+
+    let parse_only = measure(&lines, times, |_| 0)?;
+    println!("parse only   {:>9.0} events/s", parse_only.0);
+    for routing in [Routing::Auto, Routing::Off] {
+        let mut scratch = matcher.scratch();
+        let (rate, hits) = measure(&lines, times, |event| matcher.matches(event, routing, &mut scratch).len())?;
+        let each = (1.0 / rate - 1.0 / parse_only.0) * 1e6;
+        println!("{routing:<13?}{rate:>9.0} events/s, {each:.2} µs an event beyond parsing, {hits} hits");
+    }
+    Ok(())
+}
+
+/// Events a second, and what the calls returned in all.
+fn measure(lines: &[&[u8]], times: usize, mut call: impl FnMut(&TelemetryEvent<'_>) -> usize) -> Outcome<(f64, usize)> {
+    let mut reader = Reader::new(Limits::default());
+    let (mut sum, start) = (0, Instant::now());
+    for _ in 0..times {
+        for line in lines {
+            let document = reader.read(line)?;
+            sum += call(&TelemetryEvent {
+                sent_id: None,
+                tenant_id: "bench",
+                kind: EventKind::Raw,
+                sent_time: None,
+                source: Source::default(),
+                payload: document.root(),
+                bytes: line,
+            });
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "far below 2⁵²")]
+    let count = (lines.len() * times) as f64;
+    Ok((count / start.elapsed().as_secs_f64(), sum))
+}

@@ -1,0 +1,94 @@
+//! The same hits as `rsigma-eval` has, over real events and all public rules.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use cybervault_sigma::{Mappings, Matcher, Routing, RuleFile, load};
+use rsigma_eval::{Engine, JsonEvent};
+
+use crate::{raw, reader};
+
+/// Where real data lies, if it does.
+fn shared(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+    path.exists().then_some(path)
+}
+
+fn rule_files(folder: &Path, files: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rule_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "yml") {
+            files.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// The rules' differences that are known: id, and why.
+fn known_differences() -> BTreeMap<&'static str, &'static str> {
+    let lines = include_str!("../cases/differences.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(' ')).collect()
+}
+
+#[test]
+fn real_events_hit_the_same_public_rules_as_with_another_engine() {
+    let (Some(rules), Some(events)) = (shared("sigma-hq-rules.tar.zst"), shared("otrf-dev.ndjson.zst")) else {
+        println!("SKIPPED: ../shared/data with the public rules and events is not here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let unpacked = Command::new("tar").arg("--zstd").arg("-xf").arg(rules).arg("-C").arg(folder.path()).status();
+    assert!(unpacked.unwrap().success());
+    let mut files = Vec::new();
+    rule_files(folder.path(), &mut files);
+
+    let pack = load(files.iter().map(|(path, text)| RuleFile { path, text }));
+    let matcher = Matcher::compile(&pack, &Mappings::builtin());
+    for failure in &pack.failed {
+        println!("not loaded: {failure}");
+    }
+    let mut engine = Engine::new();
+    for (path, text) in &files {
+        for rule in rsigma_parser::parse_sigma_yaml(text).unwrap().rules {
+            if let Err(error) = engine.add_rule(&rule) {
+                println!("not loaded by the other engine: {path}: {error}");
+            }
+        }
+    }
+    println!("{} files, {} rules here, {} there", files.len(), matcher.rules().len(), engine.rule_count());
+
+    // Every 50th event is enough for every day; all of them with the variable set.
+    let step = if env::var_os("CYBERVAULT_ALL_EVENTS").is_some() { 1 } else { 50 };
+    let mut unpack = Command::new("zstd").arg("-dc").arg(events).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(unpack.stdout.take().unwrap()).lines();
+    let (mut reader, mut scratch) = (reader(), matcher.scratch());
+    let (mut count, mut hit_count) = (0, 0);
+    let mut differences: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    for line in lines.step_by(step) {
+        let line = line.unwrap();
+        let document = reader.read(line.as_bytes()).unwrap();
+        let hits = matcher.matches(&raw(&document, line.as_bytes()), Routing::Off, &mut scratch);
+        let ours: BTreeSet<_> = hits.iter().map(|hit| matcher.rules()[hit.get()].id.clone()).collect();
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let results = engine.evaluate(&JsonEvent::borrow(&value));
+        let theirs: BTreeSet<_> = results.iter().filter_map(|result| result.header.rule_id.clone()).collect();
+        count += 1;
+        hit_count += ours.len();
+        for id in ours.symmetric_difference(&theirs) {
+            let side = if ours.contains(id) { "only here" } else { "only there" };
+            let shown = differences.entry(id.clone()).or_insert_with(|| (0, format!("{side}: {line}")));
+            shown.0 += 1;
+        }
+    }
+    unpack.wait().unwrap();
+    println!("{count} events, {hit_count} hits, {} rules differ", differences.len());
+    let known = known_differences();
+    let unknown: Vec<_> = differences.iter().filter(|(id, _)| !known.contains_key(id.as_str())).collect();
+    assert!(hit_count > 0 && unknown.is_empty(), "{unknown:#?}");
+}
