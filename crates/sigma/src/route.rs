@@ -18,7 +18,8 @@ pub enum Routing {
     /// An event is tried against the rules for its log sources; against none where these are unknown.
     #[default]
     Auto,
-    /// Every event is tried against every rule, and has only those of its mapping's fields that don't depend on its source.
+    /// Every event is tried against every rule. A log without an envelope has its own fields only, since what others it has
+    /// depends on its source.
     Off,
 }
 
@@ -193,7 +194,8 @@ impl Router {
     ) -> &FieldTable {
         if routing == Routing::Off {
             rules.fill(u64::MAX);
-            return &self.tables[self.format_of(event).map_or(PLAIN, |format| format.table)];
+            let format = self.format_of(event).filter(|format| format.mapping.events.kind.is_some());
+            return &self.tables[format.map_or(PLAIN, |format| format.table)];
         }
         rules.fill(0);
         let mut table = None;

@@ -111,3 +111,28 @@ fn field_values_come_through_the_mapping() {
     let categories: Vec<_> = matcher.log_sources(&event).into_iter().filter_map(|source| source.category).collect();
     assert_eq!(categories, ["process_creation", "network_connection"]);
 }
+
+#[test]
+fn events_made_to_hurt_are_matched_like_others() {
+    let matcher = matcher(&rule("any", "product: windows", "A.A.A|contains: needle"));
+    let mut scratch = matcher.scratch();
+    let mut reader = reader();
+    let keys = |count: usize| (0..count).map(|key| format!("\"k{key}\":{key},")).collect::<String>();
+    let nested = format!("{}1{}", "[".repeat(60), "]".repeat(60));
+    for (event, expected) in [
+        (format!("{{{}\"A\":{{\"A\":{{\"A\":\"a needle\"}}}}}}", keys(100_000)), 1),
+        (format!("{{\"A\":{{\"A\":{{\"A\":\"{}needle\"}}}}}}", "needl".repeat(2_000_000)), 1),
+        (r#"{"A":{"A":{"A":"x"}},"A":{"A":{"A":"needle"}},"A":1}"#.to_owned(), 1),
+        (format!("{{\"A\":[{}{{\"A\":[{{\"A\":[[\"needle\"]]}}]}}]}}", "{\"A\":0},".repeat(100_000)), 1),
+        (format!("{{\"A\":{nested},\"\":\"\",\"A.A.A\":\"\"}}"), 0),
+        ("{}".to_owned(), 0),
+    ] {
+        let document = reader.read(event.as_bytes()).unwrap();
+        let event = raw(&document, event.as_bytes());
+        let hits = matcher.matches(&event, Routing::Off, &mut scratch).to_vec();
+        assert_eq!(hits.len(), expected);
+        for hit in hits {
+            assert!(matcher.evidence(hit, &event, &mut scratch)[0].value.len() <= 256);
+        }
+    }
+}
