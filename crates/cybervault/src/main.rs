@@ -1,2 +1,51 @@
-//! The binary.
-fn main() {}
+//! The binary: the command line, the configuration, and the wiring of everything else.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+
+mod content;
+mod detection;
+mod live;
+mod stage;
+
+mod pipeline;
+mod reload;
+
+mod admin;
+mod logging;
+
+mod command;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+
+use crate::{cli::Cli, command::Answer, config::ConfigError, content::ContentError};
+
+fn main() -> ExitCode {
+    match command::run(Cli::parse()) {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::FAILURE,
+        // Whoever read the output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With stderr gone, too, there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "cybervault: {error:#}");
+            ExitCode::from(if is_misuse(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let is_pipe = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is_pipe))
+}
+
+/// Whether usage or configuration is at fault.
+fn is_misuse(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<ContentError>())
+}

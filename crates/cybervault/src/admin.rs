@@ -1,0 +1,166 @@
+//! The control plane: metrics and health over HTTP, and signals.
+
+mod process;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use metrics::{describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::interval,
+};
+
+use cybervault_stream::Health;
+
+use crate::reload::Reload;
+
+/// How often the exporter tidies up what it has gathered.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Begins to gather metrics. Before anything that counts.
+///
+/// # Errors
+/// When it has begun already.
+pub(crate) fn gather_metrics() -> anyhow::Result<PrometheusHandle> {
+    let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+    let process = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.02, 0.1];
+    let records = [1.0, 10.0, 100.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5];
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
+        .set_buckets_for_metric(Matcher::Full("cybervault_record_process_seconds".to_owned()), &process)?
+        .set_buckets_for_metric(Matcher::Full("cybervault_batch_records".to_owned()), &records)?;
+    let handle = builder.install_recorder().context("can't gather metrics")?;
+    cybervault_stream::describe_metrics();
+    describe();
+    let revision = option_env!("CYBERVAULT_REVISION").unwrap_or("unknown");
+    gauge!("cybervault_build_info", "version" => env!("CARGO_PKG_VERSION"), "revision" => revision).set(1.0);
+    Ok(handle)
+}
+
+/// Tells the recorder what each of this crate's metrics means.
+fn describe() {
+    describe_counter!(
+        "cybervault_events_total",
+        "Events by tenant and outcome, admitted or rejected. With cybervault_dead_letters_total{stage=\"assess\"} they are \
+         all that came in: cybervault_stage_records_total{stage=\"assess\"}"
+    );
+    describe_counter!("cybervault_event_bytes_total", "Bytes of events, admitted and rejected, by tenant");
+    describe_gauge!(
+        "cybervault_quota_level_ratio",
+        "How full a tenant's quota bucket is, 0 to 1: at 1 events are rejected"
+    );
+    describe_counter!("cybervault_quota_rejections_total", "Rejected events by reason");
+    describe_counter!("cybervault_rule_hits_total", "Hits by rule");
+    describe_counter!("cybervault_assessments_total", "Assessments written, by severity");
+    describe_counter!("cybervault_playbook_candidates_total", "Actions that playbooks asked for");
+    describe_counter!("cybervault_actions_total", "Events in actions' lives, by type and state");
+    describe_counter!("cybervault_response_outcomes_total", "What became of proposals and decisions");
+    describe_counter!("cybervault_reloads_total", "Tenants, rules and playbooks taken up or refused");
+    describe_gauge!("cybervault_rules_loaded", "Rules in force");
+    describe_gauge!("cybervault_rules_failed", "Rules left out because they can't be used");
+    describe_gauge!("cybervault_playbooks_loaded", "Playbooks in force");
+    describe_gauge!("cybervault_tenants_loaded", "Tenants in force");
+    describe_gauge!("cybervault_build_info", "Always 1; version and revision are labels");
+    process::describe();
+}
+
+#[derive(Clone)]
+struct Served {
+    metrics: PrometheusHandle,
+    health: Health,
+}
+
+/// Serves metrics and health on `listen`, and takes signals: SIGTERM and SIGINT set `stop` (the second time they end the
+/// process), SIGHUP wakes `reload`. Returns the address, which matters where `listen` has port 0.
+///
+/// # Errors
+/// When the address can't be listened on.
+pub(crate) fn start(
+    listen: SocketAddr,
+    metrics: PrometheusHandle,
+    health: Health,
+    stop: Arc<AtomicBool>,
+    reload: Reload,
+) -> anyhow::Result<SocketAddr> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = runtime.block_on(TcpListener::bind(listen)).with_context(|| {
+        format!("can't listen on {listen} for metrics and health; set `metrics.listen` to another address")
+    })?;
+    let address = listener.local_addr()?;
+    let upkeep = metrics.clone();
+    let router = Router::new()
+        .route("/metrics", get(render))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .with_state(Served { metrics, health });
+    let serve = async move {
+        tokio::spawn(take_signals(stop, reload));
+        tokio::spawn(async move {
+            let mut interval = interval(UPKEEP);
+            loop {
+                interval.tick().await;
+                upkeep.run_upkeep();
+            }
+        });
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "metrics and health are no longer served");
+        }
+    };
+    thread::Builder::new().name("control".to_owned()).spawn(move || runtime.block_on(serve))?;
+    Ok(address)
+}
+
+async fn render(State(served): State<Served>) -> Response {
+    process::measure();
+    let text = served.metrics.render();
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn ready(State(served): State<Served>) -> Response {
+    let obstacles = served.health.obstacles();
+    if obstacles.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, obstacles.join("\n") + "\n").into_response()
+}
+
+async fn take_signals(stop: Arc<AtomicBool>, reload: Reload) {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = signals else {
+        tracing::error!("signals can't be taken");
+        return;
+    };
+    loop {
+        let name = tokio::select! {
+            _ = hangup.recv() => {
+                reload.wake();
+                continue;
+            }
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        if stop.swap(true, Ordering::Relaxed) {
+            tracing::warn!(name, "told to stop again; leaving at once");
+            std::process::exit(1);
+        }
+        tracing::info!(name, "told to stop; the last batch is being committed");
+    }
+}

@@ -1,0 +1,279 @@
+//! The command line, as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use cybervault_sigma::Routing;
+
+use crate::config::{LogFormat, Role};
+
+/// Detects attacks in the telemetry of many tenants, streamed over Kafka.
+#[derive(Debug, Parser)]
+#[command(name = "cybervault", version, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 fine, 1 the answer is no, 2 usage or configuration.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The configuration, one YAML file.
+    #[arg(long, global = true, env = "CYBERVAULT_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one key of the configuration: `--set batch.max_records=5000`. Goes before environment and file.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The form of the log on stderr.
+    #[arg(long, global = true, value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged: `info`, `debug`, or a filter such as `info,cybervault_stream=debug`.
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(crate) log_level: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything in one process, with sample telemetry and a live feed: to try out.
+    Up(UpArgs),
+    /// Workers against a Kafka.
+    Run(RunArgs),
+    /// Scores events from files: NDJSON in, NDJSON out, no Kafka.
+    Score(ScoreArgs),
+    /// Checks and tests detection rules.
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Creates and compares the topics.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Checks a tenants file.
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
+    /// Prints a topic's records as they come.
+    Tail(TailArgs),
+    /// Sends dead letters back to where they came from.
+    Replay(ReplayArgs),
+    /// Shows and checks the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Measures how fast it is.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Ends after the samples' summary.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Plays the samples so many times as fast.
+    #[arg(long, default_value_t = 1.0, value_name = "N")]
+    pub(crate) speed: f64,
+    /// Uses this Kafka instead of the embedded broker.
+    #[arg(long, value_name = "HOSTS")]
+    pub(crate) bootstrap: Option<String>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Which stages this process works on.
+    #[arg(long = "role", value_delimiter = ',', value_enum, value_name = "ROLES")]
+    pub(crate) roles: Vec<Role>,
+    /// The Kafka to work on, `kafka.bootstrap` in the configuration.
+    #[arg(long, value_name = "HOSTS")]
+    pub(crate) bootstrap: Option<String>,
+}
+
+/// Arguments of `score`.
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// NDJSON files, also `.gz` and `.zst`; `-` or none is standard input.
+    #[arg(value_name = "FILES")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Rules instead of the configured ones.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rules: Option<PathBuf>,
+    /// What is printed, one line an event with findings.
+    #[arg(long, value_enum, default_value_t = ScoreOutput::Assessments)]
+    pub(crate) output: ScoreOutput,
+    /// Whether an event's log source decides which rules it is tried against.
+    #[arg(long, value_enum, default_value_t = Route::Auto)]
+    pub(crate) route: Route,
+    /// Prints assessments of events without findings, too.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Whose the events are that name no tenant.
+    #[arg(long, default_value = "local", value_name = "ID")]
+    pub(crate) tenant: String,
+}
+
+/// What `score` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScoreOutput {
+    /// Assessments, as on the topic.
+    Assessments,
+    /// `{"line":N,"rules":["ID",…]}`.
+    Hits,
+    /// OCSF Detection Findings.
+    Ocsf,
+}
+
+/// How rules are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Route {
+    /// By log source.
+    Auto,
+    /// Every rule on every event.
+    Off,
+}
+
+impl From<Route> for Routing {
+    fn from(route: Route) -> Self {
+        match route {
+            Route::Auto => Self::Auto,
+            Route::Off => Self::Off,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Tells which rules can be used, and why the others can't.
+    Check(RulesArgs),
+    /// Runs the examples that stand in the rules.
+    Test(RulesArgs),
+}
+
+/// Which rules.
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    /// Where the rules are; without it, those that are configured.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicsCommand {
+    /// Creates the topics that are missing; changes none.
+    Apply(JsonArgs),
+    /// Tells which topics are missing or differ.
+    Check(JsonArgs),
+}
+
+/// How an answer is printed.
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantsCommand {
+    /// Tells whether a tenants file can be used, and what each tenant may send.
+    Check {
+        /// The file; without it, the one that is configured.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Arguments of `tail`.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// A topic, or the last part of its name: `assessments`, `actions`, `rejections`, `dlq`, `events`.
+    pub(crate) topic: String,
+    /// Where to begin.
+    #[arg(long, value_enum, default_value_t = Begin::End)]
+    pub(crate) from: Begin,
+    /// One JSON object a record, with key, headers and offset.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ends after so many records.
+    #[arg(long, value_name = "N")]
+    pub(crate) max: Option<u64>,
+}
+
+/// Where `tail` begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Begin {
+    /// With the oldest record.
+    Beginning,
+    /// With the next that comes.
+    End,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Only those given up for this reason: `not_json`, `no_tenant`, …
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Only those of this tenant, as header or key name it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) tenant: Option<String>,
+    /// Says what would be sent back, and sends nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Prints the configuration in force, with secrets masked.
+    Show(JsonArgs),
+    /// Tells whether the configuration can be used, with the tenants, rules and playbooks that it names.
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// How many events a second the matcher takes, on one thread.
+    Match(BenchMatchArgs),
+    /// How many events a second a worker takes from Kafka to Kafka, beside a loop that only passes records on.
+    Pipeline(BenchPipelineArgs),
+}
+
+/// Arguments of `bench match`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchMatchArgs {
+    /// Rules instead of the configured ones.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rules: Option<PathBuf>,
+    /// NDJSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: PathBuf,
+    /// Whether an event's log source decides which rules it is tried against.
+    #[arg(long, value_enum, default_value_t = Route::Auto)]
+    pub(crate) route: Route,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `bench pipeline`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchPipelineArgs {
+    /// The Kafka to measure on, `kafka.bootstrap` in the configuration.
+    #[arg(long, value_name = "HOSTS")]
+    pub(crate) bootstrap: Option<String>,
+    /// Events to send through.
+    #[arg(long, default_value_t = 500_000, value_name = "N")]
+    pub(crate) events: u64,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,199 @@
+//! `cybervault rules`.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use cybervault_model::{Decoder, Incoming, json::Limits};
+use cybervault_sigma::{Mappings, Matcher, Routing, RuleFailure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Answer;
+use crate::{
+    cli::{RulesArgs, RulesCommand},
+    config::Config,
+    content::{Source, SourceFile},
+    detection::load_pack,
+};
+
+pub(super) fn run(command: &RulesCommand, config: &Config) -> anyhow::Result<Answer> {
+    let source = |args: &RulesArgs| rules_source(args.dir.as_deref(), config);
+    match command {
+        RulesCommand::Check(args) => check(&source(args), args.json),
+        RulesCommand::Test(args) => test(&source(args), args.json),
+    }
+}
+
+/// The rules in `dir`, else those that are configured.
+pub(super) fn rules_source(dir: Option<&Path>, config: &Config) -> Source {
+    Source::path_or(dir.or(config.rules_dir.as_deref()), Source::SHIPPED_RULES)
+}
+
+/// What `rules check --json` prints.
+#[derive(Serialize)]
+struct Checked<'a> {
+    rules: usize,
+    loaded: usize,
+    correlations: usize,
+    filters: usize,
+    failed: Vec<Failed<'a>>,
+    version: &'a str,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    path: &'a str,
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u32>,
+}
+
+impl<'a> Failed<'a> {
+    fn new(failure: &'a RuleFailure) -> Self {
+        let RuleFailure { path, line, column, error } = failure;
+        Self { path, error, line: *line, column: *column }
+    }
+}
+
+fn check(source: &Source, json: bool) -> anyhow::Result<Answer> {
+    let pack = load_pack(&source.read("rules")?);
+    let matcher = Matcher::compile(&pack, &Mappings::builtin());
+    let (loaded, failed) = (matcher.rules().len(), matcher.failed());
+    let mut out = io::stdout().lock();
+    if json {
+        let checked = Checked {
+            rules: loaded + failed.len(),
+            loaded,
+            correlations: pack.correlations.len(),
+            filters: pack.filters,
+            failed: failed.iter().map(Failed::new).collect(),
+            version: matcher.version(),
+        };
+        serde_json::to_writer(&mut out, &checked).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        for failure in failed {
+            writeln!(out, "{failure}")?;
+        }
+        writeln!(out, "{loaded} of {} rules can be used", loaded + failed.len())?;
+    }
+    Ok(Answer::from_fine(failed.is_empty()))
+}
+
+/// A rule's document as far as tests go.
+#[derive(Deserialize)]
+struct WithExamples {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    examples: Vec<Example>,
+}
+
+/// An event, and whether the rule is to be true of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Example {
+    r#match: bool,
+    /// An envelope, or a raw log.
+    event: Value,
+}
+
+/// What `rules test --json` prints.
+#[derive(Default, Serialize)]
+struct Tested {
+    rules: usize,
+    without_examples: usize,
+    examples: usize,
+    failed: Vec<Wrong>,
+}
+
+#[derive(Serialize)]
+struct Wrong {
+    path: String,
+    rule: String,
+    /// From 1; 0 where the rule as a whole is meant.
+    example: usize,
+    error: String,
+}
+
+fn test(source: &Source, json: bool) -> anyhow::Result<Answer> {
+    let files = source.read("rules")?;
+    let matcher = Matcher::compile(&load_pack(&files), &Mappings::builtin());
+    let mut tested = Tested::default();
+    for failure in matcher.failed() {
+        let error = RuleFailure { path: String::new(), ..failure.clone() }.to_string();
+        tested.failed.push(Wrong { path: failure.path.clone(), rule: String::new(), example: 0, error });
+    }
+    for file in &files {
+        test_file(file, &matcher, &mut tested);
+    }
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &tested).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        for Wrong { path, rule, example, error } in &tested.failed {
+            let place = if *example > 0 { format!(" (example {example})") } else { String::new() };
+            writeln!(out, "{path}: {rule}{place}: {error}")?;
+        }
+        let Tested { rules, without_examples, examples, failed } = &tested;
+        writeln!(
+            out,
+            "{examples} examples of {rules} rules, {} failed, {without_examples} rules without",
+            failed.len()
+        )?;
+    }
+    Ok(Answer::from_fine(tested.failed.is_empty()))
+}
+
+fn test_file(file: &SourceFile, matcher: &Matcher, tested: &mut Tested) {
+    for document in yaml_serde::Deserializer::from_str(&file.text) {
+        let mut wrong = |rule: &str, example, error| {
+            let path = file.path.clone();
+            tested.failed.push(Wrong { path, rule: rule.to_owned(), example, error });
+        };
+        let rule = match WithExamples::deserialize(document) {
+            Ok(rule) => rule,
+            // What is no YAML at all has been reported as a rule that can't be used.
+            Err(error) => {
+                wrong("", 0, format!("its examples can't be read: {error}"));
+                continue;
+            }
+        };
+        let place = matcher.rules().iter().position(|meta| match &rule.id {
+            Some(id) => meta.id == *id,
+            None => meta.path == file.path && meta.title == rule.title,
+        });
+        let Some(place) = place else { continue };
+        tested.rules += 1;
+        tested.without_examples += usize::from(rule.examples.is_empty());
+        tested.examples += rule.examples.len();
+        for (at, example) in rule.examples.iter().enumerate() {
+            let problem = match is_true_of(matcher, place, &example.event) {
+                Err(error) => error,
+                Ok(found) if found == example.r#match => continue,
+                Ok(true) => "the rule is true of the event, and should not be".to_owned(),
+                Ok(false) => "the rule is not true of the event, and should be".to_owned(),
+            };
+            let path = file.path.clone();
+            tested.failed.push(Wrong { path, rule: rule.title.clone(), example: at + 1, error: problem });
+        }
+    }
+}
+
+/// Whether the rule at `place` is true of `event`.
+fn is_true_of(matcher: &Matcher, place: usize, event: &Value) -> Result<bool, String> {
+    let bytes = event.to_string();
+    let mut decoder = Decoder::new(Limits::default());
+    let incoming = Incoming { key: Some(b"examples"), value: bytes.as_bytes(), ..Incoming::default() };
+    let decoded = decoder.decode(&incoming).map_err(|error| error.to_string())?;
+    let mut scratch = matcher.scratch();
+    let hits = matcher.matches(&decoded.event(), Routing::Auto, &mut scratch);
+    Ok(hits.iter().any(|hit| hit.get() == place))
+}

@@ -1,0 +1,28 @@
+//! `cybervault run`: workers against a Kafka.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use cybervault_stream::Health;
+
+use super::Answer;
+use crate::{admin, cli::RunArgs, config::Config, content::Sources, live::Live, pipeline::Pipeline, reload::Reload};
+
+pub(super) fn run(_: &RunArgs, config: &Config) -> anyhow::Result<Answer> {
+    let metrics = admin::gather_metrics()?;
+    let live = Arc::new(Live::load(config, Sources::of(config, false)?)?);
+    let (health, stop) = (Health::default(), Arc::new(AtomicBool::new(false)));
+    let reload = Reload::start(live.clone(), stop.clone())?;
+    let address = admin::start(config.metrics.listen, metrics, health.clone(), stop.clone(), reload)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = config.worker.instance(),
+        bootstrap = config.kafka.bootstrap,
+        metrics = format!("http://{address}/metrics"),
+        rules = live.detection().matcher.rules().len(),
+        tenants = live.admission().len(),
+        playbooks = live.playbooks().len(),
+        "started"
+    );
+    Pipeline::start(config, &live, &health, &stop)?.join()?;
+    Ok(Answer::Yes)
+}

@@ -1,0 +1,349 @@
+//! The configuration: one YAML file, the environment and flags, later ones going before earlier ones.
+//!
+//! Every value has a default, so the file may be empty. An environment variable is `CYBERVAULT_` and the key's path in
+//! capitals with two underscores between levels: `CYBERVAULT_KAFKA__BOOTSTRAP`, `CYBERVAULT_BATCH__MAX_RECORDS`.
+
+mod keys;
+mod layers;
+mod secret;
+mod topics;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use cybervault_model::json::Limits;
+use cybervault_quota::Plans;
+use cybervault_response::Guardrails;
+use cybervault_scoring::Weights;
+use cybervault_stream::{BatchLimits, KafkaSettings, StateLimits};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::{
+    layers::ConfigError,
+    secret::{ClientOptions, Secret},
+    topics::{TopicNames, Topics},
+};
+
+/// CyberVault's configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where Kafka is.
+    pub(crate) kafka: Kafka,
+    /// Which part of the work this process does.
+    pub(crate) worker: Worker,
+    /// The topics.
+    pub(crate) topics: Topics,
+    /// When a batch, and with it a transaction, ends: by the first of these that is reached.
+    pub(crate) batch: Batch,
+    /// How much of one event is looked at; what exceeds it is dead-lettered.
+    pub(crate) limits: EventLimits,
+    /// What tenants may send.
+    pub(crate) quota: Quota,
+    /// The tenants: a YAML file, see `cybervault tenants check`. Read again when it changes.
+    pub(crate) tenants_file: Option<PathBuf>,
+    /// The detection rules: a folder of Sigma rules. Without it, those that ship with the product. Read again when it
+    /// changes.
+    pub(crate) rules_dir: Option<PathBuf>,
+    /// The playbooks: a folder of YAML files. Without it, those that ship with the product. Read again when it changes.
+    pub(crate) playbooks_dir: Option<PathBuf>,
+    /// How hits become a score, a severity and a verdict.
+    pub(crate) scoring: Weights,
+    /// What becomes of an assessment that found nothing.
+    pub(crate) emit: Emit,
+    /// The form of what is produced.
+    pub(crate) output: Output,
+    /// What holds for all playbooks.
+    pub(crate) response: Guardrails,
+    /// Metrics and health over HTTP.
+    pub(crate) metrics: Metrics,
+    /// How much state a partition may have.
+    pub(crate) state: State,
+    /// The log, on stderr.
+    pub(crate) log: Log,
+}
+
+/// Where Kafka is.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Kafka {
+    /// The brokers, `host:port` with commas between. Default: `localhost:9092`.
+    pub(crate) bootstrap: String,
+    /// Any option of librdkafka by its own name, so that TLS and SASL work: `security.protocol: SASL_SSL`. A password may
+    /// not stand here: write `sasl.password_file: PATH`, or set `CYBERVAULT_KAFKA__CLIENT__SASL_PASSWORD`.
+    pub(crate) client: ClientOptions,
+    /// What all topics' names begin with, `prod.` for one. Default: nothing.
+    pub(crate) topic_prefix: String,
+    /// A schema registry with Confluent's interface: Avro is then read and written in its wire format.
+    pub(crate) schema_registry: Option<SchemaRegistry>,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            bootstrap: "localhost:9092".to_owned(),
+            client: ClientOptions::default(),
+            topic_prefix: String::new(),
+            schema_registry: None,
+        }
+    }
+}
+
+/// A schema registry with Confluent's interface.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SchemaRegistry {
+    /// Its address, with the path where there is one: `https://registry:8081`.
+    pub(crate) url: String,
+    /// The user, where it asks for one.
+    #[serde(default)]
+    pub(crate) username: Option<String>,
+    /// The password: only by environment, `CYBERVAULT_KAFKA__SCHEMA_REGISTRY__PASSWORD`.
+    #[serde(default)]
+    pub(crate) password: Option<Secret>,
+    /// A file with the password in it.
+    #[serde(default)]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// A part of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Events to assessments.
+    Assess,
+    /// Assessments to actions.
+    Respond,
+}
+
+/// Which part of the work this process does.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Worker {
+    /// Its stages. Default: all.
+    pub(crate) roles: Vec<Role>,
+    /// A name that no other live worker has, and that stays the same over restarts: its transactional ids begin with it.
+    /// Default: the host's name.
+    pub(crate) instance: Option<String>,
+    /// Runners of each stage, each with a thread, a consumer and a producer of its own. Default: 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub(crate) runners: u32,
+    /// How many milliseconds a shutdown waits for Kafka. Default: 10,000.
+    pub(crate) shutdown_ms: u64,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { roles: vec![Role::Assess, Role::Respond], instance: None, runners: 1, shutdown_ms: 10_000 }
+    }
+}
+
+impl Worker {
+    /// The worker's name: as configured, else the host's.
+    pub(crate) fn instance(&self) -> String {
+        self.instance.clone().unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned())
+    }
+}
+
+/// When a batch ends.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Batch {
+    /// Records. Default: 10,000.
+    #[schemars(range(min = 1))]
+    pub(crate) max_records: usize,
+    /// Bytes of the records' values and of what the batch writes. Default: 16 MiB.
+    #[schemars(range(min = 1))]
+    pub(crate) max_bytes: usize,
+    /// Milliseconds since the batch's first record. Default: 5.
+    pub(crate) linger_ms: u64,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        let BatchLimits { max_records, max_bytes, linger } = BatchLimits::default();
+        Self { max_records, max_bytes, linger_ms: u64::try_from(linger.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
+/// How much of one event is looked at.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EventLimits {
+    /// Bytes of one event. Default: 1 MiB.
+    pub(crate) max_event_bytes: usize,
+    /// Objects and lists inside each other, 1 to 1,000. Default: 64.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(crate) max_depth: usize,
+}
+
+impl Default for EventLimits {
+    fn default() -> Self {
+        let Limits { max_bytes, max_depth } = Limits::default();
+        Self { max_event_bytes: max_bytes, max_depth }
+    }
+}
+
+impl EventLimits {
+    /// As the decoder takes them.
+    pub(crate) fn reader(&self) -> Limits {
+        Limits { max_bytes: self.max_event_bytes, max_depth: self.max_depth }
+    }
+}
+
+/// What the events on `telemetry.events` are keyed by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Partitioning {
+    /// By tenant: all of a tenant's events come to one partition, which decides on its whole quota.
+    #[default]
+    Tenant,
+    /// By `tenant|entity`: a tenant's events spread over all partitions, each of which decides on its share of the quota.
+    Entity,
+}
+
+/// What tenants may send.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Quota {
+    /// The rates behind each plan.
+    pub(crate) plans: Plans,
+    /// What the events are keyed by.
+    pub(crate) partitioning: Partitioning,
+}
+
+/// What becomes of an assessment that found nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Emit {
+    /// It is not written.
+    #[default]
+    Findings,
+    /// It is written as well: one assessment an admitted event.
+    All,
+}
+
+/// The form of what is produced.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Output {
+    /// JSON, or Avro: in Confluent's wire format where a schema registry is configured, else as single objects.
+    pub(crate) encoding: OutputEncoding,
+}
+
+/// The form of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OutputEncoding {
+    /// JSON.
+    #[default]
+    Json,
+    /// Avro, by the schemas in schemas/.
+    Avro,
+}
+
+/// Metrics and health over HTTP.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Metrics {
+    /// Where `/metrics`, `/livez` and `/readyz` are served; port 0 is any free one. Default: `0.0.0.0:9464`.
+    #[schemars(with = "String")]
+    pub(crate) listen: SocketAddr,
+    /// How many tenants have a label of their own; the rest count as `other`. Default: 50.
+    #[schemars(range(max = 10_000))]
+    pub(crate) top_tenants: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 9464)), top_tenants: 50 }
+    }
+}
+
+/// How much state a partition may have.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct State {
+    /// Entries. Default: 1,000,000.
+    #[schemars(range(min = 1))]
+    pub(crate) max_entries: usize,
+    /// Bytes of keys and values. Default: 256 MiB.
+    #[schemars(range(min = 1))]
+    pub(crate) max_bytes: usize,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let StateLimits { max_entries, max_bytes } = StateLimits::default();
+        Self { max_entries, max_bytes }
+    }
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The log, on stderr.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    /// What is logged: `info`, `debug`, or a filter such as `info,cybervault_stream=debug`. Default: `info`.
+    pub(crate) level: String,
+    /// Its form.
+    pub(crate) format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// How the client reaches Kafka.
+    pub(crate) fn kafka(&self) -> KafkaSettings {
+        KafkaSettings { bootstrap: self.kafka.bootstrap.clone(), client: self.kafka.client.options() }
+    }
+
+    /// When a batch ends.
+    pub(crate) fn batch_limits(&self) -> BatchLimits {
+        let Batch { max_records, max_bytes, linger_ms } = self.batch;
+        BatchLimits { max_records, max_bytes, linger: Duration::from_millis(linger_ms) }
+    }
+
+    /// How much state a partition may have.
+    pub(crate) fn state_limits(&self) -> StateLimits {
+        StateLimits { max_entries: self.state.max_entries, max_bytes: self.state.max_bytes }
+    }
+
+    /// Over how many partitions a tenant's quota is spread.
+    pub(crate) fn quota_partitions(&self) -> NonZeroU32 {
+        let spread = match self.quota.partitioning {
+            Partitioning::Tenant => 1,
+            Partitioning::Entity => self.topics.partitions,
+        };
+        NonZeroU32::new(spread).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// A topic's full name.
+    pub(crate) fn topic(&self, name: impl FnOnce(&TopicNames) -> &str) -> Arc<str> {
+        format!("{}{}", self.kafka.topic_prefix, name(&self.topics.names)).into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! What is in force now, and can be replaced between two batches: tenants, rules and playbooks.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use cybervault_model::Tenant;
+use cybervault_quota::{Admission, parse_tenants};
+use cybervault_response::{Playbooks, parse_playbook};
+use metrics::{counter, gauge};
+
+use crate::{
+    config::Config,
+    content::{ContentError, Source, Sources},
+    detection::Detection,
+};
+
+/// What can be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The tenants.
+    Tenants,
+    /// The rules.
+    Rules,
+    /// The playbooks.
+    Playbooks,
+}
+
+impl Part {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Tenants, Self::Rules, Self::Playbooks];
+
+    /// The name, for logs and metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenants => "tenants",
+            Self::Rules => "rules",
+            Self::Playbooks => "playbooks",
+        }
+    }
+}
+
+/// What is in force now. Stages take it up at the beginning of a batch.
+#[derive(Debug)]
+pub(crate) struct Live {
+    config: Config,
+    sources: Sources,
+    admission: ArcSwap<Admission>,
+    detection: ArcSwap<Detection>,
+    playbooks: ArcSwap<Playbooks>,
+    /// What the files of each part said when they were taken up.
+    taken_up: Mutex<[u64; Part::ALL.len()]>,
+}
+
+impl Live {
+    /// Reads and checks everything.
+    pub(crate) fn load(config: &Config, sources: Sources) -> Result<Self, ContentError> {
+        let taken_up = [&sources.tenants, &sources.rules, &sources.playbooks].map(fingerprint);
+        let live = Self {
+            taken_up: Mutex::new(taken_up),
+            admission: ArcSwap::from_pointee(load_tenants(config, &sources.tenants)?),
+            detection: ArcSwap::from_pointee(Detection::load(&sources.rules, config.scoring)?),
+            playbooks: ArcSwap::from_pointee(load_playbooks(&sources.playbooks)?),
+            config: config.clone(),
+            sources,
+        };
+        let detection = live.detection();
+        for failure in detection.matcher.failed() {
+            tracing::warn!(%failure, "a rule can't be used");
+        }
+        live.measure();
+        Ok(live)
+    }
+
+    /// Where everything comes from.
+    pub(crate) const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// The tenants in force.
+    pub(crate) fn admission(&self) -> Arc<Admission> {
+        self.admission.load_full()
+    }
+
+    /// The rules in force.
+    pub(crate) fn detection(&self) -> Arc<Detection> {
+        self.detection.load_full()
+    }
+
+    /// The playbooks in force.
+    pub(crate) fn playbooks(&self) -> Arc<Playbooks> {
+        self.playbooks.load_full()
+    }
+
+    /// Reads `part` again if its files have changed. What is wrong is logged, and the old stays in force.
+    pub(crate) fn reload(&self, part: Part) {
+        let now = fingerprint(self.source(part));
+        let taken_up = || self.taken_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken_up()[part as usize] == now {
+            return;
+        }
+        let result = match self.try_reload(part) {
+            Ok(()) => {
+                taken_up()[part as usize] = now;
+                tracing::info!(what = part.as_str(), "taken up");
+                "ok"
+            }
+            Err(error) => {
+                tracing::error!(what = part.as_str(), %error, "refused; what was in force stays so");
+                "refused"
+            }
+        };
+        counter!("cybervault_reloads_total", "what" => part.as_str(), "result" => result).increment(1);
+        self.measure();
+    }
+
+    fn try_reload(&self, part: Part) -> Result<(), ContentError> {
+        let source = self.source(part);
+        match part {
+            Part::Tenants => self.admission.store(Arc::new(load_tenants(&self.config, source)?)),
+            Part::Playbooks => self.playbooks.store(Arc::new(load_playbooks(source)?)),
+            Part::Rules => {
+                let new = Detection::load(source, self.config.scoring)?;
+                // A rule that is in force must not get lost by a slip in its file.
+                let failed = new.matcher.failed();
+                if let [first, ..] = failed
+                    && failed.len() > self.detection().matcher.failed().len()
+                {
+                    let (what, place) = (part.as_str(), source.to_string());
+                    let reason = format!("{} can't be used: {first}", failed.len());
+                    return Err(ContentError::Invalid { what, place, reason });
+                }
+                self.detection.store(Arc::new(new));
+            }
+        }
+        Ok(())
+    }
+
+    const fn source(&self, part: Part) -> &Source {
+        match part {
+            Part::Tenants => &self.sources.tenants,
+            Part::Rules => &self.sources.rules,
+            Part::Playbooks => &self.sources.playbooks,
+        }
+    }
+
+    fn measure(&self) {
+        let detection = self.detection();
+        #[expect(clippy::cast_precision_loss)]
+        let set = |name: &'static str, count: usize| gauge!(name).set(count as f64);
+        set("cybervault_rules_loaded", detection.matcher.rules().len());
+        set("cybervault_rules_failed", detection.matcher.failed().len());
+        set("cybervault_playbooks_loaded", self.playbooks().len());
+        set("cybervault_tenants_loaded", self.admission().len());
+    }
+}
+
+/// What the files of `source` say, in a number; 0 where they can't be read.
+fn fingerprint(source: &Source) -> u64 {
+    let mut hash = DefaultHasher::new();
+    let Ok(files) = source.read("files") else { return 0 };
+    files.iter().for_each(|file| (&file.path, &file.text).hash(&mut hash));
+    hash.finish()
+}
+
+/// The tenants in `source`, checked against the plans.
+pub(crate) fn read_tenants(config: &Config, source: &Source) -> Result<Vec<Tenant>, ContentError> {
+    let what = "tenants";
+    let invalid = |reason| ContentError::Invalid { what, place: source.to_string(), reason };
+    let mut tenants = Vec::new();
+    for file in source.read(what)? {
+        tenants.append(&mut parse_tenants(&file.text).map_err(|error| invalid(error.to_string()))?);
+    }
+    for tenant in &tenants {
+        config.quota.plans.of_tenant(tenant).map_err(|error| invalid(error.to_string()))?;
+    }
+    Ok(tenants)
+}
+
+fn load_tenants(config: &Config, source: &Source) -> Result<Admission, ContentError> {
+    let tenants = read_tenants(config, source)?;
+    Admission::compile(tenants, &config.quota.plans, config.quota_partitions()).map_err(|error| ContentError::Invalid {
+        what: "tenants",
+        place: source.to_string(),
+        reason: error.to_string(),
+    })
+}
+
+fn load_playbooks(source: &Source) -> Result<Playbooks, ContentError> {
+    let what = "playbooks";
+    let invalid = |reason| ContentError::Invalid { what, place: source.to_string(), reason };
+    let files = source.read(what)?;
+    let playbooks: Result<Vec<_>, _> = files.iter().map(|file| parse_playbook(&file.path, &file.text)).collect();
+    playbooks.and_then(Playbooks::compile).map_err(|error| invalid(error.to_string()))
+}

@@ -1,0 +1,31 @@
+//! The log: on stderr, so that stdout is data only.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{ConfigError, Log, LogFormat};
+
+/// Begins to log.
+///
+/// # Errors
+/// When the level is no filter.
+pub(crate) fn start(log: &Log) -> Result<(), ConfigError> {
+    let filter = EnvFilter::builder().parse(&log.level).map_err(|error| ConfigError::Value {
+        origin: "configuration".to_owned(),
+        key: "log.level".to_owned(),
+        problem: error.to_string(),
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match log.format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.with_ansi(wants_color(&io::stderr())).init(),
+    }
+    Ok(())
+}
+
+/// Whether `stream` is a terminal whose user has not asked for no colours (<https://no-color.org>).
+pub(crate) fn wants_color(stream: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && stream.is_terminal()
+}

@@ -1,0 +1,89 @@
+//! Takes up changed tenants, rules and playbooks: on SIGHUP, and when their files change.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::live::{Live, Part};
+
+/// Changes come in bursts, and a file is often written in several steps: it is read once nothing has changed for so long.
+const QUIET: Duration = Duration::from_millis(400);
+/// … but not later than this after the first change.
+const LATEST: Duration = Duration::from_secs(5);
+
+/// Wakes the reloader. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Reload(SyncSender<()>);
+
+impl Reload {
+    /// Starts to watch the files behind `live`, until `stop` is true.
+    pub(crate) fn start(live: Arc<Live>, stop: Arc<AtomicBool>) -> anyhow::Result<Self> {
+        // One wake that waits is enough: everything that has changed is read then.
+        let (sender, receiver) = sync_channel(1);
+        let reload = Self(sender);
+        let watcher = watch(&live, reload.clone());
+        thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            // Dropping it would end the watch.
+            let _watcher = watcher;
+            follow(&live, &receiver, &stop);
+        })?;
+        Ok(reload)
+    }
+
+    /// Has everything that has changed read again.
+    pub(crate) fn wake(&self) {
+        // Full: it is about to wake up anyway.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// Watches the sources that are on disk. Where this can't be done, SIGHUP still works.
+fn watch(live: &Live, reload: Reload) -> Option<RecommendedWatcher> {
+    let on_event = move |event: notify::Result<Event>| {
+        // Reading the files is an event as well.
+        let is_change = |event: &Event| !matches!(event.kind, EventKind::Access(_));
+        if event.as_ref().map_or(true, is_change) {
+            reload.wake();
+        }
+    };
+    let mut watcher = notify::recommended_watcher(on_event)
+        .inspect_err(|error| tracing::warn!(%error, "file changes are not seen; send SIGHUP after one"))
+        .ok()?;
+    let sources = live.sources();
+    for path in [&sources.tenants, &sources.rules, &sources.playbooks].into_iter().filter_map(|source| source.path()) {
+        // A file is replaced rather than written: what is seen of that is in its folder.
+        let (folder, mode) = if path.is_dir() {
+            (path, RecursiveMode::Recursive)
+        } else {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            (parent.unwrap_or(Path::new(".")), RecursiveMode::NonRecursive)
+        };
+        if let Err(error) = watcher.watch(folder, mode) {
+            tracing::warn!(path = %path.display(), %error, "changes are not seen; send SIGHUP after one");
+        }
+    }
+    Some(watcher)
+}
+
+fn follow(live: &Live, wakes: &Receiver<()>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match wakes.recv_timeout(Duration::from_millis(200)) {
+            Ok(()) => {
+                let first = Instant::now();
+                while first.elapsed() < LATEST && wakes.recv_timeout(QUIET).is_ok() {}
+                Part::ALL.into_iter().for_each(|part| live.reload(part));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

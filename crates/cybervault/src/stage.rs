@@ -1,0 +1,60 @@
+//! The stages: what happens to a record between Kafka and Kafka.
+
+mod assess;
+mod meters;
+mod replay;
+mod respond_guard;
+mod respond_select;
+
+use std::sync::Arc;
+
+use cybervault_model::{DecodeError, EncodeError, Encoding, Record as Value};
+use cybervault_stream::{Failure, Outbox, Output, Poison};
+
+pub(crate) use self::{
+    assess::{Assess, AssessTopics},
+    meters::TenantLabels,
+    replay::{Replay, ReplayFilter, ReplayTally},
+    respond_guard::RespondGuard,
+    respond_select::RespondSelect,
+};
+
+/// The header that names the tenant.
+pub(crate) const TENANT_HEADER: &str = "tenant_id";
+/// The header that says what a record on `response.candidates` is.
+pub(crate) const KIND_HEADER: &str = "kind";
+/// The header with the time of the record behind a record on `response.candidates`, in milliseconds.
+pub(crate) const AT_HEADER: &str = "at";
+
+/// What becomes of a record that can't be decoded.
+fn undecodable(error: &DecodeError) -> Failure {
+    if error.is_retriable() {
+        Failure::Unavailable(error.to_string())
+    } else {
+        Failure::Poison(Poison::new(error.reason(), error.to_string()))
+    }
+}
+
+/// What becomes of a record whose result can't be written, a number beyond Avro's range for one: it is kept as it came.
+fn unwritable(error: &EncodeError) -> Failure {
+    Failure::Poison(Poison::new("not_encodable", error.to_string()))
+}
+
+/// Writes `value` in the configured form.
+fn push<T: Value>(
+    out: &mut Outbox,
+    encoding: &Encoding,
+    (topic, key): (&Arc<str>, &[u8]),
+    tenant_id: &str,
+    value: &T,
+) -> Result<(), Failure> {
+    let headers = [
+        (cybervault_model::ContentType::HEADER, encoding.content_type().as_str().as_bytes()),
+        (TENANT_HEADER, tenant_id.as_bytes()),
+    ];
+    out.push(Output { topic, key, headers: &headers }, |bytes| encoding.encode(value, bytes))
+        .map_err(|error| unwritable(&error))
+}
+
+#[cfg(test)]
+mod tests;
