@@ -49,7 +49,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Tail(args) => tail::run(&args, &config),
         Command::Replay(args) => replay::run(&args, &config),
         Command::Config(command) => config::run(&command, &config),
-        Command::Bench(command) => bench::run(command, config),
+        Command::Bench(command) => bench::run(&command, config),
     }
 }
 
