@@ -1,0 +1,232 @@
+//! `bench pipeline`: the assess stage from Kafka to Kafka, beside a loop that only passes records on.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use cybervault_model::Assessment;
+use cybervault_quota::{MAX_BYTES_PER_SECOND, MAX_EVENTS_PER_SECOND};
+use cybervault_stream::{Follower, Health, Publisher, Start, StreamError, apply_topics, bare::BareLoop};
+use serde_json::json;
+
+use super::{ROUNDS, events, median, per_second};
+use crate::{
+    cli::BenchPipelineArgs,
+    command::Answer,
+    config::{Config, Role},
+    content::Sources,
+    live::Live,
+    pipeline::{ASSESS, Pipeline},
+};
+
+/// One of the samples' tenants, on the plan whose rates are lifted here.
+const TENANT: &str = "acme-health";
+const PARTITIONS: u32 = 4;
+/// How long events are sent at half of what was reached, to see how long each takes then.
+const HALF_LOAD: Duration = Duration::from_secs(10);
+/// The first seconds of it, while caches and the group settle, do not count.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How long a round may stand still.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Result<Answer> {
+    if args.events < 10_000 {
+        bail!("--events {} are too few to measure anything; take at least 10000", args.events);
+    }
+    if let Some(bootstrap) = &args.bootstrap {
+        config.kafka.bootstrap.clone_from(bootstrap);
+    }
+    config.topics.partitions = PARTITIONS;
+    config.topics.replication = Some(1);
+    config.worker.roles = vec![Role::Assess];
+    config.quota.plans.enterprise.events_per_second = MAX_EVENTS_PER_SECOND;
+    config.quota.plans.enterprise.bytes_per_second = MAX_BYTES_PER_SECOND;
+    let live = Arc::new(Live::load(&config, Sources::of(&config, true)?)?);
+
+    let (mut bare, mut pipeline) = (Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        let bench = Bench::new(&config, &live, round)?;
+        bench.fill(args.events)?;
+        bare.push(bench.bare(args.events)?);
+        pipeline.push(bench.pipeline(args.events)?);
+        say(&format!("round {round}: bare {:.0}/s, pipeline {:.0}/s", bare[round - 1], pipeline[round - 1]))?;
+    }
+    let (bare, pipeline) = (median(bare), median(pipeline));
+    let latencies = Bench::new(&config, &live, ROUNDS + 1)?.latencies(pipeline / 2.0)?;
+    super::answer(
+        args.json,
+        &json!({
+            "pipeline_events_per_second": pipeline,
+            "bare_events_per_second": bare,
+            "ratio": pipeline / bare,
+            "p50_ms": quantile(&latencies, 0.50),
+            "p99_ms": quantile(&latencies, 0.99),
+            "rules": live.detection().matcher.rules().len(),
+        }),
+    )
+}
+
+fn say(what: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "{what}")
+}
+
+/// One round, on topics of its own.
+struct Bench<'a> {
+    config: Config,
+    live: &'a Arc<Live>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(config: &Config, live: &'a Arc<Live>, round: usize) -> anyhow::Result<Self> {
+        let mut config = config.clone();
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+        config.kafka.topic_prefix = format!("{}bench.{now:x}.{round}.", config.kafka.topic_prefix);
+        apply_topics(&config.kafka(), &config.topic_plans()).context("can't create the benchmark's topics")?;
+        Ok(Self { config, live })
+    }
+
+    fn input(&self) -> Arc<str> {
+        self.config.topic(|names| &names.telemetry_events)
+    }
+
+    fn fill(&self, count: u64) -> anyhow::Result<()> {
+        let (publisher, topic) = (Publisher::new(&self.config.kafka())?, self.input());
+        let (mut key, mut event) = (Vec::new(), Vec::new());
+        for number in 0..count {
+            events::write(number, &format!("bench-{number}"), TENANT, &mut key, &mut event)?;
+            publisher.send(&topic, &key, &event, &[], None)?;
+        }
+        Ok(publisher.flush(PATIENCE)?)
+    }
+
+    fn bare(&self, count: u64) -> anyhow::Result<f64> {
+        let bare = BareLoop {
+            kafka: self.config.kafka(),
+            group: format!("{}bare", self.config.kafka.topic_prefix),
+            input: self.input(),
+            // Nobody reads it in a round.
+            output: self.config.topic(|names| &names.response_actions),
+            one_in: events::ONE_IN,
+            batch: self.config.batch.max_records as u64,
+        };
+        Ok(per_second(count, bare.run(count)?))
+    }
+
+    /// Records a second from the first record on that a stage at work takes up to the last commit.
+    fn pipeline(&self, count: u64) -> anyhow::Result<f64> {
+        let work = Work::start(self)?;
+        let began = work.wait_for(1)?;
+        let first = work.health.records(ASSESS);
+        let ended = work.wait_for(count)?;
+        work.stop()?;
+        Ok(per_second(count - first, ended - began))
+    }
+
+    /// Milliseconds from sending an event to reading its committed assessment, at `rate` events a second; sorted.
+    fn latencies(&self, rate: f64) -> anyhow::Result<Vec<f64>> {
+        let work = Work::start(self)?;
+        let assessments = self.config.topic(|names| &names.threat_assessments);
+        let mut follower = Follower::open(&self.config.kafka(), &[&assessments], Start::Beginning)?;
+        let began = Instant::now();
+        let (sent_all, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let mut latencies = Vec::new();
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                let result = self.send_steadily(rate, began, &sent);
+                sent_all.store(true, Ordering::Relaxed);
+                result
+            });
+            let mut received = 0;
+            let mut last = Instant::now();
+            while !(sent_all.load(Ordering::Relaxed) && received >= sent.load(Ordering::Relaxed)) {
+                if last.elapsed() > PATIENCE {
+                    bail!("assessments stopped coming; see the log");
+                }
+                let Some(record) = follower.next(Duration::from_millis(10))? else { continue };
+                (received, last) = (received + 1, Instant::now());
+                let assessment: Assessment = serde_json::from_slice(&record.value)?;
+                let sent_at = assessment.event_id.strip_prefix("bench-").and_then(|micros| micros.parse().ok());
+                let sent_at = Duration::from_micros(sent_at.context("an assessment of an event that was not sent")?);
+                if sent_at > SETTLE {
+                    latencies.push((began.elapsed().saturating_sub(sent_at)).as_secs_f64() * 1000.0);
+                }
+            }
+            sender.join().unwrap_or_else(|_| bail!("the sender has panicked"))
+        })?;
+        work.stop()?;
+        latencies.sort_by(f64::total_cmp);
+        Ok(latencies)
+    }
+
+    /// Sends events whose ids tell when they were sent, in microseconds since `began`. Counts those with a finding.
+    fn send_steadily(&self, rate: f64, began: Instant, found: &AtomicU64) -> anyhow::Result<()> {
+        let (publisher, topic) = (Publisher::new(&self.config.kafka())?, self.input());
+        let (mut key, mut event) = (Vec::new(), Vec::new());
+        let mut number = 0u64;
+        while began.elapsed() < HALF_LOAD {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let due = (began.elapsed().as_secs_f64() * rate) as u64;
+            while number < due {
+                let id = format!("bench-{}", began.elapsed().as_micros());
+                events::write(number, &id, TENANT, &mut key, &mut event)?;
+                publisher.send(&topic, &key, &event, &[], None)?;
+                found.fetch_add(u64::from(number.is_multiple_of(events::ONE_IN)), Ordering::Relaxed);
+                number += 1;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(publisher.flush(PATIENCE)?)
+    }
+}
+
+/// A stage at work.
+struct Work {
+    pipeline: Pipeline,
+    health: Health,
+    stop: Arc<AtomicBool>,
+}
+
+impl Work {
+    fn start(bench: &Bench<'_>) -> anyhow::Result<Self> {
+        let (health, stop) = (Health::default(), Arc::new(AtomicBool::new(false)));
+        let pipeline = Pipeline::start(&bench.config, bench.live, &health, &stop)?;
+        Ok(Self { pipeline, health, stop })
+    }
+
+    /// When the stage had committed `count` records.
+    fn wait_for(&self, count: u64) -> anyhow::Result<Instant> {
+        let (mut before, mut moved) = (0, Instant::now());
+        loop {
+            let records = self.health.records(ASSESS);
+            if records >= count {
+                return Ok(Instant::now());
+            }
+            if records != before {
+                (before, moved) = (records, Instant::now());
+            }
+            if moved.elapsed() > PATIENCE || self.stop.load(Ordering::Relaxed) {
+                let reason = format!("{records} of {count} events were processed, then no more; see the log");
+                return Err(StreamError::Fatal { what: "the benchmark".into(), reason }.into());
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.pipeline.join()
+    }
+}
+
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or(0.0)
+}

@@ -1,0 +1,162 @@
+//! `cybervault up`: everything in one process, with sample telemetry and a live feed.
+
+mod feed;
+mod player;
+mod summary;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, bail};
+use cybervault_model::Timestamp;
+use cybervault_stream::{EmbeddedBroker, Follower, Health, Start, apply_topics};
+
+use self::{
+    feed::{Feed, FeedTopics, Tally},
+    player::{Player, Samples},
+};
+use super::Answer;
+use crate::{
+    admin,
+    cli::UpArgs,
+    config::{Config, Role},
+    content::Sources,
+    live::Live,
+    pipeline::{ASSESS, Pipeline},
+    reload::Reload,
+};
+
+/// Enough for every stage to have something to do in parallel on a laptop.
+const PARTITIONS: u32 = 4;
+/// How long nothing must come out before the samples count as worked through.
+const QUIET: Duration = Duration::from_millis(1500);
+/// How long a person has to read the summary before the samples are played again.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+pub(super) fn run(args: &UpArgs, mut config: Config) -> anyhow::Result<Answer> {
+    if !(args.speed.is_finite() && args.speed > 0.0) {
+        bail!("--speed {} makes no sense; use a number above 0", args.speed);
+    }
+    let samples = Samples::load()?;
+    let broker = match args.bootstrap {
+        Some(_) => None,
+        None => Some(EmbeddedBroker::start()?),
+    };
+    configure(&mut config, broker.as_ref());
+    create_topics(&config, broker.as_ref())?;
+
+    let metrics = admin::gather_metrics()?;
+    let live = Arc::new(Live::load(&config, Sources::of(&config, true)?)?);
+    let (health, stop) = (Health::default(), Arc::new(AtomicBool::new(false)));
+    let reload = Reload::start(live.clone(), stop.clone())?;
+    let address = admin::start(config.metrics.listen, metrics.clone(), health.clone(), stop.clone(), reload)?;
+    summary::greet(&config, &live, &samples, args, broker.is_some(), address)?;
+
+    let topics = feed_topics(&config);
+    let follower = Follower::open(&config.kafka(), &topics.all(), Start::End)?;
+    let pipeline = Pipeline::start(&config, &live, &health, &stop)?;
+    let show = {
+        let (stop, feed) = (stop.clone(), Feed::new(topics, anstream::stdout()));
+        thread::Builder::new().name("feed".to_owned()).spawn(move || show(follower, feed, &stop))?
+    };
+    let (ended, done) = (play(args, &config, &samples, &health, &stop), stop.swap(true, Ordering::Relaxed));
+    pipeline.join()?;
+    let tally = show.join().unwrap_or_else(|_| bail!("the feed has panicked"))?;
+    let sent = ended?;
+    if !done || sent > 0 {
+        summary::tell(&tally, sent, health.records(ASSESS), &metrics)?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// What `up` sets where the user does not: it must run beside anything else, and on small means.
+fn configure(config: &mut Config, broker: Option<&EmbeddedBroker>) {
+    if let Some(broker) = broker {
+        config.kafka.bootstrap = broker.bootstrap();
+    }
+    config.topics.partitions = PARTITIONS;
+    config.worker.roles = vec![Role::Assess, Role::Respond];
+    if config.metrics.listen == Config::default().metrics.listen {
+        config.metrics.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, config.metrics.listen.port()));
+    }
+}
+
+fn create_topics(config: &Config, broker: Option<&EmbeddedBroker>) -> anyhow::Result<()> {
+    let mut plans = config.topic_plans();
+    if let Some(broker) = broker {
+        for plan in &plans {
+            broker.create_topic(&plan.name, plan.partitions)?;
+        }
+        return Ok(());
+    }
+    // The samples carry the times at which their senders would have sent them, at whatever speed they are played.
+    for plan in &mut plans {
+        plan.config.remove("message.timestamp.type");
+    }
+    apply_topics(&config.kafka(), &plans).context("can't create the topics")?;
+    Ok(())
+}
+
+fn feed_topics(config: &Config) -> FeedTopics {
+    FeedTopics {
+        assessments: config.topic(|names| &names.threat_assessments).to_string(),
+        actions: config.topic(|names| &names.response_actions).to_string(),
+        rejections: config.topic(|names| &names.quota_rejections).to_string(),
+        dead_letters: config.topic(|names| &names.telemetry_dlq).to_string(),
+    }
+}
+
+/// Shows what comes out until told to stop and nothing has come for a while.
+fn show(mut follower: Follower, mut feed: Feed<impl std::io::Write>, stop: &AtomicBool) -> anyhow::Result<Tally> {
+    let mut last = Instant::now();
+    loop {
+        match follower.next(Duration::from_millis(100))? {
+            Some(record) => {
+                feed.show(&record)?;
+                last = Instant::now();
+            }
+            None if stop.load(Ordering::Relaxed) && last.elapsed() > QUIET => break,
+            None => {}
+        }
+        feed.tell_rejections(false)?;
+    }
+    feed.tell_rejections(true)?;
+    Ok(feed.tally)
+}
+
+/// Plays the samples, once or again and again, and returns how many events were sent.
+fn play(args: &UpArgs, config: &Config, samples: &Samples, health: &Health, stop: &AtomicBool) -> anyhow::Result<u64> {
+    let (kafka, topic) = (config.kafka(), config.topic(|names| &names.telemetry_events));
+    let player = Player { samples, kafka: &kafka, topic: &topic, speed: args.speed, health, stop };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut begin = Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap_or(0));
+    let mut sent = 0;
+    loop {
+        sent += player.play(begin, sent)?;
+        // What the last events set off comes out soon after they are assessed.
+        let mut quiet_since = Instant::now();
+        while !stop.load(Ordering::Relaxed) && quiet_since.elapsed() < QUIET {
+            if health.records(ASSESS) < sent {
+                quiet_since = Instant::now();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        if args.once || stop.load(Ordering::Relaxed) {
+            return Ok(sent);
+        }
+        let pause = INTERVAL.div_f64(args.speed.max(1.0));
+        summary::pause(pause)?;
+        begin = begin.plus_millis(i64::try_from((samples.duration() + INTERVAL).as_millis()).unwrap_or(0));
+        let until = Instant::now() + pause;
+        while !stop.load(Ordering::Relaxed) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What `up` says before and after the live feed.
+
+use std::{io::Write, net::SocketAddr, time::Duration};
+
+use anstyle::{AnsiColor, Style};
+use cybervault_stream::EmbeddedBroker;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::{feed::Tally, player::Samples};
+use crate::{cli::UpArgs, config::Config, live::Live};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// Says what runs, where, and within which limits.
+pub(super) fn greet(
+    config: &Config,
+    live: &Live,
+    samples: &Samples,
+    args: &UpArgs,
+    embedded: bool,
+    address: SocketAddr,
+) -> anyhow::Result<()> {
+    let mut out = anstream::stdout();
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(
+        out,
+        "{BOLD}CyberVault {version}{BOLD:#}  {} rules, {} playbooks, {} tenants",
+        live.detection().matcher.rules().len(),
+        live.playbooks().len(),
+        live.admission().len(),
+    )?;
+    writeln!(out, "  Kafka    {}", config.kafka.bootstrap)?;
+    if embedded {
+        let note = AnsiColor::Yellow.on_default();
+        writeln!(
+            out,
+            "           {note}the embedded broker is for trying out: it keeps {} MB or {} records a partition and drops the\n           \
+             oldest beyond, isolates no transactions, and is gone with this process; for more use --bootstrap{note:#}",
+            EmbeddedBroker::KEPT_BYTES / 1024 / 1024,
+            EmbeddedBroker::KEPT_RECORDS,
+        )?;
+    }
+    writeln!(out, "  Metrics  http://{address}/metrics")?;
+    let topic = config.topic(|names| &names.threat_assessments);
+    writeln!(out, "  Look in  kcat -b {} -C -t {topic}", config.kafka.bootstrap)?;
+    let minutes = samples.duration().div_f64(args.speed).as_secs_f64() / 60.0;
+    writeln!(out, "  Samples  {} events in {minutes:.1} minutes; Ctrl-C ends\n", samples.len())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Says that the samples begin again soon.
+pub(super) fn pause(pause: Duration) -> anyhow::Result<()> {
+    let mut out = anstream::stdout();
+    writeln!(
+        out,
+        "{DIM}All samples are played; again in {:.0} s. Ctrl-C ends with a summary.{DIM:#}",
+        pause.as_secs_f64()
+    )?;
+    Ok(())
+}
+
+/// Says what became of all that was sent.
+pub(super) fn tell(tally: &Tally, sent: u64, processed: u64, metrics: &PrometheusHandle) -> anyhow::Result<()> {
+    let mut out = anstream::stdout();
+    writeln!(
+        out,
+        "\n{BOLD}{:<18}{:>10}{:>10}{:>6}{:>6}{:>6}{:>6}{:>10}{BOLD:#}",
+        "tenant", "rejected", "critical", "high", "med", "low", "info", "actions"
+    )?;
+    for (tenant, of) in &tally.tenants {
+        let [info, low, medium, high, critical] = of.findings;
+        writeln!(
+            out,
+            "{tenant:<18}{:>10}{critical:>10}{high:>6}{medium:>6}{low:>6}{info:>6}{:>10}",
+            of.rejected, of.actions
+        )?;
+    }
+    let mut rules: Vec<_> = tally.rules.iter().collect();
+    rules.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    writeln!(out, "\n{BOLD}{} rules hit, most often{BOLD:#}", rules.len())?;
+    for (title, count) in rules.iter().take(5) {
+        writeln!(out, "{count:>6}  {title}")?;
+    }
+    writeln!(out, "\n{BOLD}actions{BOLD:#}")?;
+    for ((kind, state), count) in &tally.actions {
+        writeln!(out, "{count:>6}  {kind} {state}")?;
+    }
+    let rejected: u64 = tally.tenants.values().map(|of| of.rejected).sum();
+    let dead: u64 = tally.dead.values().sum();
+    let admitted = admitted(&metrics.render());
+    let holds = if sent == admitted + rejected + dead { "" } else { "  (they do not add up!)" };
+    writeln!(
+        out,
+        "\n{BOLD}{sent} events sent{BOLD:#} = {admitted} admitted + {rejected} rejected + {dead} dead letters{holds}"
+    )?;
+    if processed < sent {
+        writeln!(out, "{} of them were not processed before the end", sent - processed)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The admitted events of all tenants, as the metrics page has them.
+fn admitted(metrics: &str) -> u64 {
+    let lines = metrics.lines().filter(|line| line.starts_with("cybervault_events_total{"));
+    let counts = lines.filter(|line| line.contains(r#"outcome="admitted""#));
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
