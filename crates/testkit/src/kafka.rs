@@ -11,12 +11,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::docker::{self, Docker};
 use crate::process::{Process, Watchdog};
 use crate::wait::poll;
 use crate::{cache, maven, topic};
 
 /// Names a Kafka that runs already; the suites use it and start none.
 pub const BOOTSTRAP: &str = "KAFKA_BOOTSTRAP_SERVERS";
+/// Settings of any broker under test: one node is enough for every internal topic, and nothing waits for a second one.
+pub(crate) const COMMON: &str = include_str!("../kafka/common.properties");
 const VERSION: &str = "4.3.1";
 /// A cold start takes 5 s on an idle machine; builds often run beside it.
 const START: Duration = Duration::from_secs(120);
@@ -32,6 +35,7 @@ pub struct Kafka {
 #[derive(Debug)]
 enum Broker {
     External,
+    Docker(Box<Docker>),
     Local(Local),
 }
 
@@ -64,11 +68,19 @@ impl Kafka {
         Self::start().unwrap_or_else(|error| panic!("no Kafka to test against: {error:#}"))
     }
 
-    /// Starts a broker from Kafka's own jars.
+    /// Starts a broker: in Docker, where there is one, else from Kafka's own jars.
     ///
     /// # Errors
     /// Where Java or Maven is missing, or the broker does not come up.
     pub fn start() -> Result<Self> {
+        if docker::reachable() {
+            match Docker::start() {
+                Ok(docker) => {
+                    return Ok(Self { bootstrap: docker.bootstrap.clone(), broker: Broker::Docker(Box::new(docker)) });
+                }
+                Err(error) => eprintln!("no Kafka from Docker, so from its jars: {error:#}"),
+            }
+        }
         let local = Local::start()?;
         Ok(Self { bootstrap: format!("127.0.0.1:{}", local.port), broker: Broker::Local(local) })
     }
@@ -92,6 +104,7 @@ impl Kafka {
     pub fn stop(&mut self) {
         match &mut self.broker {
             Broker::External => panic!("{} is not ours to stop; use Kafka::owned()", self.bootstrap),
+            Broker::Docker(docker) => docker.stop().unwrap_or_else(|error| panic!("{error:#}")),
             Broker::Local(local) => local.stop(),
         }
     }
@@ -103,6 +116,7 @@ impl Kafka {
     pub fn restart(&mut self) {
         match &mut self.broker {
             Broker::External => panic!("{} is not ours to start; use Kafka::owned()", self.bootstrap),
+            Broker::Docker(docker) => docker.restart().unwrap_or_else(|error| panic!("{error:#}")),
             Broker::Local(local) => local.launch().unwrap_or_else(|error| panic!("{error:#}")),
         }
     }
@@ -129,7 +143,7 @@ impl Local {
             .replace("@port@", &port.to_string())
             .replace("@controller@", &controller.to_string())
             .replace("@data@", &folder.path().join("data").display().to_string())
-            .replace("@common@", include_str!("../kafka/common.properties"));
+            .replace("@common@", COMMON);
         fs::write(folder.path().join("server.properties"), settings)?;
         let classpath = format!("{}/*", jars.display());
         let mut local = Self { process: None, port, classpath, folder, _cleaner: cleaner };
@@ -188,7 +202,7 @@ impl Local {
     }
 }
 
-const NO_JAVA: &str = "cannot run java; install it with: apt-get install -y default-jdk-headless";
+pub(crate) const NO_JAVA: &str = "cannot run java; install it with: apt-get install -y default-jdk-headless";
 
 /// The folder with the broker's jars, fetched by the first who asks.
 fn jars() -> Result<PathBuf> {
@@ -197,7 +211,7 @@ fn jars() -> Result<PathBuf> {
 }
 
 /// Ports that were free a moment ago. The listeners live until all are found, so that they differ.
-fn free_ports() -> Result<[u16; 2]> {
+pub(crate) fn free_ports() -> Result<[u16; 2]> {
     let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
     Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
 }

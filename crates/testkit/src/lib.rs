@@ -6,9 +6,11 @@
 #![allow(clippy::print_stderr)]
 
 mod cache;
+mod docker;
 mod kafka;
 mod maven;
 mod process;
+mod registry;
 mod wait;
 
 pub mod data;
@@ -16,4 +18,5 @@ pub mod topic;
 
 pub use kafka::{BOOTSTRAP, Kafka};
 pub use process::{Process, Worker};
+pub use registry::Registry;
 pub use wait::eventually;

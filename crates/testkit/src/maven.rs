@@ -5,12 +5,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Pinned, because the version that Maven itself would choose differs between distributions.
+// Pinned, because the version that Maven itself would choose differs between distributions.
 const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
+/// Later versions also want the descriptor of the artifact's parent, which not every mirror has.
+const UNPACK_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:2.10";
 
 /// Copies all dependencies of the POM into `folder`.
 pub(crate) fn copy_dependencies(pom: &Path, folder: &Path) -> Result<()> {
-    run("copy-dependencies", &[flag("--file", pom), flag("-DoutputDirectory", folder)])
+    run(&format!("{PLUGIN}:copy-dependencies"), &[flag("--file", pom), flag("-DoutputDirectory", folder)])
+}
+
+/// Unpacks one artifact (`group:name:version:type:classifier`) into `folder`.
+pub(crate) fn unpack(artifact: &str, folder: &Path) -> Result<()> {
+    run(&format!("{UNPACK_PLUGIN}:unpack"), &[format!("-Dartifact={artifact}"), flag("-DoutputDirectory", folder)])
 }
 
 fn flag(name: &str, path: &Path) -> String {
@@ -20,7 +27,7 @@ fn flag(name: &str, path: &Path) -> String {
 fn run(goal: &str, args: &[String]) -> Result<()> {
     let output = Command::new("mvn")
         .args(["--batch-mode", "--quiet"])
-        .arg(format!("{PLUGIN}:{goal}"))
+        .arg(goal)
         .args(args)
         .stdin(Stdio::null())
         .output()

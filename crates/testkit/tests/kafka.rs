@@ -1,6 +1,9 @@
 //! The kit itself: whatever broker it finds holds what is written, also across a restart.
 
-use cybervault_testkit::Kafka;
+use cybervault_testkit::{Kafka, Registry};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use cybervault_testkit::topic::{self, Record};
 
 #[test]
@@ -35,4 +38,16 @@ fn a_broker_of_ones_own_keeps_its_port_and_its_records_across_a_restart() {
     topic::write(&bootstrap, "kept", [Record::new("b", "2")]);
     let values: Vec<Vec<u8>> = topic::read(&bootstrap, "kept").into_iter().map(|record| record.value).collect();
     assert_eq!(values, [b"1", b"2"]);
+}
+
+#[test]
+fn a_registry_answers_on_confluents_api() {
+    let registry = Registry::start();
+    let address = registry.url().strip_prefix("http://").unwrap();
+    let (host, path) = address.split_once('/').unwrap();
+    let mut connection = TcpStream::connect(host).unwrap();
+    write!(connection, "GET /{path}/subjects HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("[]"), "{answer}");
 }
