@@ -32,3 +32,8 @@ pub(crate) fn add(words: &mut [u64], other: &[u64]) {
         *word |= other;
     }
 }
+
+/// Whether the sets have a number in common.
+pub(crate) fn meet(words: &[u64], other: &[u64]) -> bool {
+    words.iter().zip(other).any(|(word, other)| word & other != 0)
+}

@@ -1,10 +1,12 @@
 //! Rules made into tables: predicates numbered, conditions flattened, each field's tests built.
 
 use crate::{
+    bits::{self, Words},
     condition::Expr,
     fields::{FieldId, Fields, FixedMap},
     guard::{guards, is_eager},
     literals::Literals,
+    load::{Rule, RuleSource},
     predicate::{Number, NumberOp, Predicate, Scope, TemplatePiece, Test, TextOp},
     trigger::triggers,
 };
@@ -102,12 +104,19 @@ pub(crate) struct Compiled {
     pub(crate) triggered: RuleLists,
     /// Rules that can be true of an event that has nothing they name.
     pub(crate) always: Vec<u32>,
-    /// Rules that ask about texts anywhere in the event.
-    pub(crate) keyword_rules: Vec<u32>,
+    /// Keywords, by the log source of the rules that have them.
+    pub(crate) keywords: Vec<Keywords>,
 }
 
-pub(crate) fn compile<'r>(rules: impl Iterator<Item = &'r Expr>) -> Compiled {
-    let rules: Vec<_> = rules.collect();
+/// The keywords of some rules.
+#[derive(Debug)]
+pub(crate) struct Keywords {
+    pub(crate) rules: Words,
+    pub(crate) literals: Literals,
+}
+
+pub(crate) fn compile(pack: &[Rule]) -> Compiled {
+    let rules: Vec<_> = pack.iter().map(|rule| &rule.expr).collect();
     let mut compiler = Compiler::default();
     let mut conditions = Conditions::default();
     let mut keyword_rules = Vec::new();
@@ -138,6 +147,7 @@ pub(crate) fn compile<'r>(rules: impl Iterator<Item = &'r Expr>) -> Compiled {
             }
         }
     }
+    let keywords = compiler.keywords(pack, &keyword_rules, &lists);
     Compiled {
         tests: compiler.field_tests(),
         fields: compiler.fields,
@@ -145,7 +155,7 @@ pub(crate) fn compile<'r>(rules: impl Iterator<Item = &'r Expr>) -> Compiled {
         conditions,
         triggered: RuleLists::new(lists),
         always,
-        keyword_rules,
+        keywords,
     }
 }
 
@@ -221,6 +231,53 @@ impl Compiler {
         self.uses.push(0);
         self.ids.insert(predicate.clone(), id);
         id
+    }
+
+    /// The keywords of each log source's rules, with what else has to be seen for these rules to be looked at.
+    fn keywords(&self, pack: &[Rule], keyword_rules: &[u32], triggered: &[Vec<u32>]) -> Vec<Keywords> {
+        let mut sources: Vec<(&RuleSource, Words)> = Vec::new();
+        for rule in keyword_rules.iter().map(|rule| *rule as usize) {
+            let source = &pack[rule].meta.logsource;
+            let at = sources.iter().position(|(known, _)| *known == source).unwrap_or_else(|| {
+                sources.push((source, bits::none(pack.len())));
+                sources.len() - 1
+            });
+            bits::set(&mut sources[at].1, rule);
+        }
+        let group = |(_, rules): (&RuleSource, Words)| {
+            let mut ids = Vec::new();
+            for rule in keyword_rules.iter().map(|rule| *rule as usize).filter(|rule| bits::has(&rules, *rule)) {
+                self.collect(&pack[rule].expr, &mut ids);
+            }
+            let triggers =
+                (0..triggered.len()).filter(|id| triggered[*id].iter().any(|rule| bits::has(&rules, *rule as usize)));
+            ids.extend(triggers.map(number));
+            ids.sort_unstable();
+            ids.dedup();
+            let texts: Vec<_> = ids.into_iter().filter_map(|id| self.keyword(id)).collect();
+            Keywords { rules, literals: Literals::new(&texts) }
+        };
+        sources.into_iter().map(group).collect()
+    }
+
+    /// The text of a keyword that is looked for at once.
+    fn keyword(&self, id: PredicateId) -> Option<(TextOp, &str, u32)> {
+        match &self.questions[id as usize] {
+            Question { field: FieldId::ANYWHERE, test: Test::Text { op, text, .. }, eager: true } => {
+                Some((*op, text, id))
+            }
+            _ => None,
+        }
+    }
+
+    fn collect(&self, expr: &Expr, ids: &mut Vec<PredicateId>) {
+        match expr {
+            Expr::Is(predicate) => ids.extend(self.ids.get(predicate)),
+            Expr::Not(inner) => self.collect(inner, ids),
+            Expr::All(parts) | Expr::Any(parts) | Expr::AtLeast(_, parts) => {
+                parts.iter().for_each(|part| self.collect(part, ids));
+            }
+        }
     }
 
     fn field_tests(&self) -> Vec<FieldTests> {

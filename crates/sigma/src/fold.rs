@@ -6,18 +6,23 @@
 
 /// Appends `text`, folded, to `out`.
 pub(crate) fn fold_into(text: &str, out: &mut String) {
-    if text.is_ascii() {
+    let mut rest = text;
+    while !rest.is_empty() {
+        // Most texts are ASCII from end to end, which is folded many bytes at a time.
+        let ascii = if rest.is_ascii() { rest.len() } else { rest.bytes().take_while(u8::is_ascii).count() };
         let start = out.len();
-        out.push_str(text);
+        out.push_str(&rest[..ascii]);
         out[start..].make_ascii_lowercase();
-        return;
-    }
-    for character in text.chars() {
-        match character {
-            'ς' => out.push('σ'),
-            'ſ' => out.push('s'),
-            _ => out.extend(character.to_lowercase()),
+        rest = &rest[ascii..];
+        let beyond: usize = rest.chars().take_while(|character| !character.is_ascii()).map(char::len_utf8).sum();
+        for character in rest[..beyond].chars() {
+            match character {
+                'ς' => out.push('σ'),
+                'ſ' => out.push('s'),
+                _ => out.extend(character.to_lowercase()),
+            }
         }
+        rest = &rest[beyond..];
     }
 }
 
@@ -38,6 +43,7 @@ mod tests {
         {
             assert_eq!(fold(a), fold(b), "{a} {b}");
         }
+        assert_eq!(fold("AÄbß Ö\u{130}Z"), "aäbß öi\u{307}z");
         assert!(fold("ΟΔΟΣ ΑΒ").contains(&fold("ΟΔΟΣ")));
     }
 }

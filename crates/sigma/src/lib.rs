@@ -4,27 +4,38 @@
 //! which rules are true of an event. The README lists what of Sigma is understood and where this differs from others.
 #![forbid(unsafe_code)]
 
-mod bits;
-mod cidr;
-mod compile;
+// Files into rules.
 mod condition;
 mod encode;
-mod evidence;
-mod fields;
+mod load;
+mod modifier;
+
+// What a rule asks of a value.
+mod cidr;
 mod fold;
 mod glob;
+mod predicate;
+mod scalar;
+
+// Where an event has its fields, and which rules it is for.
+mod fields;
+mod mapping;
+mod route;
+
+// Rules into tables.
+mod compile;
+mod grams;
 mod guard;
 mod literals;
-mod load;
-mod mapping;
-mod matcher;
-mod modifier;
-mod predicate;
-mod route;
-mod scalar;
-mod scratch;
+mod substrings;
 mod trie;
 mod trigger;
+
+// An event through the tables.
+mod bits;
+mod evidence;
+mod matcher;
+mod scratch;
 
 pub use load::{Rule, RuleFailure, RuleFile, RuleMeta, RulePack, RuleSource, load};
 pub use mapping::{MappingError, Mappings};

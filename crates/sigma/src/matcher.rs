@@ -10,6 +10,7 @@ use crate::{
     evidence,
     fields::{FieldId, FieldTable, Sink, each_text, find_text},
     fold::fold_into,
+    literals::Literals,
     load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
     mapping::Mappings,
     predicate::{Number, TemplatePiece, Test, append_text, compare},
@@ -37,21 +38,16 @@ pub struct Matcher {
     version: String,
     pub(crate) compiled: Compiled,
     pub(crate) router: Router,
-    keyword_rules: bits::Words,
 }
 
 impl Matcher {
     /// Compiles the pack's rules for events that `mappings` describe.
     pub fn compile(pack: &RulePack, mappings: &Mappings) -> Self {
-        let compiled = compile(pack.rules.iter().map(|rule| &rule.expr));
+        let compiled = compile(&pack.rules);
         let rules: Vec<_> = pack.rules.iter().map(|Rule { meta, .. }| meta.clone()).collect();
         let sources: Vec<_> = rules.iter().map(|rule| rule.logsource.clone()).collect();
         let router = Router::new(mappings, &compiled.fields, &sources);
-        let mut keyword_rules = bits::none(rules.len());
-        for rule in &compiled.keyword_rules {
-            bits::set(&mut keyword_rules, *rule as usize);
-        }
-        Self { rules, failed: pack.failed.clone(), version: pack.version.clone(), compiled, router, keyword_rules }
+        Self { rules, failed: pack.failed.clone(), version: pack.version.clone(), compiled, router }
     }
 
     /// The rules in force.
@@ -69,9 +65,11 @@ impl Matcher {
         &self.version
     }
 
-    /// Bytes that the largest part takes: the automata over rules' literals.
-    pub fn automata_bytes(&self) -> usize {
-        self.compiled.tests.iter().filter_map(|tests| tests.literals.as_ref()).map(|literals| literals.memory()).sum()
+    /// Bytes that the largest part takes: the tables of rules' literals.
+    pub fn literals_bytes(&self) -> usize {
+        let fields = self.compiled.tests.iter().filter_map(|tests| tests.literals.as_deref());
+        let keywords = self.compiled.keywords.iter().map(|keywords| &keywords.literals);
+        fields.chain(keywords).map(Literals::memory).sum()
     }
 
     /// What a thread needs to call [`Self::matches`].
@@ -104,7 +102,7 @@ impl Matcher {
             folded,
             text,
         };
-        run.see(&self.keyword_rules);
+        run.see(routing);
         run.decide(hits);
         *slots = run.slots.recycle();
         hits.sort_unstable();
@@ -129,8 +127,8 @@ impl Matcher {
             folded,
             text,
         };
-        run.see(&self.keyword_rules);
-        run.see_keywords();
+        run.see(Routing::Auto);
+        run.see_keywords(Routing::Off);
         let found = evidence::collect(&mut run, self.compiled.conditions.roots[rule.get()]);
         *slots = run.slots.recycle();
         found
@@ -176,19 +174,32 @@ pub(crate) struct Run<'r, 'e> {
 
 impl<'e> Run<'_, 'e> {
     /// Goes over the event: answers the eager predicates, keeps the values for the others.
-    fn see(&mut self, keyword_rules: &[u64]) {
+    fn see(&mut self, routing: Routing) {
         let table = self.table;
         table.walk(self.event.payload, self);
-        if self.marks.allowed.iter().zip(keyword_rules).any(|(allowed, keyword)| allowed & keyword != 0) {
-            self.see_keywords();
-        }
+        self.see_keywords(routing);
         for rule in &self.compiled.always {
             self.marks.consider(*rule);
         }
     }
 
-    fn see_keywords(&mut self) {
-        let Some(literals) = &self.compiled.tests[FieldId::ANYWHERE.index()].literals else { return };
+    /// Looks for the keywords of all rules, or of those that the event's log sources allow, in every text.
+    fn see_keywords(&mut self, routing: Routing) {
+        let compiled = self.compiled;
+        if routing == Routing::Off {
+            if let Some(literals) = &compiled.tests[FieldId::ANYWHERE.index()].literals {
+                self.see_texts(literals);
+            }
+            return;
+        }
+        for keywords in &compiled.keywords {
+            if bits::meet(&keywords.rules, &self.marks.allowed) {
+                self.see_texts(&keywords.literals);
+            }
+        }
+    }
+
+    fn see_texts(&mut self, literals: &Literals) {
         each_text(self.event.payload, 0, &mut |text| {
             self.folded.clear();
             fold_into(text, self.folded);

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use cybervault_sigma::{Mappings, Matcher, Routing, RuleFile, load};
+use cybervault_sigma::{Mappings, Matcher, Routing, RuleFile, RuleSource, load};
 use rsigma_eval::{Engine, JsonEvent};
 
 use crate::{raw, reader};
@@ -34,6 +34,14 @@ fn rule_files(folder: &Path, files: &mut Vec<(String, String)>) {
 fn known_differences() -> BTreeMap<&'static str, &'static str> {
     let lines = include_str!("../cases/differences.txt").lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(' ')).collect()
+}
+
+/// Whether a rule for `wanted` is one for events of `source`.
+fn covers(wanted: &RuleSource, source: &RuleSource) -> bool {
+    let fits = |wanted: &Option<String>, source: &Option<String>| wanted.is_none() || wanted == source;
+    fits(&wanted.product, &source.product)
+        && fits(&wanted.service, &source.service)
+        && fits(&wanted.category, &source.category)
 }
 
 #[test]
@@ -73,7 +81,16 @@ fn real_events_hit_the_same_public_rules_as_with_another_engine() {
     for line in lines.step_by(step) {
         let line = line.unwrap();
         let document = reader.read(line.as_bytes()).unwrap();
-        let hits = matcher.matches(&raw(&document, line.as_bytes()), Routing::Off, &mut scratch);
+        let event = raw(&document, line.as_bytes());
+        let hits = matcher.matches(&event, Routing::Off, &mut scratch).to_vec();
+        let sources = matcher.log_sources(&event);
+        let routed = matcher.matches(&event, Routing::Auto, &mut scratch);
+        for hit in &hits {
+            let wanted = &matcher.rules()[hit.get()].logsource;
+            if sources.iter().any(|source| covers(wanted, source)) {
+                assert!(routed.contains(hit), "routing loses {}: {line}", matcher.rules()[hit.get()].id);
+            }
+        }
         let ours: BTreeSet<_> = hits.iter().map(|hit| matcher.rules()[hit.get()].id.clone()).collect();
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         let results = engine.evaluate(&JsonEvent::borrow(&value));
