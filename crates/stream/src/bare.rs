@@ -97,10 +97,7 @@ impl BareLoop {
 /// When no broker answers or the topic is missing.
 pub fn ends(kafka: &KafkaSettings, topic: &str) -> Result<Vec<(i32, i64, i64)>, StreamError> {
     let wait = Duration::from_secs(10);
-    let client: BaseConsumer = kafka
-        .lone_consumer("read_committed")
-        .create()
-        .map_err(|error| StreamError::Configuration(error.to_string()))?;
+    let client = kafka.lone_consumer("read_committed")?;
     let metadata = client.fetch_metadata(Some(topic), wait).map_err(|error| StreamError::from_kafka(topic, &error))?;
     let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
     (0..i32::try_from(partitions).unwrap_or(i32::MAX))

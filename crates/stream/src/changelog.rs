@@ -7,15 +7,12 @@ use std::{
 };
 
 use cybervault_model::Timestamp;
-use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
-};
+use rdkafka::{Message, Offset, TopicPartitionList, consumer::Consumer, error::KafkaError};
 use tracing::info;
 
 use crate::{
     KafkaSettings, Outbox, State, StateLimits, StreamError,
+    settings::LoneConsumer,
     state::{Change, Undo},
 };
 
@@ -59,10 +56,7 @@ pub(crate) fn restore(
     keep_waiting: &dyn Fn() -> bool,
 ) -> Result<HashMap<i32, State>, StreamError> {
     let started = Instant::now();
-    let client = |isolation: &str| -> Result<BaseConsumer, StreamError> {
-        kafka.lone_consumer(isolation).create().map_err(|error| StreamError::Configuration(error.to_string()))
-    };
-    let (committed, uncommitted) = (client("read_committed")?, client("read_uncommitted")?);
+    let (committed, uncommitted) = (kafka.lone_consumer("read_committed")?, kafka.lone_consumer("read_uncommitted")?);
     let mut states: HashMap<i32, State> = partitions.iter().map(|p| (*p, State::new(limits))).collect();
     let mut assignment = TopicPartitionList::new();
     for &partition in partitions {
@@ -118,7 +112,7 @@ fn unreadable(topic: &str, message: &impl Message) -> StreamError {
 }
 
 fn watermarks(
-    consumer: &BaseConsumer,
+    consumer: &LoneConsumer,
     topic: &str,
     partition: i32,
     keep_waiting: &dyn Fn() -> bool,

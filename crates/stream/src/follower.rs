@@ -3,13 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use cybervault_model::Timestamp;
-use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
-};
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, error::KafkaError};
 
-use crate::{KafkaSettings, Record, StreamError};
+use crate::{KafkaSettings, Record, StreamError, settings::LoneConsumer};
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +59,7 @@ impl From<&Record<'_>> for OwnedRecord {
 
 /// Reads all partitions of some topics, committed records only.
 pub struct Follower {
-    consumer: BaseConsumer,
+    consumer: LoneConsumer,
     partitions: usize,
     at_end: HashSet<i32>,
 }
@@ -80,10 +76,7 @@ impl Follower {
     /// # Errors
     /// When no broker answers, or a topic is missing or not readable.
     pub fn open(kafka: &KafkaSettings, topics: &[&str], start: Start) -> Result<Self, StreamError> {
-        let consumer: BaseConsumer = kafka
-            .lone_consumer("read_committed")
-            .create()
-            .map_err(|error| StreamError::Configuration(error.to_string()))?;
+        let consumer = kafka.lone_consumer("read_committed")?;
         let mut assignment = TopicPartitionList::new();
         for topic in topics {
             let wait = Duration::from_secs(10);

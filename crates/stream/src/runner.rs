@@ -9,15 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{
-    consumer::{BaseConsumer, Consumer},
-    types::RDKafkaErrorCode,
-};
+use rdkafka::{consumer::Consumer, types::RDKafkaErrorCode};
 use tracing::{error, info, warn};
 
 use crate::{
     Health, KafkaSettings, Stage, StateLimits, StreamError, error::is_denied, health::RunnerHealth, measures::Measures,
-    session::Session,
+    session::Session, settings::LoneConsumer,
 };
 
 /// When a batch ends: by the first of these that is reached.
@@ -152,12 +149,7 @@ impl<S: Stage> Runner<S> {
 
     /// Waits until a broker answers and every topic is there; false when told to stop meanwhile.
     fn wait_for_kafka(&self) -> Result<bool, StreamError> {
-        let client: BaseConsumer = self
-            .settings
-            .kafka
-            .lone_consumer("read_committed")
-            .create()
-            .map_err(|error| StreamError::Configuration(error.to_string()))?;
+        let client = self.settings.kafka.lone_consumer("read_committed")?;
         let bootstrap = &self.settings.kafka.bootstrap;
         let mut backoff = Duration::from_millis(250);
         while !self.stop.is_told() {
@@ -186,7 +178,7 @@ impl<S: Stage> Runner<S> {
     }
 
     /// Names the topic that is missing, not readable, or has the wrong number of partitions.
-    fn check_topics(&self, client: &BaseConsumer, all: &BTreeMap<String, usize>) -> Result<(), StreamError> {
+    fn check_topics(&self, client: &LoneConsumer, all: &BTreeMap<String, usize>) -> Result<(), StreamError> {
         let settings = &self.settings;
         let named = settings.inputs.iter().chain(&settings.outputs).chain(&settings.changelog);
         for topic in named.chain([&settings.dead_letters]).filter(|topic| !all.contains_key(&***topic)) {

@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::ClientConfig;
+use rdkafka::{
+    ClientConfig, ClientContext,
+    consumer::{BaseConsumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use crate::StreamError;
 
 /// Where Kafka is, and every other option of librdkafka that the user sets.
 #[derive(Clone, Debug, Default)]
@@ -99,8 +105,8 @@ impl KafkaSettings {
         config
     }
 
-    /// A consumer outside any group, told its partitions.
-    pub(crate) fn lone_consumer(&self, isolation: &str) -> ClientConfig {
+    /// A consumer outside any group, told its partitions, that says when it has come to an end.
+    pub(crate) fn lone_consumer(&self, isolation: &str) -> Result<LoneConsumer, StreamError> {
         let mut config = self.consumer_defaults();
         config
             // librdkafka wants a group id even of a consumer that never joins one.
@@ -109,7 +115,7 @@ impl KafkaSettings {
             .set("enable.partition.eof", "true")
             .set("statistics.interval.ms", "0");
         config.remove("group.instance.id");
-        config
+        config.create_with_context(Quiet).map_err(|error| StreamError::Configuration(error.to_string()))
     }
 
     fn producer_defaults(&self) -> ClientConfig {
@@ -153,3 +159,20 @@ impl KafkaSettings {
         self.base(&other)
     }
 }
+
+/// A consumer outside any group.
+pub(crate) type LoneConsumer = BaseConsumer<Quiet>;
+
+/// A client whose errors are told by whoever calls it: coming to a partition's end, above all, is none.
+#[derive(Debug)]
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::debug!(%error, reason, "Kafka reader");
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}
