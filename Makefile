@@ -5,12 +5,12 @@ TOOLS := $(CURDIR)/.cache/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint audit bench fmt clean prerequisites
+.PHONY: help run test lint audit bench fmt clean toolchain prerequisites
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Play the samples through everything on the embedded broker, and watch
+run: toolchain ## Play the samples through everything on the embedded broker, and watch
 	cargo run --release --locked --bin cybervault -- up
 
 # The test build brings test-kafka along; building that on its own would compile half the tree twice.
@@ -18,7 +18,7 @@ test: prerequisites ## Run all suites against a real Kafka: yours (KAFKA_BOOTSTR
 	cargo test --workspace --locked --no-run
 	$(TARGET)/debug/test-kafka cargo test --workspace --locked
 
-lint: $(TOOLS)/ready ## What is checked before anything is merged
+lint: toolchain $(TOOLS)/ready ## What is checked before anything is merged
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
@@ -40,8 +40,11 @@ clean: ## Remove what was built and fetched
 	cargo clean
 	rm -rf .cache target/testkit
 
+toolchain:
+	@.ci/prerequisites build
+
 prerequisites:
-	@.ci/prerequisites
+	@.ci/prerequisites test
 
 # Linters at fixed versions: a new one must not fail an old commit.
 $(TOOLS)/ready: .ci/linters
