@@ -5,6 +5,8 @@
 //! Looking a sample up depends on no other look-up, unlike an automaton's steps, and most samples end at one bit that is not
 //! set. A value made of nothing but entered grams makes this slow; [`Grams::scan`] gives up on such.
 
+use crate::fields::FixedMap;
+
 /// Texts of similar length, each with a number.
 #[derive(Debug)]
 pub(crate) struct Grams<const Q: usize> {
@@ -34,7 +36,7 @@ impl<const Q: usize> Grams<Q> {
     /// From texts of at least `Q` bytes; `None` where there are none.
     pub(crate) fn new(texts: Vec<(&str, u32)>) -> Option<Self> {
         let step = texts.iter().map(|(text, _)| text.len()).min()? - Q + 1;
-        let mut counts: std::collections::HashMap<u32, u32> = std::collections::HashMap::new();
+        let mut counts: FixedMap<u32, u32> = FixedMap::default();
         for (text, _) in &texts {
             for window in text.as_bytes().windows(Q) {
                 *counts.entry(gram::<Q>(window)).or_default() += 1;
