@@ -31,7 +31,7 @@ audit: $(TOOLS)/ready ## Look for known vulnerabilities in the dependencies (nee
 bench: prerequisites ## Measure the pipeline on a real Kafka against a bare loop
 	cargo build --release --locked --bin cybervault
 	cargo build --locked -p cybervault-testkit --bin test-kafka
-	$(TARGET)/debug/test-kafka $(TARGET)/release/cybervault bench pipeline
+	$(TARGET)/debug/test-kafka sh -c 'CYBERVAULT_KAFKA__BOOTSTRAP=$$KAFKA_BOOTSTRAP_SERVERS $(TARGET)/release/cybervault bench pipeline'
 
 fmt: ## Format the code
 	cargo fmt --all
