@@ -52,6 +52,8 @@ pub(crate) struct EventSource<'a> {
     table: Option<usize>,
     /// Which of its mapping's sources it is.
     index: Option<usize>,
+    /// The names' numbers, as far as the mapping gives them.
+    numbers: Triple,
 }
 
 /// Log sources, tables of fields, and the rules for each source.
@@ -76,6 +78,12 @@ struct Format {
     unconditional: Vec<usize>,
     /// The table of each source that has fields of its own.
     tables: Vec<Option<usize>>,
+    /// Each source's names by number; the product is the mapping's, where that is always the same.
+    numbers: Vec<Triple>,
+    /// The keys that sources want to be present, a bit each.
+    present: FixedMap<Box<str>, u64>,
+    /// Each source's bits of `present`, of which one is enough; 0 where it wants none.
+    wants: Vec<u64>,
 }
 
 /// The table of fields found under their own names only.
@@ -141,7 +149,26 @@ impl Router {
                 by_values.entry(values.into()).or_default().push(index);
             }
         }
-        Format { mapping: mapping.clone(), table, by_values, unconditional, tables }
+        let product = match &mapping.product {
+            Product::Named(name) => self.number(Some(name)),
+            _ => 0,
+        };
+        let numbers = |source: &Source| Triple {
+            product,
+            service: self.number(source.service.as_deref()),
+            category: self.number(source.category.as_deref()),
+        };
+        let mut present: FixedMap<Box<str>, u64> = FixedMap::default();
+        let wants = |source: &Source| {
+            source.present.iter().fold(0, |wants, key| {
+                // Beyond 64 keys some share a bit: these are then present together.
+                let bit = 1 << (present.len() % 64);
+                wants | *present.entry(key.as_str().into()).or_insert(bit)
+            })
+        };
+        let wants = mapping.sources.iter().map(wants).collect();
+        let numbers = mapping.sources.iter().map(numbers).collect();
+        Format { mapping: mapping.clone(), table, by_values, unconditional, tables, numbers, present, wants }
     }
 
     /// Works out ahead which rules are for each source that the mappings give.
@@ -199,12 +226,14 @@ impl Router {
         }
         rules.fill(0);
         let mut table = None;
+        let sent = event.source;
+        let number = |sent: Option<&str>, mapped: u32| if sent.is_some() { self.number(sent) } else { mapped };
         let base = self.each_source(event, buffer, &mut |source| {
             table = table.or(source.table);
             let triple = Triple {
-                product: self.number(source.product),
-                service: self.number(source.service),
-                category: self.number(source.category),
+                product: number(sent.product, source.numbers.product),
+                service: number(sent.service, source.numbers.service),
+                category: number(sent.category, source.numbers.category),
             };
             match self.known.get(&triple) {
                 Some(words) => bits::add(rules, words),
@@ -234,7 +263,7 @@ impl Router {
         let format = self.format_of(event);
         let mut any = false;
         if let Some(format) = format {
-            format.each_source(event, buffer, &mut |source| {
+            self.each_source_of(format, event, buffer, &mut |source| {
                 any = true;
                 give(source);
             });
@@ -294,7 +323,7 @@ impl Router {
         follow(event.payload, &path, 0, &mut |value| give("", value));
         let Some(format) = self.format_of(event) else { return };
         let mut own = None;
-        format.each_source(event, &mut String::new(), &mut |source| {
+        self.each_source_of(format, event, &mut String::new(), &mut |source| {
             own = own.or(source.index.filter(|index| !format.mapping.sources[*index].fields.is_empty()));
         });
         let maps = [Some(&format.mapping.fields), own.map(|index: usize| &format.mapping.sources[index].fields)];
@@ -313,36 +342,46 @@ impl Router {
     }
 }
 
-impl Format {
-    fn each_source<'e>(
+impl Router {
+    /// Calls `found` for every log source that the event's mapping gives it.
+    fn each_source_of<'e>(
         &'e self,
+        format: &'e Format,
         event: &TelemetryEvent<'e>,
         buffer: &mut String,
         found: &mut impl FnMut(EventSource<'e>),
     ) {
-        let product = match &self.mapping.product {
+        let mut product_number = None;
+        let product = match &format.mapping.product {
             Product::None => None,
             Product::Named(name) => Some(name.as_str()),
-            Product::In { from, otherwise } => match event.payload.get(from.as_str()).map(Scalar::of) {
-                Some(Scalar::Text(name)) if !name.is_empty() => Some(name),
-                _ => Some(otherwise.as_str()),
-            },
+            Product::In { from, otherwise } => {
+                let name = match event.payload.get(from.as_str()).map(Scalar::of) {
+                    Some(Scalar::Text(name)) if !name.is_empty() => name,
+                    _ => otherwise,
+                };
+                product_number = Some(self.number(Some(name)));
+                Some(name)
+            }
         };
+        let present = format.present_in(event);
         let mut give = |index: usize| {
-            let source = &self.mapping.sources[index];
-            if source.present.is_empty() || source.present.iter().any(|key| has_value(event, key)) {
+            let source = &format.mapping.sources[index];
+            if format.wants[index] == 0 || format.wants[index] & present != 0 {
+                let numbers = format.numbers[index];
                 found(EventSource {
                     product,
                     service: source.service.as_deref(),
                     category: source.category.as_deref(),
-                    table: self.tables[index],
+                    table: format.tables[index],
                     index: Some(index),
+                    numbers: Triple { product: product_number.unwrap_or(numbers.product), ..numbers },
                 });
             }
         };
-        self.unconditional.iter().for_each(|index| give(*index));
+        format.unconditional.iter().for_each(|index| give(*index));
         buffer.clear();
-        for (position, field) in self.mapping.by.iter().enumerate() {
+        for (position, field) in format.mapping.by.iter().enumerate() {
             let value = event.payload.get(field.as_str()).map_or(Scalar::Null, Scalar::of);
             if position > 0 {
                 buffer.push('\0');
@@ -350,10 +389,30 @@ impl Format {
             if !append_text(value, false, buffer) {
                 break;
             }
-            for index in self.by_values.get(buffer.as_str()).into_iter().flatten() {
+            for index in format.by_values.get(buffer.as_str()).into_iter().flatten() {
                 give(*index);
             }
         }
+    }
+}
+
+impl Format {
+    /// Which of the keys that sources want have a value: not null, not empty.
+    fn present_in(&self, event: &TelemetryEvent<'_>) -> u64 {
+        let Some(object) = event.payload.as_object().filter(|_| !self.present.is_empty()) else { return 0 };
+        let mut present = 0;
+        for (key, value) in &object {
+            let Some(bit) = self.present.get(key) else { continue };
+            let has_value = match Scalar::of(value) {
+                Scalar::Null | Scalar::Text("") => false,
+                Scalar::Other => value.as_array().is_none_or(|list| !list.is_empty()),
+                _ => true,
+            };
+            if has_value {
+                present |= bit;
+            }
+        }
+        present
     }
 }
 
@@ -374,13 +433,4 @@ fn combinations(mapping: &Mapping, source: &Source) -> Vec<String> {
         };
     }
     keys
-}
-
-fn has_value(event: &TelemetryEvent<'_>, key: &str) -> bool {
-    let Some(value) = event.payload.get(key) else { return false };
-    match Scalar::of(value) {
-        Scalar::Null | Scalar::Text("") => false,
-        Scalar::Other => value.as_array().is_none_or(|list| !list.is_empty()),
-        _ => true,
-    }
 }
