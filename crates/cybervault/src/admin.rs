@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -148,16 +148,19 @@ async fn take_signals(stop: Arc<AtomicBool>, reload: Reload) {
         tracing::error!("signals can't be taken");
         return;
     };
+    let mut told = None;
     loop {
         let name = tokio::select! {
             _ = hangup.recv() => {
-                reload.wake();
+                reload.ask();
                 continue;
             }
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        if stop.swap(true, Ordering::Relaxed) {
+        let first = *told.get_or_insert_with(Instant::now);
+        // Some supervisors tell the process and its group, which is twice: only a later word is impatience.
+        if stop.swap(true, Ordering::Relaxed) && first.elapsed() > Duration::from_secs(1) {
             tracing::warn!(name, "told to stop again; leaving at once");
             std::process::exit(1);
         }

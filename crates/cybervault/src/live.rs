@@ -2,6 +2,7 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    mem,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -50,16 +51,16 @@ pub(crate) struct Live {
     admission: ArcSwap<Admission>,
     detection: ArcSwap<Detection>,
     playbooks: ArcSwap<Playbooks>,
-    /// What the files of each part said when they were taken up.
-    taken_up: Mutex<[u64; Part::ALL.len()]>,
+    /// What the files of each part said when they were last read.
+    seen: Mutex<[u64; Part::ALL.len()]>,
 }
 
 impl Live {
     /// Reads and checks everything.
     pub(crate) fn load(config: &Config, sources: Sources) -> Result<Self, ContentError> {
-        let taken_up = [&sources.tenants, &sources.rules, &sources.playbooks].map(fingerprint);
+        let seen = [&sources.tenants, &sources.rules, &sources.playbooks].map(fingerprint);
         let live = Self {
-            taken_up: Mutex::new(taken_up),
+            seen: Mutex::new(seen),
             admission: ArcSwap::from_pointee(load_tenants(config, &sources.tenants)?),
             detection: ArcSwap::from_pointee(Detection::load(&sources.rules, config.scoring)?),
             playbooks: ArcSwap::from_pointee(load_playbooks(&sources.playbooks)?),
@@ -94,16 +95,18 @@ impl Live {
         self.playbooks.load_full()
     }
 
-    /// Reads `part` again if its files have changed. What is wrong is logged, and the old stays in force.
-    pub(crate) fn reload(&self, part: Part) {
+    /// Reads `part` again, if its files have changed or `anyway`. What is wrong is logged, and the old stays in force.
+    pub(crate) fn reload(&self, part: Part, anyway: bool) {
         let now = fingerprint(self.source(part));
-        let taken_up = || self.taken_up.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken_up()[part as usize] == now {
+        let before = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            mem::replace(&mut seen[part as usize], now)
+        };
+        if before == now && !anyway {
             return;
         }
         let result = match self.try_reload(part) {
             Ok(()) => {
-                taken_up()[part as usize] = now;
                 tracing::info!(what = part.as_str(), "taken up");
                 "ok"
             }

@@ -22,27 +22,36 @@ const LATEST: Duration = Duration::from_secs(5);
 
 /// Wakes the reloader. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Reload(SyncSender<()>);
+pub(crate) struct Reload {
+    wakes: SyncSender<()>,
+    asked: Arc<AtomicBool>,
+}
 
 impl Reload {
     /// Starts to watch the files behind `live`, until `stop` is true.
     pub(crate) fn start(live: Arc<Live>, stop: Arc<AtomicBool>) -> anyhow::Result<Self> {
         // One wake that waits is enough: everything that has changed is read then.
         let (sender, receiver) = sync_channel(1);
-        let reload = Self(sender);
-        let watcher = watch(&live, reload.clone());
+        let reload = Self { wakes: sender, asked: Arc::default() };
+        let (watcher, asked) = (watch(&live, reload.clone()), reload.asked.clone());
         thread::Builder::new().name("reload".to_owned()).spawn(move || {
             // Dropping it would end the watch.
             let _watcher = watcher;
-            follow(&live, &receiver, &stop);
+            follow(&live, &receiver, &asked, &stop);
         })?;
         Ok(reload)
     }
 
+    /// Has everything read again, changed or not.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
     /// Has everything that has changed read again.
-    pub(crate) fn wake(&self) {
+    fn wake(&self) {
         // Full: it is about to wake up anyway.
-        let _ = self.0.try_send(());
+        let _ = self.wakes.try_send(());
     }
 }
 
@@ -74,13 +83,14 @@ fn watch(live: &Live, reload: Reload) -> Option<RecommendedWatcher> {
     Some(watcher)
 }
 
-fn follow(live: &Live, wakes: &Receiver<()>, stop: &AtomicBool) {
+fn follow(live: &Live, wakes: &Receiver<()>, asked: &AtomicBool, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         match wakes.recv_timeout(Duration::from_millis(200)) {
             Ok(()) => {
                 let first = Instant::now();
                 while first.elapsed() < LATEST && wakes.recv_timeout(QUIET).is_ok() {}
-                Part::ALL.into_iter().for_each(|part| live.reload(part));
+                let anyway = asked.swap(false, Ordering::Relaxed);
+                Part::ALL.into_iter().for_each(|part| live.reload(part, anyway));
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::bail;
 use cybervault_model::{
     Assessment, ContentType, Decision, DecodeError, QuotaRejection, Record, ResponseAction,
     avro::{NoRegistry, WriterSchemas},
@@ -17,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::Answer;
 use crate::{
     cli::{Begin, TailArgs},
-    config::Config,
+    config::{Config, ConfigError},
     pipeline,
 };
 
@@ -58,19 +57,21 @@ pub(super) fn run(args: &TailArgs, config: &Config) -> anyhow::Result<Answer> {
 }
 
 /// The one of our topics that `name` means: its full name, its name without the prefix, or the end of it.
-fn full_name(name: &str, config: &Config) -> anyhow::Result<String> {
+fn full_name(name: &str, config: &Config) -> Result<String, ConfigError> {
     let prefix = &config.kafka.topic_prefix;
     let names: Vec<&str> = config.topics.names.all().map(|(_, name)| name).collect();
     let means = |full: &str| {
         let of_prefix = full.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'));
         of_prefix || name.strip_prefix(&**prefix) == Some(full)
     };
+    let wrong =
+        |problem| Err(ConfigError::Value { origin: "command line".to_owned(), key: "TOPIC".to_owned(), problem });
     match *names.iter().copied().filter(|full| means(full)).collect::<Vec<_>>() {
         [one] => Ok(format!("{prefix}{one}")),
         // Somebody else's topic.
         [] if name.contains('.') => Ok(name.to_owned()),
-        [] => bail!("no topic is called `{name}`; there are {}", names.join(", ")),
-        ref several => bail!("`{name}` may mean {}", several.join(" or ")),
+        [] => wrong(format!("no topic is called `{name}`; there are {}", names.join(", "))),
+        ref several => wrong(format!("`{name}` may mean {}", several.join(" or "))),
     }
 }
 

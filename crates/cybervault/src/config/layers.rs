@@ -3,8 +3,11 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use cybervault_response::Guard;
+use cybervault_scoring::Scorer;
 use serde_json::{Map, Value};
 
 use super::{
@@ -111,6 +114,8 @@ impl Config {
             return Err(wrong(&format!("kafka.client.{option}"), problem));
         }
         self.quota.plans.check().map_err(|error| wrong("quota.plans", error.to_string()))?;
+        Guard::new(self.response.clone()).map_err(|error| wrong("response.never_touch", error.to_string()))?;
+        Scorer::new(self.scoring, Arc::default()).map_err(|error| wrong("scoring", error.to_string()))?;
         self.check_topic_names().map_err(|(key, problem)| wrong(&format!("topics.names.{key}"), problem))
     }
 

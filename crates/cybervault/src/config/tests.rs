@@ -1,1 +1,154 @@
+use std::{env, fs, path::Path};
 
+use schemars::schema_for;
+
+use super::*;
+
+fn load(yaml: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    fs::write(&file, yaml).unwrap();
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    Config::load(Some(&file), environment, &flags)
+}
+
+#[test]
+fn flags_go_before_the_environment_and_that_before_the_file() {
+    let yaml =
+        "kafka: {bootstrap: a, client: {security.protocol: SSL, socket.timeout.ms: 5}}\nbatch: {max_records: 1}\n";
+    let environment = [
+        ("CYBERVAULT_KAFKA__BOOTSTRAP", "b"),
+        ("CYBERVAULT_BATCH__MAX_RECORDS", "2"),
+        ("CYBERVAULT_BATCH__LINGER_MS", "7"),
+        ("CYBERVAULT_WORKER__ROLES", "[respond]"),
+        ("CYBERVAULT_WORKER__INSTANCE", "0012"),
+        ("CYBERVAULT_EMIT", "all"),
+        ("CYBERVAULT_TENANTS_FILE", "tenants.yaml"),
+        ("CYBERVAULT_KAFKA__CLIENT__SASL_PASSWORD", "hush"),
+        ("CYBERVAULT_CONFIG", "elsewhere"),
+        ("CYBERVAULT_PORT_9092_TCP_ADDR", "10.0.0.1"),
+        ("CYBERVAULT_SERVICE_HOST", "10.0.0.1"),
+        ("HOME", "/"),
+    ];
+    let config = load(yaml, &environment, &["batch.max_records=3", "kafka.client.client.rack=r1"]).unwrap();
+    assert_eq!((&*config.kafka.bootstrap, config.batch.max_records, config.batch.linger_ms), ("b", 3, 7));
+    assert_eq!((&*config.worker.roles, config.worker.instance()), (&[Role::Respond][..], "0012".to_owned()));
+    assert_eq!((config.emit, config.tenants_file), (Emit::All, Some("tenants.yaml".into())));
+    let client = config.kafka.client.options();
+    let options: Vec<_> = client.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let expected =
+        [("client.rack", "r1"), ("sasl.password", "hush"), ("security.protocol", "SSL"), ("socket.timeout.ms", "5")];
+    assert_eq!(options, expected);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
+    for (yaml, environment, flag, expected) in [
+        (
+            "kafka: {bootsrap: x}",
+            ("", ""),
+            "",
+            "config.yaml: there is no key `kafka.bootsrap`; did you mean `kafka.bootstrap`?",
+        ),
+        ("bootstrap: x", ("", ""), "", "there is no key `bootstrap`; did you mean `kafka.bootstrap`?"),
+        ("zzz: x", ("", ""), "", "there is no key `zzz`"),
+        ("quota: {plans: {startr: {}}}", ("", ""), "", "did you mean `quota.plans.starter`?"),
+        ("response: {never_touch: {host: [x]}}", ("", ""), "", "did you mean `response.never_touch.hosts`?"),
+        (
+            "",
+            ("CYBERVAULT_BATCH__MAXRECORDS", "1"),
+            "",
+            "CYBERVAULT_BATCH__MAXRECORDS: there is no key `batch.maxrecords`; did you mean `batch.max_records`?",
+        ),
+        (
+            "",
+            ("", ""),
+            "worker.runer=1",
+            "--set worker.runer: there is no key `worker.runer`; did you mean `worker.runners`?",
+        ),
+        ("batch: {max_records: many}", ("", ""), "", "config.yaml: `batch.max_records`: invalid type: string \"many\""),
+        ("", ("CYBERVAULT_EMIT", "some"), "", "CYBERVAULT_EMIT: `emit`: unknown variant `some`"),
+        ("batch: [", ("", ""), "", "config.yaml is not YAML"),
+        ("- batch", ("", ""), "", "it must be a mapping of sections"),
+        ("topics: {partitions: 0}", ("", ""), "", "`topics.partitions`: 0 is out of range: it must be 1 to 10000"),
+        ("topics: {names: {quota_rejections: telemetry.dlq}}", ("", ""), "", "also the name of `telemetry_dlq`"),
+        ("topics: {names: {telemetry_dlq: a b}}", ("", ""), "", "`a b` is no topic name"),
+        (
+            "kafka: {client: {group.id: x}}",
+            ("", ""),
+            "",
+            "`kafka.client.group.id`: the exactly-once contract depends on it",
+        ),
+        (
+            "kafka: {client: {sasl.password: x}}",
+            ("", ""),
+            "",
+            "`kafka.client.sasl.password` is a secret and must not stand there; set the environment variable CYBERVAULT_KAFKA__CLIENT__SASL_PASSWORD, or write `kafka.client.sasl.password_file: PATH`",
+        ),
+        ("", ("", ""), "kafka.client.ssl.key.password=x", "is a secret and must not stand there"),
+        (
+            "kafka: {schema_registry: {url: 'http://r', password: x}}",
+            ("", ""),
+            "",
+            "CYBERVAULT_KAFKA__SCHEMA_REGISTRY__PASSWORD",
+        ),
+        ("kafka: {client: {sasl.password_file: /nowhere}}", ("", ""), "", "can't read the secret from /nowhere"),
+        ("scoring: {levels: {high: 2}}", ("", ""), "", "`scoring`: scoring.levels.high"),
+        ("response: {never_touch: {addresses: [x]}}", ("", ""), "", "`response.never_touch`"),
+        ("", ("", ""), "batch", "write it as KEY=VALUE"),
+    ] {
+        let flags: Vec<&str> = if flag.is_empty() { vec![] } else { vec![flag] };
+        let error = load(yaml, &[environment], &flags).expect_err(yaml).to_string();
+        assert!(error.contains(expected), "{yaml} {environment:?} {flag}: {error}");
+    }
+}
+
+#[test]
+fn a_secret_comes_from_its_file_and_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, "hush\n").unwrap();
+    let yaml = format!(
+        "kafka:\n  client: {{sasl.password_file: '{0}', ssl.key.location: /k}}\n  schema_registry: {{url: 'http://r', password_file: '{0}'}}\n",
+        file.display()
+    );
+    let config =
+        load(&yaml, &[("CYBERVAULT_KAFKA__CLIENT__SSL_KEY_PASSWORD_FILE", file.to_str().unwrap())], &[]).unwrap();
+    let client = config.kafka.client.options();
+    assert_eq!(
+        (&*client["sasl.password"], &*client["ssl.key.password"], &*client["ssl.key.location"]),
+        ("hush", "hush", "/k")
+    );
+    let registry = config.kafka.schema_registry.clone().unwrap();
+    assert_eq!(registry.password.unwrap().reveal(), "hush");
+    let shown = format!("{}{config:?}", yaml_serde::to_string(&config).unwrap());
+    assert!(!shown.contains("hush") && shown.contains("sasl.password: '********'"), "{shown}");
+}
+
+#[test]
+fn the_topics_are_those_of_the_design_and_quotas_are_decided_on_the_brokers_clock() {
+    let config = load("kafka: {topic_prefix: 'prod.'}", &[], &[]).unwrap();
+    let plans = config.topic_plans();
+    let named = |name: &str| plans.iter().find(|plan| plan.name == format!("prod.{name}")).unwrap();
+    assert_eq!(plans.len(), config.topics.names.all().count());
+    assert_eq!(named("telemetry.events").config["message.timestamp.type"], "LogAppendTime");
+    assert_eq!(named("state.assess").config["cleanup.policy"], "compact");
+    let bytes = |name: &str| named(name).config["max.message.bytes"].parse::<u64>().unwrap();
+    assert!(bytes("telemetry.dlq") > bytes("telemetry.events"));
+}
+
+/// `UPDATE_SCHEMAS=1` writes the file anew.
+#[test]
+fn the_schema_in_schemas_is_that_of_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/config.schema.json");
+    let schema = serde_json::to_string_pretty(&schema_for!(Config)).unwrap() + "\n";
+    if env::var_os("UPDATE_SCHEMAS").is_some() {
+        fs::write(&path, &schema).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == schema,
+        "schemas/config.schema.json is not that of the types: run the tests with UPDATE_SCHEMAS=1"
+    );
+}

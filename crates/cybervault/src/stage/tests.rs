@@ -1,1 +1,204 @@
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use cybervault_model::{
+    ActionMode, Assessment, Decision, DecisionVerdict, Encoding, QuotaRejection, RejectionReason, ResponseAction,
+    Timestamp, avro::NoRegistry, json::Limits,
+};
+use cybervault_response::Guard;
+use cybervault_stream::{Failure, Headers, Outbox, Record, Stage, State, StateLimits, headers};
+
+use super::*;
+use crate::{
+    config::{Config, Emit},
+    content::Sources,
+    live::Live,
+};
+
+const NOON: i64 = 1_795_608_000_000;
+const BEACON: &str = r#"{"event_id":"e1","tenant_id":"acme-health","type":"endpoint_telemetry","payload":{"hostname":"ws-1",
+    "user":"ACME\\eve","process_name":"svchost.exe","process_path":"C:\\Users\\eve\\svchost.exe","signed":false,
+    "network_connections":[{"dst_ip":"198.51.100.42","port":4444,"protocol":"TCP"}]}}"#;
+
+fn live() -> Arc<Live> {
+    let config = Config::default();
+    Arc::new(Live::load(&config, Sources::of(&config, true).unwrap()).unwrap())
+}
+
+fn assess(emit: Emit) -> Assess {
+    let topics = AssessTopics { assessments: "assessments".into(), rejections: "rejections".into() };
+    Assess::new(live(), Limits::default(), Arc::new(NoRegistry), topics, (Encoding::Json, emit), TenantLabels::new(2))
+}
+
+fn state() -> State {
+    State::new(StateLimits::default())
+}
+
+fn record<'a>(value: &'a [u8], key: &'a str, headers: &'a [(&'a str, &'a [u8])]) -> Record<'a> {
+    Record {
+        topic: "telemetry.events",
+        partition: 0,
+        offset: 7,
+        timestamp: Timestamp::from_millis(NOON),
+        key: Some(key.as_bytes()),
+        value,
+        headers: Headers::List(headers),
+    }
+}
+
+/// (topic, key, value)
+type Written = (String, String, String);
+
+fn written(out: &Outbox) -> Vec<Written> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    out.records().map(|(topic, key, value)| (topic.to_owned(), text(key), text(value.unwrap()))).collect()
+}
+
+#[test]
+fn an_event_with_findings_becomes_an_assessment_and_one_without_only_where_all_are_wanted() {
+    let benign = br#"{"tenant_id":"acme-health","type":"endpoint_telemetry","payload":{"process_name":"a.exe"}}"#;
+    for (value, emit, expected) in
+        [(BEACON.as_bytes(), Emit::Findings, 1), (benign, Emit::Findings, 0), (benign, Emit::All, 1)]
+    {
+        let (mut stage, mut out) = (assess(emit), Outbox::default());
+        stage.process(&record(value, "acme-health|ws-1", &[]), &mut state(), &mut out).unwrap();
+        let written = written(&out);
+        assert_eq!(written.len(), expected);
+        for (topic, key, value) in written {
+            let assessment: Assessment = serde_json::from_str(&value).unwrap();
+            assert_eq!((&*topic, key), ("assessments", assessment.key()));
+            assert_eq!(assessment.occurred_at, Some(Timestamp::from_millis(NOON)));
+            assert_eq!(assessment.contributions.is_empty(), emit == Emit::All);
+        }
+    }
+}
+
+#[test]
+fn quotas_are_kept_in_the_state_and_decided_on_the_records_time() {
+    let event = br#"{"tenant_id":"pixel-games","type":"x","payload":{}}"#;
+    let mut state = state();
+    let mut send = |millis: i64| {
+        // A stage of its own each time: all that is known is in the state.
+        let (mut stage, mut out) = (assess(Emit::Findings), Outbox::default());
+        let record = Record { timestamp: Timestamp::from_millis(millis), ..record(event, "pixel-games", &[]) };
+        stage.process(&record, &mut state, &mut out).unwrap();
+        let rejections = written(&out).into_iter().map(|(topic, key, value)| {
+            assert_eq!((&*topic, &*key), ("rejections", "pixel-games"));
+            serde_json::from_str::<QuotaRejection>(&value).unwrap()
+        });
+        rejections.last()
+    };
+    // 20 a second and 15 %: 23 at one instant.
+    assert_eq!((0..23).filter_map(|_| send(NOON)).count(), 0);
+    let rejection = send(NOON).unwrap();
+    assert_eq!((rejection.reason, rejection.retry_after_ms), (RejectionReason::EventsPerSecond, Some(50)));
+    assert_eq!((&*rejection.origin.topic, rejection.origin.offset), ("telemetry.events", 7));
+    assert!(send(NOON + 49).is_some());
+    assert!(send(NOON + 50).is_none());
+}
+
+#[test]
+fn unknown_and_suspended_tenants_are_rejected_and_have_no_state() {
+    for (tenant, reason) in [("nobody", RejectionReason::UnknownTenant), ("old-mill", RejectionReason::SuspendedTenant)]
+    {
+        let (mut stage, mut out, mut state) = (assess(Emit::All), Outbox::default(), state());
+        stage.process(&record(b"{}", tenant, &[]), &mut state, &mut out).unwrap();
+        let rejection: QuotaRejection = serde_json::from_str(&written(&out)[0].2).unwrap();
+        assert_eq!((&*rejection.tenant_id, rejection.reason, rejection.retry_after_ms), (tenant, reason, None));
+        assert!(state.is_empty());
+    }
+}
+
+#[test]
+fn what_can_not_be_decoded_is_poison_with_its_reason_and_a_registry_that_is_away_is_not() {
+    let avro: &[(&str, &[u8])] = &[("content-type", b"application/avro")];
+    for (value, key, headers, expected) in [
+        (&b"{"[..], "acme-health", &[][..], "not_json"),
+        (b"[]", "acme-health", &[], "wrong_schema"),
+        (b"{\"a\":\"\xff\"}", "acme-health", &[], "invalid_utf8"),
+        (b"{}", "a b", &[], "no_tenant"),
+        (b"\x00\x00\x00\x00\x01x", "acme-health", avro, "unknown_schema_id"),
+        (b"{}", "acme-health", &[("content-type", b"text/xml")], "unsupported_content_type"),
+    ] {
+        let (mut stage, mut out) = (assess(Emit::Findings), Outbox::default());
+        match stage.process(&record(value, key, headers), &mut state(), &mut out) {
+            Err(Failure::Poison(poison)) => assert_eq!(poison.reason, expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
+/// Lets `records` through the guard, and returns the events it writes.
+fn guard(guard: &mut RespondGuard, state: &mut State, selected: &Outbox, kind: &str) -> Vec<ResponseAction> {
+    let mut out = Outbox::default();
+    for (_, key, value) in written(selected) {
+        let headers = [(KIND_HEADER, kind.as_bytes()), (AT_HEADER, b"1795608001000")];
+        guard.process(&record(value.as_bytes(), &key, &headers), state, &mut out).unwrap();
+    }
+    written(&out).iter().map(|(_, _, value)| serde_json::from_str(value).unwrap()).collect()
+}
+
+#[test]
+fn an_assessment_leads_to_actions_and_a_decision_to_the_next_state() {
+    let (mut stage, mut assessed) = (assess(Emit::Findings), Outbox::default());
+    stage.process(&record(BEACON.as_bytes(), "acme-health|ws-1", &[]), &mut state(), &mut assessed).unwrap();
+    let assessment = written(&assessed).remove(0).2;
+
+    let mut select = RespondSelect::new(live(), Arc::new(NoRegistry), "decisions".into(), "candidates".into());
+    let mut selected = Outbox::default();
+    let input = Record { topic: "assessments", ..record(assessment.as_bytes(), "acme-health|ws-1", &[]) };
+    select.process(&input, &mut state(), &mut selected).unwrap();
+    assert!(written(&selected).iter().all(|(topic, key, _)| topic == "candidates" && key == "acme-health"));
+
+    let mut respond = RespondGuard::new(Guard::new(Default::default()).unwrap(), "actions".into(), Encoding::Json);
+    let mut state_of_guard = state();
+    let actions = guard(&mut respond, &mut state_of_guard, &selected, "candidate");
+    let waiting = actions.iter().find(|action| action.mode == ActionMode::Approval);
+    let waiting = waiting.expect("one that waits");
+    // The same again changes nothing.
+    assert_eq!(guard(&mut respond, &mut state_of_guard, &selected, "candidate"), []);
+
+    let decision = Decision {
+        action_id: waiting.action_id.clone(),
+        tenant_id: waiting.tenant_id.clone(),
+        verdict: DecisionVerdict::Deny,
+        decided_by: "alice".to_owned(),
+        comment: None,
+    };
+    let decision = serde_json::to_vec(&decision).unwrap();
+    let mut passed_on = Outbox::default();
+    select
+        .process(&Record { topic: "decisions", ..record(&decision, "any", &[]) }, &mut state(), &mut passed_on)
+        .unwrap();
+    let decided = guard(&mut respond, &mut state_of_guard, &passed_on, "decision");
+    assert_eq!(decided.len(), 1);
+    assert_eq!((&*decided[0].action_id, &*decided[0].decided_by), (&*waiting.action_id, "alice"));
+    assert_eq!(decided[0].updated_at, Timestamp::from_millis(1_795_608_001_000));
+}
+
+#[test]
+fn a_dead_letter_goes_back_only_to_an_input_and_what_is_left_out_stays() {
+    let filter =
+        ReplayFilter { reason: Some("not_json".to_owned()), tenant: None, inputs: vec!["telemetry.events".into()] };
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut stage = Replay::new(filter, "dlq".into(), BTreeMap::from([(0, 9)]), stop.clone());
+    let mut send = |offset: i64, reason: &[u8], topic: &[u8]| {
+        let headers = [("tenant_id", &b"acme"[..]), (headers::REASON, reason), (headers::TOPIC, topic)];
+        let mut out = Outbox::default();
+        stage.process(&Record { offset, ..record(b"{", "acme", &headers) }, &mut state(), &mut out).unwrap();
+        stage.end_batch(&mut out);
+        written(&out).remove(0).0
+    };
+    assert_eq!(send(7, b"not_json", b"telemetry.events"), "telemetry.events");
+    assert_eq!(send(8, b"no_tenant", b"telemetry.events"), "dlq");
+    assert!(!stop.load(Ordering::Relaxed));
+    assert_eq!(send(9, b"not_json", b"somebody.elses"), "dlq");
+    assert!(stop.load(Ordering::Relaxed));
+    // It came after the beginning.
+    assert_eq!(send(10, b"not_json", b"telemetry.events"), "dlq");
+}
