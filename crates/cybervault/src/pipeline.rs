@@ -57,7 +57,10 @@ impl Pipeline {
         let starter = Starter {
             config,
             encoding: encoding(config, registry.as_deref(), stop)?,
-            schemas: registry.map_or_else(|| Arc::new(NoRegistry) as Arc<dyn WriterSchemas>, |found| found),
+            schemas: match registry {
+                Some(registry) => registry,
+                None => Arc::new(NoRegistry),
+            },
             labels: TenantLabels::new(config.metrics.top_tenants),
             live,
             health,

@@ -1,4 +1,5 @@
 //! The command line, through the binary: what it prints and how it exits.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     fs,
@@ -116,13 +117,13 @@ fn configuration_and_tenants_are_checked() {
     assert!(stderr(&output).contains("`tenants_file` is not set") && output.status.code() == Some(2));
     let output = run(&["config", "show", "--set", "kafka.bootstarp=x"]);
     assert!(stderr(&output).contains("did you mean `kafka.bootstrap`?") && output.status.code() == Some(2));
-    let shown = &json_lines_whole(&run(&["config", "show", "--json"]));
+    let shown = &whole_json(&run(&["config", "show", "--json"]));
     assert_eq!(shown["topics"]["names"]["telemetry_events"], "telemetry.events");
     assert_eq!(run(&["tenants", "check", tenants.to_str().unwrap()]).status.code(), Some(0));
     assert_eq!(run(&["tenants", "check", "/nowhere"]).status.code(), Some(2));
 }
 
-fn json_lines_whole(output: &Output) -> Value {
+fn whole_json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

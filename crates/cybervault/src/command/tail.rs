@@ -47,7 +47,7 @@ pub(super) fn run(args: &TailArgs, config: &Config) -> anyhow::Result<Answer> {
         left -= 1;
         let value = readable(&record, config, schemas);
         if args.json {
-            writeln!(out, "{}", whole(&record, value))?;
+            writeln!(out, "{}", whole(&record, &value))?;
         } else {
             writeln!(out, "{value}")?;
         }
@@ -102,7 +102,7 @@ fn avro<T: Record>(record: &OwnedRecord, schemas: &dyn WriterSchemas) -> Result<
     Ok(serde_json::to_value(value).unwrap_or_default())
 }
 
-fn whole(record: &OwnedRecord, value: Value) -> Value {
+fn whole(record: &OwnedRecord, value: &Value) -> Value {
     let headers: Map<String, Value> = record.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
     json!({
         "topic": record.topic,

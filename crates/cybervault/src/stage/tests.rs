@@ -25,6 +25,11 @@ const BEACON: &str = r#"{"event_id":"e1","tenant_id":"acme-health","type":"endpo
     "user":"ACME\\eve","process_name":"svchost.exe","process_path":"C:\\Users\\eve\\svchost.exe","signed":false,
     "network_connections":[{"dst_ip":"198.51.100.42","port":4444,"protocol":"TCP"}]}}"#;
 
+/// A file on the list of known bad ones, which is quarantined once a person has approved it.
+const MALWARE: &str = r#"{"event_id":"e2","tenant_id":"acme-health","type":"file_hash","payload":{"hostname":"ws-0114",
+    "file_name":"Invoice_8841.docm","file_path":"C:\\Users\\m.ito\\Downloads\\Invoice_8841.docm",
+    "hash_sha256":"40e90883db108dd6b8a5c5fc740db49bd2066f9eba76b5cacadedc18325407c2"}}"#;
+
 fn live() -> Arc<Live> {
     let config = Config::default();
     Arc::new(Live::load(&config, Sources::of(&config, true).unwrap()).unwrap())
@@ -87,11 +92,11 @@ fn quotas_are_kept_in_the_state_and_decided_on_the_records_time() {
         let (mut stage, mut out) = (assess(Emit::Findings), Outbox::default());
         let record = Record { timestamp: Timestamp::from_millis(millis), ..record(event, "pixel-games", &[]) };
         stage.process(&record, &mut state, &mut out).unwrap();
-        let rejections = written(&out).into_iter().map(|(topic, key, value)| {
+        let mut rejections = written(&out).into_iter().map(|(topic, key, value)| {
             assert_eq!((&*topic, &*key), ("rejections", "pixel-games"));
             serde_json::from_str::<QuotaRejection>(&value).unwrap()
         });
-        rejections.last()
+        rejections.next()
     };
     // 20 a second and 15 %: 23 at one instant.
     assert_eq!((0..23).filter_map(|_| send(NOON)).count(), 0);
@@ -146,12 +151,12 @@ fn guard(guard: &mut RespondGuard, state: &mut State, selected: &Outbox, kind: &
 #[test]
 fn an_assessment_leads_to_actions_and_a_decision_to_the_next_state() {
     let (mut stage, mut assessed) = (assess(Emit::Findings), Outbox::default());
-    stage.process(&record(BEACON.as_bytes(), "acme-health|ws-1", &[]), &mut state(), &mut assessed).unwrap();
+    stage.process(&record(MALWARE.as_bytes(), "acme-health|ws-0114", &[]), &mut state(), &mut assessed).unwrap();
     let assessment = written(&assessed).remove(0).2;
 
     let mut select = RespondSelect::new(live(), Arc::new(NoRegistry), "decisions".into(), "candidates".into());
     let mut selected = Outbox::default();
-    let input = Record { topic: "assessments", ..record(assessment.as_bytes(), "acme-health|ws-1", &[]) };
+    let input = Record { topic: "assessments", ..record(assessment.as_bytes(), "acme-health|ws-0114", &[]) };
     select.process(&input, &mut state(), &mut selected).unwrap();
     assert!(written(&selected).iter().all(|(topic, key, _)| topic == "candidates" && key == "acme-health"));
 
