@@ -15,7 +15,7 @@ use std::env;
 
 use crate::{
     cli::{Cli, Command, Global},
-    config::Config,
+    config::{Config, Log},
     logging,
 };
 
@@ -69,6 +69,10 @@ fn load(global: &Global, command: &Command) -> anyhow::Result<Config> {
     let mut config = Config::load(global.config.as_deref(), environment, &flags)?;
     if let Some(format) = global.log_format {
         config.log.format = format;
+    }
+    // The live feed is what one looks at; the log joins in only when something is wrong.
+    if matches!(command, Command::Up(_)) && global.log_level.is_none() && config.log.level == Log::default().level {
+        config.log.level = "warn".to_owned();
     }
     if let Command::Run(args) = command
         && !args.roles.is_empty()

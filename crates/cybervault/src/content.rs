@@ -16,7 +16,6 @@ use crate::config::Config;
 #[include = "rules/**/*.yml"]
 #[include = "playbooks/*.yaml"]
 #[include = "tenants/*.yaml"]
-#[include = "samples/*.ndjson"]
 struct Shipped;
 
 /// The largest file that is read, in bytes.

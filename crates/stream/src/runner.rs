@@ -10,7 +10,7 @@ use std::{
 };
 
 use rdkafka::{consumer::Consumer, types::RDKafkaErrorCode};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     Health, KafkaSettings, Stage, StateLimits, StreamError, error::is_denied, health::RunnerHealth, measures::Measures,
@@ -95,6 +95,8 @@ impl Stop {
 const MAX_RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_secs(300);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How long a topic may be missing at the start.
+const NEW_TOPIC: Duration = Duration::from_secs(5);
 
 impl<S: Stage> Runner<S> {
     /// A runner that goes on until `stop` is true.
@@ -151,13 +153,21 @@ impl<S: Stage> Runner<S> {
     fn wait_for_kafka(&self) -> Result<bool, StreamError> {
         let client = self.settings.kafka.lone_consumer("read_committed")?;
         let bootstrap = &self.settings.kafka.bootstrap;
-        let mut backoff = Duration::from_millis(250);
+        let (started, mut backoff) = (Instant::now(), Duration::from_millis(250));
         while !self.stop.is_told() {
             match client.fetch_metadata(None, Duration::from_secs(5)) {
                 Ok(metadata) => {
                     let partitions =
                         metadata.topics().iter().map(|t| (t.name().to_owned(), t.partitions().len())).collect();
-                    self.check_topics(&client, &partitions)?;
+                    match self.check_topics(&client, &partitions) {
+                        // Topics that were created a moment ago are not known to every broker yet.
+                        Err(StreamError::MissingTopic(topic)) if started.elapsed() < NEW_TOPIC => {
+                            debug!(stage = %self.settings.stage, topic, "no such topic yet");
+                            self.pause(Duration::from_millis(200));
+                            continue;
+                        }
+                        checked => checked?,
+                    }
                     self.health.broker_answers(true);
                     self.health.waits_for(String::new());
                     return Ok(true);

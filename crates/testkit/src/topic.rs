@@ -69,6 +69,8 @@ pub fn write(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = Rec
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
         .set("batch.size", "1000000")
+        // What is too large is for the broker and the product to say.
+        .set("message.max.bytes", "10000000")
         .create()
         .expect("a producer");
     for record in records {

@@ -1,0 +1,193 @@
+//! A fleet under test: topics of its own on a real Kafka, a configuration, and the built binary.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use cybervault_testkit::{
+    Kafka, Worker, eventually,
+    topic::{self, Record},
+};
+use serde_json::Value;
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cybervault");
+pub(crate) const PARTITIONS: i32 = 4;
+/// Patience with a debug build that shares two cores with a broker.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+
+const TOPICS: [&str; 7] = [
+    "telemetry.events",
+    "telemetry.dlq",
+    "threat.assessments",
+    "quota.rejections",
+    "response.actions",
+    "response.decisions",
+    "response.candidates",
+];
+
+/// Tenants whose quotas no test reaches by accident.
+pub(crate) fn unlimited<'a>(tenants: impl IntoIterator<Item = &'a str>) -> String {
+    let quota = "{events_per_second: 1000000000, bytes_per_second: 1000000000000}";
+    let lines = tenants.into_iter().map(|id| format!("- {{tenant_id: {id}, plan: enterprise, quota: {quota}}}\n"));
+    format!("tenants:\n{}", lines.collect::<String>())
+}
+
+pub(crate) struct Fleet {
+    pub(crate) bootstrap: String,
+    pub(crate) prefix: String,
+    folder: tempfile::TempDir,
+}
+
+impl Fleet {
+    /// Topics as the product's own, but with the sender's clock on events: tests choose their times.
+    pub(crate) fn new(test: &str, tenants: &str) -> Self {
+        let kafka = Kafka::shared();
+        let (bootstrap, prefix) = (kafka.bootstrap().to_owned(), kafka.prefix(test));
+        let named = |names: &[&str]| names.iter().map(|name| format!("{prefix}{name}")).collect::<Vec<_>>();
+        let create = |names: Vec<String>, settings: &[(&str, &str)]| {
+            topic::create(&bootstrap, &names.iter().map(String::as_str).collect::<Vec<_>>(), PARTITIONS, settings);
+        };
+        create(named(&TOPICS), &[("max.message.bytes", "4194304")]);
+        create(named(&["state.assess", "state.response"]), &[("cleanup.policy", "compact")]);
+        let fleet = Self { bootstrap, prefix, folder: tempfile::tempdir().unwrap() };
+        fs::write(fleet.path("tenants.yaml"), tenants).unwrap();
+        fleet
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Arguments that every command of this fleet takes.
+    fn args(&self, command: &[&str], settings: &[&str]) -> Vec<String> {
+        let mut args: Vec<String> = command.iter().map(ToString::to_string).collect();
+        let own = [
+            format!("kafka.bootstrap={}", self.bootstrap),
+            format!("kafka.topic_prefix={}", self.prefix),
+            format!("topics.partitions={PARTITIONS}"),
+            format!("tenants_file={}", self.path("tenants.yaml").display()),
+            "metrics.listen=127.0.0.1:0".to_owned(),
+        ];
+        for setting in own.iter().map(String::as_str).chain(settings.iter().copied()) {
+            args.extend(["--set".to_owned(), setting.to_owned()]);
+        }
+        args
+    }
+
+    /// Starts a worker whose place in the group is kept for it while it is away for a moment.
+    pub(crate) fn worker(&self, name: &str, settings: &[&str]) -> Worker {
+        let instance = [format!("worker.instance={name}"), format!("kafka.client.group.instance.id={name}")];
+        let all: Vec<&str> = instance.iter().map(String::as_str).chain(settings.iter().copied()).collect();
+        Worker::start(BINARY, self.args(&["run"], &all), &[])
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn command(&self, command: &[&str], settings: &[&str]) -> Output {
+        Command::new(BINARY).args(self.args(command, settings)).output().unwrap()
+    }
+
+    pub(crate) fn send(&self, records: impl IntoIterator<Item = Record>) {
+        topic::write(&self.bootstrap, &self.topic("telemetry.events"), records);
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Vec<Record> {
+        topic::read(&self.bootstrap, &self.topic(name))
+    }
+
+    /// Waits until `count` committed records are on a topic, and returns them.
+    pub(crate) fn wait_for(&self, worker: &mut Worker, name: &str, count: usize) -> Vec<Record> {
+        let mut found = Vec::new();
+        worker.wait_until(&format!("{count} records on {name}"), PATIENCE, || {
+            found = self.read(name);
+            found.len() >= count
+        });
+        assert_eq!(found.len(), count, "records on {name}");
+        found
+    }
+
+    /// The value of a worker's metric, all series that contain `labels` added up.
+    pub(crate) fn metric(worker: &Worker, name: &str, labels: &str) -> f64 {
+        let log = worker.log();
+        let address = log.split("http://").nth(1).and_then(|rest| rest.split("/metrics").next());
+        let page = eventually("the metrics page", PATIENCE, || http_get(address?, "/metrics"));
+        let series = page.lines().filter(|line| line.starts_with(name) && line.contains(labels));
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+fn http_get(address: &str, path: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// What `cybervault score` finds in a file: the lines, in the file's order.
+pub(crate) fn score(file: &std::path::Path, args: &[&str]) -> Vec<Vec<u8>> {
+    let output = Command::new(BINARY).arg("score").arg(file).args(args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+/// Checks that the assessments on a topic are the expected ones: as a multiset, and in order within each key.
+pub(crate) fn assert_same_assessments(expected: &[Vec<u8>], found: &[Record]) {
+    let mut by_key: BTreeMap<Vec<u8>, Vec<&[u8]>> = BTreeMap::new();
+    for line in expected {
+        by_key.entry(key_of(line)).or_default().push(line);
+    }
+    let mut found_by_key: BTreeMap<Vec<u8>, Vec<&[u8]>> = BTreeMap::new();
+    for record in found {
+        found_by_key.entry(record.key.clone().unwrap_or_default()).or_default().push(&record.value);
+    }
+    for (key, expected) in &by_key {
+        let found = found_by_key.get(key).map_or(&[][..], Vec::as_slice);
+        let key = String::from_utf8_lossy(key);
+        assert_eq!(found.len(), expected.len(), "assessments of {key}");
+        for (n, (found, expected)) in found.iter().zip(expected).enumerate() {
+            assert_eq!(String::from_utf8_lossy(found), String::from_utf8_lossy(expected), "assessment {n} of {key}");
+        }
+    }
+    assert_eq!(found.len(), expected.len(), "assessments of keys that were not expected");
+}
+
+fn key_of(assessment: &[u8]) -> Vec<u8> {
+    let assessment: Value = serde_json::from_slice(assessment).unwrap();
+    let entity = assessment["entities"][0]["value"].as_str().unwrap_or_default();
+    format!("{}|{entity}", assessment["tenant_id"].as_str().unwrap()).into_bytes()
+}
+
+/// The samples' envelopes that ship with the product, as JSON.
+pub(crate) fn samples() -> Vec<Value> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../content/samples");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let envelopes = files.iter().filter(|file| {
+        let name = file.file_name().unwrap().to_string_lossy();
+        name.ends_with(".ndjson") && !name.ends_with(".raw.ndjson") && name != "malformed.ndjson"
+    });
+    envelopes
+        .flat_map(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+        })
+        .collect()
+}
+
+/// How often each value occurs.
+pub(crate) fn count<T: std::hash::Hash + Eq>(values: impl IntoIterator<Item = T>) -> HashMap<T, usize> {
+    values.into_iter().fold(HashMap::new(), |mut counts, value| {
+        *counts.entry(value).or_default() += 1;
+        counts
+    })
+}
