@@ -60,7 +60,8 @@ impl Publisher {
                     return Ok(());
                 }
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    self.producer.poll(Duration::from_millis(5));
+                    self.producer.poll(Duration::ZERO);
+                    std::thread::sleep(Duration::from_millis(1));
                     record = back;
                 }
                 Err((error, _)) => return Err(StreamError::from_kafka(topic, &error)),

@@ -24,7 +24,8 @@ pub struct BatchLimits {
     pub max_records: usize,
     /// Bytes of the records' values and of what the batch writes.
     pub max_bytes: usize,
-    /// Time since its first record. A batch that comes due while the one before commits goes on taking records.
+    /// Time since its first record; ten times as long while records keep coming without a pause. A batch that comes due
+    /// while the one before commits goes on taking records.
     pub linger: Duration,
 }
 

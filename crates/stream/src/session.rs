@@ -35,6 +35,9 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// Of how many records one has its times taken.
 const SAMPLE: u64 = 64;
+/// How many times as long a batch lingers while records keep coming without a pause: behind a backlog, fewer and larger
+/// transactions catch up sooner.
+const BACKLOG_LINGER: u32 = 10;
 
 type TopicPartition = (Arc<str>, i32);
 
@@ -142,11 +145,11 @@ impl<'r, S: Stage> Session<'r, S> {
                     polled += 1;
                     self.process(&Record::from_message(&message), polled.is_multiple_of(SAMPLE))?;
                     if self.is_full() || polled.is_multiple_of(16) {
-                        self.advance()?;
+                        self.advance(BACKLOG_LINGER * self.settings.batch.linger)?;
                     }
                 }
                 Some(Err(error)) => self.poll_error(&error)?,
-                None => self.advance()?,
+                None => self.advance(self.settings.batch.linger)?,
             }
         }
         self.finish()
@@ -167,8 +170,9 @@ impl<'r, S: Stage> Session<'r, S> {
             || self.open.bytes + self.open.out.byte_len() as u64 >= limits.max_bytes as u64
     }
 
-    /// Everything between two records: the committer's answer, the group's wishes, the clock, a batch that is due.
-    fn advance(&mut self) -> Result<(), StreamError> {
+    /// Everything between two records: the committer's answer, the group's wishes, the clock, and the batch, which is due
+    /// once it is `linger` old.
+    fn advance(&mut self, linger: Duration) -> Result<(), StreamError> {
         self.take_outcome(Duration::ZERO)?;
         while let Some(event) = self.consumer.context().next_event() {
             match event {
@@ -179,7 +183,7 @@ impl<'r, S: Stage> Session<'r, S> {
         if self.ticked.elapsed() >= TICK {
             self.tick();
         }
-        let due = self.open.opened.is_some_and(|opened| opened.elapsed() >= self.settings.batch.linger);
+        let due = self.open.opened.is_some_and(|opened| opened.elapsed() >= linger);
         if self.is_full() {
             self.wait_for_committer()?;
             self.close_batch()?;
@@ -531,7 +535,7 @@ impl<'r, S: Stage> Session<'r, S> {
                 }
                 _ => {
                     warn!(stage = %self.settings.stage, %error, "reading");
-                    self.advance()
+                    self.advance(self.settings.batch.linger)
                 }
             },
         }

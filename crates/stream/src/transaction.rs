@@ -25,6 +25,9 @@ use crate::{KafkaSettings, Outbox, StreamError, error::is_denied};
 /// How long one client call may block before it is tried again.
 const CALL: Duration = Duration::from_secs(5);
 
+/// How long reports of delivery are left to gather.
+const STEP: Duration = Duration::from_micros(500);
+
 /// What a transaction takes with it.
 pub(crate) struct Batch {
     pub(crate) out: Outbox,
@@ -237,7 +240,7 @@ impl Transactor {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    self.producer.poll(Duration::from_millis(1));
+                    self.serve();
                     record = back;
                 }
                 Err((error, back)) => {
@@ -248,7 +251,8 @@ impl Transactor {
         }
     }
 
-    /// Waits until every record is acknowledged, by short polls: the client's own flush sleeps in steps of 100 ms.
+    /// Waits until every record is acknowledged, in short steps: the client's own flush sleeps 100 ms at a time, and its
+    /// poll spins through what is left of a time-out once that is less than a millisecond.
     fn drain(&self) -> Result<(), Setback> {
         loop {
             let failed = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -258,8 +262,14 @@ impl Transactor {
             if self.producer.in_flight_count() == 0 {
                 return Ok(());
             }
-            self.producer.poll(Duration::from_millis(1));
+            self.serve();
         }
+    }
+
+    /// Takes what reports there are, then pauses for a moment.
+    fn serve(&self) {
+        self.producer.poll(Duration::ZERO);
+        thread::sleep(STEP);
     }
 
     fn undelivered(&self, error: &KafkaError, topic: &str, bytes: usize) -> Setback {
@@ -284,7 +294,7 @@ impl Transactor {
         let aborted = self.retry("aborting the transaction", || self.producer.abort_transaction(CALL));
         // The reports of purged records belong to this transaction, not to the next one.
         while self.producer.in_flight_count() > 0 && !(self.give_up)() {
-            self.producer.poll(Duration::from_millis(1));
+            self.serve();
         }
         aborted.map_err(|setback| match setback {
             Setback::Fatal(error) => error,
