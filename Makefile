@@ -10,8 +10,8 @@ export PATH := $(TOOLS)/bin:$(PATH)
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: toolchain ## Play the samples through everything on the embedded broker, and watch
-	cargo run --release --locked --bin cybervault -- up
+run: toolchain ## Play the samples through everything on the embedded broker, and watch (ARGS="--speed 10 --once")
+	cargo run --release --locked --bin cybervault -- up $(ARGS)
 
 # The test build brings test-kafka along; building that on its own would compile half the tree twice.
 test: prerequisites ## Run all suites against a real Kafka: yours (KAFKA_BOOTSTRAP_SERVERS), Docker's or one from Maven

@@ -18,12 +18,14 @@ mod measures;
 mod rebalance;
 mod runner;
 mod session;
+mod stop;
 mod transaction;
 
 pub mod bare;
 mod embedded;
 mod follower;
 mod health;
+pub mod offsets;
 mod publisher;
 mod registry;
 mod topics;

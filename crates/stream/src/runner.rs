@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -14,7 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     Health, KafkaSettings, Stage, StateLimits, StreamError, error::is_denied, health::RunnerHealth, measures::Measures,
-    session::Session, settings::LoneConsumer,
+    session::Session, settings::LoneConsumer, stop::Stop,
 };
 
 /// When a batch ends: by the first of these that is reached.
@@ -72,26 +69,6 @@ pub struct Runner<S> {
     stop: Stop,
 }
 
-/// The word to stop, and by when.
-#[derive(Clone, Debug)]
-pub(crate) struct Stop {
-    told: Arc<AtomicBool>,
-    patience: Duration,
-}
-
-impl Stop {
-    pub(crate) fn is_told(&self) -> bool {
-        self.told.load(Ordering::Relaxed)
-    }
-
-    /// A check that turns true once the word has been out for as long as a shutdown may take.
-    pub(crate) fn deadline(&self) -> impl Fn() -> bool + Send + use<> {
-        let stop = self.clone();
-        let since = std::sync::OnceLock::new();
-        move || stop.is_told() && since.get_or_init(Instant::now).elapsed() > stop.patience
-    }
-}
-
 /// Restarts after an error that a new session may mend: this many within [`RESTART_WINDOW`], then the process ends.
 const MAX_RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_secs(300);
@@ -103,7 +80,7 @@ impl<S: Stage> Runner<S> {
     /// A runner that goes on until `stop` is true.
     pub fn new(settings: RunnerSettings, stage: S, health: &Health, stop: Arc<AtomicBool>) -> Self {
         let health = health.of_runner(&settings.stage, &settings.transactional_id);
-        let stop = Stop { told: stop, patience: settings.shutdown };
+        let stop = Stop::new(stop, settings.shutdown);
         Self { settings, stage, health, stop }
     }
 

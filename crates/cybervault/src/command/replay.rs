@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cybervault_stream::{Follower, Health, KafkaSettings, Runner, Start, bare, headers};
+use cybervault_stream::{Follower, Health, KafkaSettings, Runner, Start, headers, offsets};
 use serde_json::json;
 
 use super::Answer;
@@ -61,7 +61,7 @@ fn count(waiting: &Waiting, tally: ReplayTally) -> u64 {
 
 /// Reads what the replay's group has not come past yet, to the topic's end as it is now.
 fn find_waiting(kafka: &KafkaSettings, (group, topic): (&str, &str), filter: &ReplayFilter) -> anyhow::Result<Waiting> {
-    let done: BTreeMap<i32, i64> = bare::committed(kafka, group, topic)?.into_iter().collect();
+    let done: BTreeMap<i32, i64> = offsets::committed(kafka, group, topic)?.into_iter().collect();
     let mut follower = Follower::open(kafka, &[topic], Start::Beginning)?;
     let mut waiting = Waiting::default();
     while !follower.is_at_end() {
@@ -94,7 +94,7 @@ fn send_back(config: &Config, filter: ReplayFilter, dead_letters: &Arc<str>, wai
     let runner = Runner::new(settings, stage, &Health::default(), stop.clone());
     let runner = thread::Builder::new().name(STAGE.to_owned()).spawn(move || runner.run())?;
     let left = || -> anyhow::Result<i64> {
-        let done: BTreeMap<i32, i64> = bare::committed(&kafka, &group, dead_letters)?.into_iter().collect();
+        let done: BTreeMap<i32, i64> = offsets::committed(&kafka, &group, dead_letters)?.into_iter().collect();
         let of = |(partition, last): (&i32, &i64)| (last + 1 - done.get(partition).copied().unwrap_or(0).max(0)).max(0);
         Ok(waiting.last.iter().map(of).sum())
     };

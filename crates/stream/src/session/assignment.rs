@@ -1,0 +1,117 @@
+//! Partitions come and go: state is read back before the first record, and the batch is committed before the last.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, topic_partition_list::TopicPartitionListElem};
+use tracing::{info, warn};
+
+use super::{Session, TopicPartition};
+use crate::{
+    Stage, StreamError, changelog,
+    error::is_denied,
+    rebalance::{assign, unassign},
+};
+
+impl<S: Stage> Session<'_, S> {
+    pub(super) fn take_on(&mut self, partitions: &TopicPartitionList) -> Result<(), StreamError> {
+        self.measures.rebalanced("assigned");
+        let wanted: Vec<TopicPartition> =
+            partitions.elements().iter().map(|e| (self.input(e.topic()), e.partition())).collect();
+        let started = Instant::now();
+        if let (Some(changelog), false) = (&self.settings.changelog, wanted.is_empty()) {
+            self.health.waits_for(format!("reads state back from `{changelog}`"));
+            let numbers: Vec<i32> = wanted.iter().map(|(_, partition)| *partition).collect();
+            let give_up = self.stop.deadline();
+            let restored =
+                changelog::restore(&self.settings.kafka, changelog, &numbers, self.settings.state, &|| !give_up())?;
+            self.measures.restores.increment(restored.len() as u64);
+            self.measures.restore_time.record(started.elapsed());
+            self.states.extend(restored);
+        }
+        let mut start = TopicPartitionList::new();
+        for (at, offset) in self.starting_offsets(&wanted, partitions)? {
+            start
+                .add_partition_offset(&at.0, at.1, Offset::Offset(offset))
+                .map_err(|error| StreamError::from_kafka(&*at.0, &error))?;
+            self.committed.insert(at, offset);
+        }
+        assign(&self.consumer, &start).map_err(|error| StreamError::from_kafka("taking on partitions", &error))?;
+        info!(stage = %self.settings.stage, partitions = ?wanted.iter().map(|(_, p)| p).collect::<Vec<_>>(), held = self.committed.len(), "assigned");
+        self.measures.assigned.set(self.committed.len() as f64);
+        self.health.assigned();
+        Ok(())
+    }
+
+    /// Where each partition goes on: at its committed offset, or where the group was told to begin.
+    fn starting_offsets(
+        &self,
+        wanted: &[TopicPartition],
+        partitions: &TopicPartitionList,
+    ) -> Result<Vec<(TopicPartition, i64)>, StreamError> {
+        let mut offsets = Vec::with_capacity(wanted.len());
+        if wanted.is_empty() {
+            return Ok(offsets);
+        }
+        let give_up = self.stop.deadline();
+        let found = loop {
+            match self.consumer.committed_offsets(partitions.clone(), Duration::from_secs(5)) {
+                Ok(found) => break found,
+                Err(error) if error.rdkafka_error_code().is_some_and(is_denied) || give_up() => {
+                    return Err(StreamError::from_kafka(format!("offsets of group `{}`", self.settings.group), &error));
+                }
+                Err(error) => warn!(stage = %self.settings.stage, %error, "asking for committed offsets again"),
+            }
+        };
+        for at in wanted {
+            let committed = match found.find_partition(&at.0, at.1).map(|element| element.offset()) {
+                Some(Offset::Offset(offset)) => Some(offset),
+                _ => None,
+            };
+            let (low, high) = self
+                .consumer
+                .fetch_watermarks(&at.0, at.1, Duration::from_secs(10))
+                .map_err(|error| StreamError::from_kafka(format!("the ends of `{}`", at.0), &error))?;
+            let latest = self.settings.kafka.client.get("auto.offset.reset").is_some_and(|v| v == "latest");
+            let offset = match committed {
+                Some(offset) if offset < low => {
+                    warn!(topic = %at.0, partition = at.1, committed = offset, first = low,
+                        "records were deleted by retention before they were processed");
+                    low
+                }
+                Some(offset) => offset,
+                None if latest => high,
+                None => low,
+            };
+            offsets.push((at.clone(), offset));
+        }
+        Ok(offsets)
+    }
+
+    pub(super) fn give_back(&mut self, partitions: &TopicPartitionList) -> Result<(), StreamError> {
+        if self.consumer.assignment_lost() {
+            // Another may hold them already: what is open can't be committed any more.
+            self.measures.rebalanced("lost");
+            self.wait_for_committer()?;
+            self.take_back(None)?;
+        } else {
+            self.measures.rebalanced("revoked");
+            self.finish()?;
+        }
+        for element in partitions.elements() {
+            let at = (self.input(element.topic()), element.partition());
+            self.committed.remove(&at);
+            self.measures.lag(&at.0, at.1).set(0.0);
+            // A stage without a changelog may hold the same number of another topic.
+            if !self.committed.keys().any(|(_, partition)| *partition == at.1) {
+                self.states.remove(&at.1);
+                self.measures.partition("cybervault_state_entries", at.1).set(0.0);
+                self.measures.partition("cybervault_state_bytes", at.1).set(0.0);
+            }
+        }
+        unassign(&self.consumer, partitions)
+            .map_err(|error| StreamError::from_kafka("giving partitions back", &error))?;
+        info!(stage = %self.settings.stage, partitions = ?partitions.elements().iter().map(TopicPartitionListElem::partition).collect::<Vec<_>>(), held = self.committed.len(), "revoked");
+        self.measures.assigned.set(self.committed.len() as f64);
+        Ok(())
+    }
+}
