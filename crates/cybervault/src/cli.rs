@@ -273,6 +273,9 @@ pub(crate) struct BenchPipelineArgs {
     /// Events to send through.
     #[arg(long, default_value_t = 500_000, value_name = "N")]
     pub(crate) events: u64,
+    /// Events a second at which latency is measured; half of what the pipeline reached, without it.
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<u32>,
     /// For programs.
     #[arg(long)]
     pub(crate) json: bool,

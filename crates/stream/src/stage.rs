@@ -32,7 +32,8 @@ pub trait Stage: Send {
     /// Processes one record.
     ///
     /// # Errors
-    /// When the record can't be processed; what was written for it to `out` is then dropped.
+    /// When the record can't be processed. What was written for it to `out` is then dropped; what was put into the state
+    /// stays, so a stage puts there only what holds for a record that is given up, too.
     fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure>;
 
     /// Called for each partition about once a second, with the wall clock: what is due without a record.

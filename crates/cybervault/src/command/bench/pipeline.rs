@@ -59,7 +59,8 @@ pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Resul
         say(&format!("round {round}: bare {:.0}/s, pipeline {:.0}/s", bare[round - 1], pipeline[round - 1]))?;
     }
     let (bare, pipeline) = (median(bare), median(pipeline));
-    let latencies = Bench::new(&config, &live, ROUNDS + 1)?.latencies(pipeline / 2.0)?;
+    let rate = args.rate.map_or(pipeline / 2.0, f64::from);
+    let latencies = Bench::new(&config, &live, ROUNDS + 1)?.latencies(rate)?;
     super::answer(
         args.json,
         &json!({
@@ -68,6 +69,7 @@ pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Resul
             "ratio": pipeline / bare,
             "p50_ms": quantile(&latencies, 0.50),
             "p99_ms": quantile(&latencies, 0.99),
+            "latency_at_events_per_second": rate.round(),
             "rules": live.detection().matcher.rules().len(),
         }),
     )
