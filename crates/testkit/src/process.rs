@@ -12,7 +12,7 @@ use crate::wait::poll;
 
 /// A child process with its output in a file.
 ///
-/// It is killed when this value is dropped and, through a [`Watchdog`], when the process that started it dies in any other
+/// It is killed when this value is dropped and, through a watchdog, when the process that started it dies in any other
 /// way: a panic that aborts, ctrl-c, `kill -9`. A process group of its own keeps ctrl-c from reaching it first.
 #[derive(Debug)]
 pub struct Process {
