@@ -28,13 +28,21 @@ pub(crate) enum GroupEvent {
     Revoke(TopicPartitionList),
 }
 
+/// A partition's end, as the client last saw it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    /// The last stable offset.
+    pub(crate) stable: i64,
+    /// All up to there was handed out. The last offsets may be a transaction's markers, which nobody is handed.
+    pub(crate) reached: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct GroupContext {
     stage: Arc<str>,
     health: RunnerHealth,
     events: Mutex<VecDeque<GroupEvent>>,
-    /// The last stable offset of each partition, as the client last saw it.
-    ends: Mutex<HashMap<(String, i32), i64>>,
+    ends: Mutex<HashMap<(String, i32), End>>,
     closing: AtomicBool,
 }
 
@@ -58,7 +66,7 @@ impl GroupContext {
         self.closing.store(true, Ordering::Release);
     }
 
-    pub(crate) fn ends(&self) -> HashMap<(String, i32), i64> {
+    pub(crate) fn ends(&self) -> HashMap<(String, i32), End> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -97,7 +105,8 @@ impl ClientContext for GroupContext {
         for (topic, found) in statistics.topics {
             for (partition, found) in found.partitions {
                 if partition >= 0 && found.ls_offset >= 0 {
-                    ends.insert((topic.clone(), partition), found.ls_offset);
+                    let reached = found.next_offset >= found.ls_offset && found.fetchq_cnt == 0;
+                    ends.insert((topic.clone(), partition), End { stable: found.ls_offset, reached });
                 }
             }
         }

@@ -406,9 +406,11 @@ impl<'r, S: Stage> Session<'r, S> {
 
     fn measure(&self) {
         let ends = self.consumer.context().ends();
+        let idle = self.open.opened.is_none() && self.committing.is_none();
         for ((topic, partition), next) in &self.committed {
             if let Some(end) = ends.get(&(topic.to_string(), *partition)) {
-                self.measures.lag(topic, *partition).set((end - next).max(0) as f64);
+                let lag = if idle && end.reached { 0 } else { (end.stable - next).max(0) };
+                self.measures.lag(topic, *partition).set(lag as f64);
             }
         }
         for (partition, state) in &self.states {
