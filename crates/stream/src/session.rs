@@ -157,11 +157,16 @@ impl<'r, S: Stage> Session<'r, S> {
         self.finish()
     }
 
-    /// How long a poll may wait for a record.
+    /// How long a poll may wait for a record: not at all once the batch is due, so that it goes on only over a backlog.
     fn poll_wait(&self) -> Duration {
+        // The client's unit; it spins through less.
+        const LEAST: Duration = Duration::from_millis(1);
         match self.open.opened {
-            _ if self.committer.is_busy() => Duration::from_millis(1),
-            Some(opened) => self.settings.batch.linger.saturating_sub(opened.elapsed()).max(Duration::from_millis(1)),
+            _ if self.committer.is_busy() => LEAST,
+            Some(opened) => match self.settings.batch.linger.saturating_sub(opened.elapsed()) {
+                Duration::ZERO => Duration::ZERO,
+                left => left.max(LEAST),
+            },
             None => Duration::from_millis(100),
         }
     }
