@@ -1,0 +1,188 @@
+//! Dashboard and alerts, against what a running CyberVault says: scraped and queried by a real Prometheus.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use cybervault_testkit::{Worker, eventually};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What is there only after trouble that no sample makes; the README's table has to name it instead.
+const TROUBLE: [&str; 3] = [
+    "cybervault_transaction_aborts_total",
+    "cybervault_session_restarts_total",
+    r#"cybervault_response_outcomes_total{outcome="held"}"#,
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    // 1.0, so that the answer comes in one piece.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+}
+
+/// Prometheus, scraping one address each second, with our alert rules.
+struct Prometheus {
+    _worker: Worker,
+    address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn start(target: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = root().join("deploy/prometheus/alerts.yaml").canonicalize().unwrap();
+        let config = folder.path().join("prometheus.yaml");
+        let text = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n\
+             - {{job_name: cybervault, static_configs: [{{targets: ['{target}']}}]}}\n",
+            rules.display()
+        );
+        fs::write(&config, text).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let args = [
+            format!("--config.file={}", config.display()),
+            format!("--storage.tsdb.path={}", folder.path().join("data").display()),
+            format!("--web.listen-address={address}"),
+        ];
+        Self { _worker: Worker::start("prometheus", args, &[]), address, _folder: folder }
+    }
+
+    fn api(&self, path: &str) -> Option<Value> {
+        serde_json::from_str(&get(&self.address, &format!("/api/v1/{path}"))?).ok()
+    }
+
+    /// How many series a query has; a query that can't be read fails the test.
+    fn count(&self, query: &str) -> usize {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = self.api(&format!("query?query={encoded}")).expect("Prometheus answers");
+        assert_eq!(answer["status"], "success", "{query}: {}", answer["error"]);
+        answer["data"]["result"].as_array().map_or(0, Vec::len)
+    }
+
+    fn wait_for(&self, query: &str) {
+        eventually(&format!("series for {query}"), PATIENCE, || (self.count(query) > 0).then_some(()));
+    }
+}
+
+/// The queries of all panels, with Grafana's variables filled in.
+fn dashboard_queries() -> Vec<String> {
+    let text = fs::read_to_string(root().join("deploy/grafana/cybervault.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    targets
+        .map(|target| {
+            let query = target["expr"].as_str().unwrap();
+            query
+                .replace("$__rate_interval", "1m")
+                .replace("$__range", "1h")
+                .replace("$namespace", ".*")
+                .replace("$tenant", ".*")
+        })
+        .collect()
+}
+
+/// The metrics in a query, with their labels.
+fn selectors(query: &str) -> BTreeSet<String> {
+    let starts = query.match_indices("cybervault_").map(|(at, _)| &query[at..]);
+    starts
+        .map(|rest| {
+            let name = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let labels = rest[name..].starts_with('{').then(|| rest[name..].find('}').unwrap() + 1);
+            rest[..name + labels.unwrap_or(0)].to_owned()
+        })
+        .collect()
+}
+
+fn is_trouble(query: &str) -> bool {
+    TROUBLE.iter().any(|trouble| query.contains(trouble))
+}
+
+#[test]
+fn every_query_of_dashboard_and_alerts_finds_what_a_running_fleet_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let tenants = folder.path().join("tenants.yaml");
+    fs::copy(root().join("content/tenants/samples.yaml"), &tenants).unwrap();
+    let tenants_file = format!("tenants_file={}", tenants.display());
+    let args = ["up", "--speed", "20", "--set", "metrics.listen=127.0.0.1:0", "--set", &tenants_file];
+    let mut fleet = Worker::start(env!("CARGO_BIN_EXE_cybervault"), args, &[]);
+    let address = eventually("the metrics page's address", PATIENCE, || {
+        Some(fleet.log().split("http://").nth(1)?.split("/metrics").next()?.to_owned())
+    });
+    let prometheus = Prometheus::start(&address);
+    eventually("Prometheus", PATIENCE, || prometheus.api("status/buildinfo"));
+
+    // Each state that the samples come to, and a change of the tenants that is taken up and one that is not.
+    prometheus.wait_for("cybervault_build_info");
+    let reload = |fleet: &Worker| {
+        assert!(Command::new("kill").args(["-HUP", &fleet.id().to_string()]).status().unwrap().success());
+    };
+    reload(&fleet);
+    prometheus.wait_for(r#"cybervault_reloads_total{what="tenants", result="ok"}"#);
+    fs::write(&tenants, "tenants: nobody\n").unwrap();
+    prometheus.wait_for(r#"cybervault_reloads_total{what="tenants", result="refused"}"#);
+    prometheus.wait_for(r#"rate(cybervault_actions_total{state="approved"}[1m])"#);
+    prometheus.wait_for(r#"rate(cybervault_dead_letters_total[1m])"#);
+    fleet.wait_until("two rounds of the samples", PATIENCE, || {
+        prometheus.count(r#"increase(cybervault_rule_hits_total[1m]) > 1"#) > 0
+    });
+
+    let queries = dashboard_queries();
+    assert!(queries.len() > 50, "{} queries in the dashboard", queries.len());
+    let empty: Vec<&String> =
+        queries.iter().filter(|query| prometheus.count(query) == 0 && !is_trouble(query)).collect();
+    assert!(empty.is_empty(), "queries of the dashboard without an answer: {empty:#?}");
+
+    let rules = prometheus.api("rules").unwrap();
+    let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap();
+    for rule in rules {
+        assert_eq!(rule["health"], "ok", "{rule:#}");
+        for selector in selectors(rule["query"].as_str().unwrap()) {
+            assert!(prometheus.count(&selector) > 0 || is_trouble(&selector), "{}: no {selector}", rule["name"]);
+        }
+    }
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for name in TROUBLE.map(|trouble| trouble.split('{').next().unwrap()) {
+        assert!(readme.contains(name), "the README does not name {name}");
+    }
+}
+
+#[test]
+fn alerts_fire_on_what_they_are_for_and_on_nothing_else() {
+    let folder = root().join("deploy/prometheus");
+    for args in [
+        ["check", "rules", "alerts.yaml"],
+        ["test", "rules", "alerts-test.yaml"],
+        ["check", "config", "prometheus.yaml"],
+    ] {
+        let output = Command::new("promtool").args(args).current_dir(&folder).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn every_alert_has_a_page_on_what_to_do_and_every_page_an_alert() {
+    let alerts = fs::read_to_string(root().join("deploy/prometheus/alerts.yaml")).unwrap();
+    let alerts: BTreeSet<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let pages: BTreeSet<String> = fs::read_dir(root().join("docs/runbooks"))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".md").map(str::to_owned))
+        .filter(|name| name != "README")
+        .collect();
+    assert_eq!(alerts, pages.iter().map(String::as_str).collect());
+}
