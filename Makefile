@@ -24,6 +24,7 @@ lint: toolchain $(TOOLS)/ready ## What is checked before anything is merged
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	cargo deny --locked check bans licenses sources
 	cargo machete
+	@if command -v kubernetes-validate >/dev/null; then deploy/helm/check; fi
 
 audit: $(TOOLS)/ready ## Look for known vulnerabilities in the dependencies (needs the network)
 	cargo deny --locked check advisories
