@@ -1,7 +1,8 @@
 //! Sigma rules compiled into one matcher.
 //!
-//! [`load`] reads rule files into a [`RulePack`]; [`Matcher::compile`] makes one matcher of it; [`Matcher::matches`] tells
-//! which rules are true of an event. The README lists what of Sigma is understood and where this differs from others.
+//! [`load`] reads rule files into a [`RulePack`], [`load_with`] after [`Pipelines`] have changed the rules;
+//! [`Matcher::compile`] makes one matcher of it; [`Matcher::matches`] tells which rules are true of an event. The README
+//! lists what of Sigma is understood and where this differs from others.
 #![forbid(unsafe_code)]
 
 // Files into rules.
@@ -9,6 +10,7 @@ mod condition;
 mod encode;
 mod load;
 mod modifier;
+mod pipeline;
 
 // What a rule asks of a value.
 mod cidr;
@@ -37,8 +39,9 @@ mod evidence;
 mod matcher;
 mod scratch;
 
-pub use load::{Rule, RuleFailure, RuleFile, RuleMeta, RulePack, RuleSource, load};
+pub use load::{Rule, RuleFailure, RuleFile, RuleMeta, RulePack, RuleSource, load, load_with};
 pub use mapping::{MappingError, Mappings};
 pub use matcher::{Matcher, RuleIndex};
+pub use pipeline::{PipelineError, PipelineFile, Pipelines};
 pub use route::Routing;
 pub use scratch::Scratch;

@@ -1,11 +1,14 @@
 //! Rule files read into a pack: what each rule is, what makes it true, and which ones can't be used.
 
 use cybervault_model::{Level, derived_id};
-use rsigma_parser::{CorrelationRule, FilterRule, FilterRuleTarget, LogSource, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{
+    CorrelationRule, Detections, FilterRule, FilterRuleTarget, LogSource, SigmaRule, parse_sigma_yaml,
+};
 
 use crate::{
     condition::{Expr, lower_conditions},
     modifier::LowerError,
+    pipeline::Pipelines,
 };
 
 /// A file of rules, read by the caller.
@@ -93,7 +96,6 @@ impl RuleSource {
 pub struct Rule {
     /// What is known about it.
     pub meta: RuleMeta,
-    pub(crate) name: Option<String>,
     pub(crate) expr: Expr,
 }
 
@@ -114,50 +116,116 @@ pub struct RulePack {
 
 /// Reads rule files. Their order does not matter.
 pub fn load<'a>(files: impl IntoIterator<Item = RuleFile<'a>>) -> RulePack {
-    let mut files: Vec<_> = files.into_iter().collect();
-    files.sort_unstable_by_key(|file| (file.path, file.text));
-    let parts: Vec<_> = files.iter().flat_map(|file| [file.path.as_bytes(), file.text.as_bytes()]).collect();
-    let mut pack = RulePack { version: derived_id("", &parts).split_off(1), ..RulePack::default() };
-    let mut filters = Vec::new();
-    for file in files {
-        read_file(file, &mut pack, &mut filters);
-    }
+    load_with(files, &Pipelines::default())
+}
+
+/// Reads rule files and applies pipelines to the rules. A rule that they refuse can't be used.
+pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &Pipelines) -> RulePack {
+    let Parsed { rules, correlations, filters, failed, version } = Parsed::read(files, pipelines);
+    let mut pack = RulePack { failed, version, ..RulePack::default() };
+    let mut usable_filters = Vec::new();
     for (file, filter) in filters {
-        match apply_filter(&filter, &mut pack.rules) {
-            Ok(()) => pack.filters += 1,
+        match lower_conditions(&filter.detection.named, &filter.detection.conditions) {
+            Ok(expr) => usable_filters.push((filter, expr)),
             Err(error) => pack.failed.push(failure(file, &filter.title, &error)),
+        }
+    }
+    pack.filters = usable_filters.len();
+    let mut sources = Vec::new();
+    for (file, rule) in rules {
+        let title = rule.title.clone();
+        let names = [rule.id.clone(), rule.name.clone()];
+        match usable(rule, file, &usable_filters, pipelines) {
+            Ok((rule, source)) => {
+                pack.rules.push(rule);
+                sources.push((names, source));
+            }
+            Err(error) => pack.failed.push(failure(file, &title, &error)),
+        }
+    }
+    for (file, rule) in correlations {
+        let referred = sources.iter().filter(|(names, _)| names.iter().flatten().any(|name| rule.rules.contains(name)));
+        let referred = referred.map(|(_, source)| source.clone()).collect();
+        let title = rule.title.clone();
+        match pipelines.apply_to_correlation(rule, referred) {
+            Ok(rule) => pack.correlations.push(rule),
+            Err(reason) => pack.failed.push(failure(file, &title, &LowerError::new(reason).at(&title))),
         }
     }
     pack
 }
 
-fn read_file<'a>(file: RuleFile<'a>, pack: &mut RulePack, filters: &mut Vec<(RuleFile<'a>, FilterRule)>) {
-    let collection = match parse_sigma_yaml(file.text) {
-        Ok(collection) => collection,
-        Err(error) => {
-            let error = error.to_string();
-            let (line, column) = place_in(&error, file.text);
-            pack.failed.push(RuleFailure { path: file.path.to_owned(), line, column, error });
-            return;
-        }
+/// A rule as it is to be compiled: after the pipelines, with the filters that are for it.
+fn usable(
+    rule: SigmaRule,
+    file: RuleFile<'_>,
+    filters: &[(FilterRule, Expr)],
+    pipelines: &Pipelines,
+) -> Result<(Rule, LogSource), LowerError> {
+    let filters: Vec<_> = filters.iter().filter(|(filter, _)| is_for(filter, &rule, file.path)).collect();
+    let lower = |detection: &Detections| lower_conditions(&detection.named, &detection.conditions);
+    let (rule, filters) = if pipelines.is_empty() {
+        (rule, filters.iter().map(|(_, expr)| expr.clone()).collect())
+    } else {
+        let title = rule.title.clone();
+        let (rule, filters) = pipelines
+            .apply(rule, filters.iter().map(|(filter, _)| filter.detection.clone()).collect())
+            .map_err(|reason| LowerError::new(reason).at(&title))?;
+        (rule, filters.iter().map(lower).collect::<Result<Vec<_>, _>>()?)
     };
-    let usable = collection.len();
-    for rule in collection.rules {
-        match lower_conditions(&rule.detection.named, &rule.detection.conditions) {
-            Ok(expr) => pack.rules.push(Rule { meta: meta(&rule, file.path), name: rule.name, expr }),
-            Err(error) => pack.failed.push(failure(file, &rule.title, &error)),
+    let own = lower(&rule.detection)?;
+    let expr = filters.into_iter().fold(own, |expr, filter| Expr::All(vec![expr, filter]));
+    Ok((Rule { meta: meta(&rule, file.path), expr }, rule.logsource))
+}
+
+/// What files have in them.
+struct Parsed<'a> {
+    rules: Vec<(RuleFile<'a>, SigmaRule)>,
+    correlations: Vec<(RuleFile<'a>, CorrelationRule)>,
+    filters: Vec<(RuleFile<'a>, FilterRule)>,
+    failed: Vec<RuleFailure>,
+    version: String,
+}
+
+impl<'a> Parsed<'a> {
+    fn read(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &Pipelines) -> Self {
+        let mut files: Vec<_> = files.into_iter().collect();
+        files.sort_unstable_by_key(|file| (file.path, file.text));
+        let rules = files.iter().flat_map(|file| [file.path.as_bytes(), file.text.as_bytes()]);
+        let changed = pipelines.sources.iter().flat_map(|(path, text)| [path.as_bytes(), text.as_bytes()]);
+        let parts: Vec<_> = rules.chain(changed).collect();
+        let mut parsed = Self {
+            rules: Vec::new(),
+            correlations: Vec::new(),
+            filters: Vec::new(),
+            failed: Vec::new(),
+            version: derived_id("", &parts).split_off(1),
+        };
+        files.into_iter().for_each(|file| parsed.read_file(file));
+        parsed
+    }
+
+    fn read_file(&mut self, file: RuleFile<'a>) {
+        let collection = match parse_sigma_yaml(file.text) {
+            Ok(collection) => collection,
+            Err(error) => return self.fail(file, error.to_string()),
+        };
+        let usable = collection.len();
+        self.rules.extend(collection.rules.into_iter().map(|rule| (file, rule)));
+        self.correlations.extend(collection.correlations.into_iter().map(|rule| (file, rule)));
+        self.filters.extend(collection.filters.into_iter().map(|filter| (file, filter)));
+        for error in collection.errors {
+            // An empty document at the end of a file (`---`) is nobody's mistake.
+            let empty_document = usable > 0 && error.contains("not a YAML mapping");
+            if !empty_document && !is_warning(&error) {
+                self.fail(file, error);
+            }
         }
     }
-    pack.correlations.extend(collection.correlations);
-    filters.extend(collection.filters.into_iter().map(|filter| (file, filter)));
-    for error in collection.errors {
-        // An empty document at the end of a file (`---`) is nobody's mistake.
-        let empty_document = usable > 0 && error.contains("not a YAML mapping");
-        if empty_document || is_warning(&error) {
-            continue;
-        }
+
+    fn fail(&mut self, file: RuleFile<'_>, error: String) {
         let (line, column) = place_in(&error, file.text);
-        pack.failed.push(RuleFailure { path: file.path.to_owned(), line, column, error });
+        self.failed.push(RuleFailure { path: file.path.to_owned(), line, column, error });
     }
 }
 
@@ -207,9 +275,13 @@ fn place_in(error: &str, text: &str) -> (Option<u32>, Option<u32>) {
     (offset.map(|offset| count(text[..offset].matches('\n').count())), None)
 }
 
+fn id(rule: &SigmaRule, path: &str) -> String {
+    rule.id.clone().unwrap_or_else(|| derived_id("rule", &[path.as_bytes(), rule.title.as_bytes()]))
+}
+
 fn meta(rule: &SigmaRule, path: &str) -> RuleMeta {
     RuleMeta {
-        id: rule.id.clone().unwrap_or_else(|| derived_id("rule", &[path.as_bytes(), rule.title.as_bytes()])),
+        id: id(rule, path),
         title: rule.title.clone(),
         level: match rule.level {
             Some(rsigma_parser::Level::Critical) => Level::Critical,
@@ -226,21 +298,14 @@ fn meta(rule: &SigmaRule, path: &str) -> RuleMeta {
     }
 }
 
-/// Joins a filter's condition to that of every rule it is for.
-fn apply_filter(filter: &FilterRule, rules: &mut [Rule]) -> Result<(), LowerError> {
-    let expr = lower_conditions(&filter.detection.named, &filter.detection.conditions)?;
-    let source = filter.logsource.as_ref().map(RuleSource::of).unwrap_or_default();
-    for rule in rules {
-        let named = match &filter.rules {
-            FilterRuleTarget::Any => true,
-            FilterRuleTarget::Specific(names) => names
-                .iter()
-                .any(|name| *name == rule.meta.id || *name == rule.meta.title || Some(name) == rule.name.as_ref()),
-        };
-        if named && source.covers(&rule.meta.logsource) {
-            let own = std::mem::replace(&mut rule.expr, Expr::Any(Vec::new()));
-            rule.expr = Expr::All(vec![own, expr.clone()]);
+/// Whether a filter is for a rule.
+fn is_for(filter: &FilterRule, rule: &SigmaRule, path: &str) -> bool {
+    let named = match &filter.rules {
+        FilterRuleTarget::Any => true,
+        FilterRuleTarget::Specific(names) => {
+            names.iter().any(|name| *name == id(rule, path) || *name == rule.title || Some(name) == rule.name.as_ref())
         }
-    }
-    Ok(())
+    };
+    let source = filter.logsource.as_ref().map(RuleSource::of).unwrap_or_default();
+    named && source.covers(&RuleSource::of(&rule.logsource))
 }

@@ -4,6 +4,7 @@
 mod cases;
 mod differential;
 mod naive;
+mod pipelines;
 mod property;
 mod routing;
 mod rules;
