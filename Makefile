@@ -5,10 +5,10 @@ TOOLS := $(CURDIR)/.cache/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint audit bench fmt clean toolchain prerequisites
+.PHONY: help run test test-matrix lint audit bench fmt clean toolchain prerequisites
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: toolchain ## Play the samples through everything on the embedded broker, and watch (ARGS="--speed 10 --once")
 	cargo run --release --locked --bin cybervault -- up $(ARGS)
@@ -17,6 +17,15 @@ run: toolchain ## Play the samples through everything on the embedded broker, an
 test: prerequisites ## Run all suites against a real Kafka: yours (KAFKA_BOOTSTRAP_SERVERS), Docker's or one from Maven
 	cargo test --workspace --locked --no-run
 	$(TARGET)/debug/test-kafka cargo test --workspace --locked
+
+# Beside the newest Kafka, which `make test` has: the oldest of each line, and passwords, TLS and an authoriser on the newest. The
+# runner's own suite builds its client by hand, without a password.
+test-matrix: prerequisites ## Run the suites on the oldest versions of Kafka, and with SCRAM over TLS
+	cargo test --workspace --locked --no-run
+	for version in 3.9.1 4.0.0; do \
+		KAFKA_VERSION=$$version $(TARGET)/debug/test-kafka cargo test --locked -p cybervault -p cybervault-stream || exit 1; \
+	done
+	KAFKA_SECURITY=sasl_ssl $(TARGET)/debug/test-kafka cargo test --locked -p cybervault
 
 lint: toolchain $(TOOLS)/ready ## What is checked before anything is merged
 	cargo fmt --all --check

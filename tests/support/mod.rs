@@ -10,7 +10,7 @@ use std::{
 };
 
 use cybervault_testkit::{
-    Kafka, Worker, eventually,
+    Kafka, User, Worker, eventually,
     topic::{self, Record},
 };
 use serde_json::Value;
@@ -38,8 +38,11 @@ pub(crate) fn unlimited<'a>(tenants: impl IntoIterator<Item = &'a str>) -> Strin
 }
 
 pub(crate) struct Fleet {
+    /// Where the tests look into Kafka.
     pub(crate) bootstrap: String,
     pub(crate) prefix: String,
+    /// Where the product does, and with what in its environment.
+    entrance: (String, Vec<(String, String)>),
     folder: tempfile::TempDir,
 }
 
@@ -47,14 +50,23 @@ impl Fleet {
     /// Topics as the product's own, but with the sender's clock on events: tests choose their times.
     pub(crate) fn new(test: &str, tenants: &str) -> Self {
         let kafka = Kafka::shared();
-        let (bootstrap, prefix) = (kafka.bootstrap().to_owned(), kafka.prefix(test));
+        Self::at(kafka.bootstrap().to_owned(), (kafka.bootstrap().to_owned(), Vec::new()), kafka.prefix(test), tenants)
+    }
+
+    /// On a secured broker, as one of its users.
+    pub(crate) fn secured(kafka: &Kafka, user: User, test: &str, tenants: &str) -> Self {
+        let entrance = (kafka.bootstrap().to_owned(), kafka.environment_of(user));
+        Self::at(kafka.back_door(), entrance, kafka.prefix(test), tenants)
+    }
+
+    fn at(bootstrap: String, entrance: (String, Vec<(String, String)>), prefix: String, tenants: &str) -> Self {
         let named = |names: &[&str]| names.iter().map(|name| format!("{prefix}{name}")).collect::<Vec<_>>();
         let create = |names: Vec<String>, settings: &[(&str, &str)]| {
             topic::create(&bootstrap, &names.iter().map(String::as_str).collect::<Vec<_>>(), PARTITIONS, settings);
         };
         create(named(&TOPICS), &[("max.message.bytes", "4194304")]);
         create(named(&["state.assess", "state.response"]), &[("cleanup.policy", "compact")]);
-        let fleet = Self { bootstrap, prefix, folder: tempfile::tempdir().unwrap() };
+        let fleet = Self { bootstrap, prefix, entrance, folder: tempfile::tempdir().unwrap() };
         fs::write(fleet.path("tenants.yaml"), tenants).unwrap();
         fleet
     }
@@ -71,7 +83,7 @@ impl Fleet {
     fn args(&self, command: &[&str], settings: &[&str]) -> Vec<String> {
         let mut args: Vec<String> = command.iter().map(ToString::to_string).collect();
         let own = [
-            format!("kafka.bootstrap={}", self.bootstrap),
+            format!("kafka.bootstrap={}", self.entrance.0),
             format!("kafka.topic_prefix={}", self.prefix),
             format!("topics.partitions={PARTITIONS}"),
             format!("tenants_file={}", self.path("tenants.yaml").display()),
@@ -87,12 +99,13 @@ impl Fleet {
     pub(crate) fn worker(&self, name: &str, settings: &[&str]) -> Worker {
         let instance = [format!("worker.instance={name}"), format!("kafka.client.group.instance.id={name}")];
         let all: Vec<&str> = instance.iter().map(String::as_str).chain(settings.iter().copied()).collect();
-        Worker::start(BINARY, self.args(&["run"], &all), &[])
+        let environment: Vec<(&str, &str)> = self.entrance.1.iter().map(|(name, value)| (&**name, &**value)).collect();
+        Worker::start(BINARY, self.args(&["run"], &all), &environment)
     }
 
     /// Runs a command to its end.
     pub(crate) fn command(&self, command: &[&str], settings: &[&str]) -> Output {
-        Command::new(BINARY).args(self.args(command, settings)).output().unwrap()
+        Command::new(BINARY).args(self.args(command, settings)).envs(self.entrance.1.clone()).output().unwrap()
     }
 
     pub(crate) fn send(&self, records: impl IntoIterator<Item = Record>) {

@@ -65,8 +65,8 @@ impl KafkaSettings {
         self.client.keys().map(String::as_str).filter(|name| RESERVED.contains(name))
     }
 
-    fn base(&self, not_for_this_kind: &[&str]) -> ClientConfig {
-        let mut config = ClientConfig::new();
+    /// Over `config`, what the user sets: `ClientConfig::config_map` can't be copied from, it masks passwords.
+    fn over(&self, mut config: ClientConfig, not_for_this_kind: &[&str]) -> ClientConfig {
         config.set("bootstrap.servers", &self.bootstrap).set("client.id", "cybervault");
         for (name, value) in &self.client {
             if !RESERVED.contains(&name.as_str()) && !not_for_this_kind.contains(&name.as_str()) {
@@ -88,9 +88,7 @@ impl KafkaSettings {
             .set("auto.offset.reset", "earliest")
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("statistics.interval.ms", "1000");
-        for (name, value) in self.base(&PRODUCER_ONLY).config_map() {
-            config.set(name, value);
-        }
+        let mut config = self.over(config, &PRODUCER_ONLY);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config
     }
@@ -129,9 +127,7 @@ impl KafkaSettings {
             .set("batch.size", "262144")
             .set("message.max.bytes", "4194304")
             .set("queue.buffering.max.kbytes", "65536");
-        for (name, value) in self.base(&CONSUMER_ONLY).config_map() {
-            config.set(name, value);
-        }
+        let mut config = self.over(config, &CONSUMER_ONLY);
         config.set("enable.idempotence", "true");
         config
     }
@@ -156,7 +152,7 @@ impl KafkaSettings {
     pub(crate) fn admin(&self) -> ClientConfig {
         let mut other: Vec<&str> = PRODUCER_ONLY.to_vec();
         other.extend(CONSUMER_ONLY);
-        self.base(&other)
+        self.over(ClientConfig::new(), &other)
     }
 }
 

@@ -8,14 +8,13 @@ use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::SyncRunner;
 use testcontainers::{Container, GenericImage, ImageExt};
 
-use crate::kafka::{COMMON, free_ports};
+use crate::kafka::{COMMON, free_ports, version};
 use crate::process::Watchdog;
 use crate::topic;
 use crate::wait::poll;
 
-/// Names another image than [`IMAGE`]; it has to take `KAFKA_…` variables as that one does.
+/// Names another image than Apache's own; it has to take `KAFKA_…` variables as that one does.
 const OVERRIDE: &str = "CYBERVAULT_TEST_KAFKA_IMAGE";
-const IMAGE: &str = "apache/kafka:4.3.1";
 const START: Duration = Duration::from_secs(120);
 
 /// A broker in a container, which goes with this value or, at the latest, with this process.
@@ -33,7 +32,7 @@ pub(crate) fn reachable() -> bool {
 
 impl Docker {
     pub(crate) fn start() -> Result<Self> {
-        let image = std::env::var(OVERRIDE).unwrap_or_else(|_| IMAGE.to_owned());
+        let image = std::env::var(OVERRIDE).unwrap_or_else(|_| format!("apache/kafka:{}", version()));
         let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
         // Clients are told the broker's address by the broker, so the port has to be known before it starts.
         let [port, _] = free_ports()?;

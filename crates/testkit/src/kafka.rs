@@ -13,11 +13,16 @@ use tempfile::TempDir;
 
 use crate::docker::{self, Docker};
 use crate::process::{Process, Watchdog};
+use crate::security::{self, Security, User};
 use crate::wait::poll;
 use crate::{cache, maven, topic};
 
 /// Names a Kafka that runs already; the suites use it and start none.
 pub const BOOTSTRAP: &str = "KAFKA_BOOTSTRAP_SERVERS";
+/// Names another version of Kafka than [`VERSION`] to start.
+const OTHER_VERSION: &str = "KAFKA_VERSION";
+/// Set to `sasl_ssl`, brokers that are started take SCRAM over TLS only.
+const SECURITY: &str = "KAFKA_SECURITY";
 /// Settings of any broker under test: one node is enough for every internal topic, and nothing waits for a second one.
 pub(crate) const COMMON: &str = include_str!("../kafka/common.properties");
 const VERSION: &str = "4.3.1";
@@ -73,6 +78,9 @@ impl Kafka {
     /// # Errors
     /// Where Java or Maven is missing, or the broker does not come up.
     pub fn start() -> Result<Self> {
+        if std::env::var(SECURITY).is_ok_and(|security| security == "sasl_ssl") {
+            return Self::start_secured();
+        }
         if docker::reachable() {
             match Docker::start() {
                 Ok(docker) => {
@@ -81,8 +89,72 @@ impl Kafka {
                 Err(error) => eprintln!("no Kafka from Docker, so from its jars: {error:#}"),
             }
         }
-        let local = Local::start()?;
-        Ok(Self { bootstrap: format!("127.0.0.1:{}", local.port), broker: Broker::Local(local) })
+        Ok(Self::of(Local::start(None)?))
+    }
+
+    /// A broker for one test alone that takes SCRAM over TLS only, and where only who is granted something may do it.
+    ///
+    /// # Panics
+    /// Where none can be started; the message says what to install.
+    pub fn secured() -> Self {
+        Self::start_secured().unwrap_or_else(|error| panic!("no Kafka to test against: {error:#}"))
+    }
+
+    fn start_secured() -> Result<Self> {
+        Ok(Self::of(Local::start(Some(Security::prepare()?))?))
+    }
+
+    fn of(local: Local) -> Self {
+        Self { bootstrap: format!("127.0.0.1:{}", local.port), broker: Broker::Local(local) }
+    }
+
+    /// What a process has to find in its environment to reach this broker: its address, and where it is a secured one of
+    /// ours the client's options as its superuser.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let mut environment = vec![(BOOTSTRAP.to_owned(), self.bootstrap.clone())];
+        if let Broker::Local(Local { security: Some(security), .. }) = &self.broker {
+            environment.extend(security.environment(User::Admin));
+        }
+        environment
+    }
+
+    /// The same for one of a secured broker's users.
+    ///
+    /// # Panics
+    /// On any other broker.
+    pub fn environment_of(&self, user: User) -> Vec<(String, String)> {
+        self.security().environment(user)
+    }
+
+    /// The secured broker's listener for this kit alone: without TLS, and everything is allowed.
+    ///
+    /// # Panics
+    /// On any other broker.
+    pub fn back_door(&self) -> String {
+        format!("127.0.0.1:{}", self.security().back_door)
+    }
+
+    /// Grants [`User::Worker`] an operation on all topics, groups or transactional ids that begin with `prefix`, by the
+    /// names that Kafka has for them: `("TOPIC", "READ")`. Kafka grants Describe along with Read and Write.
+    ///
+    /// # Panics
+    /// On any other broker, or when Kafka refuses.
+    pub fn grant(&self, grants: &[(&str, &str, &str)]) {
+        let Broker::Local(local) = &self.broker else { panic!("only a broker of ours has users") };
+        let mut java = local.java("128m");
+        java.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/Grant.java"))
+            .arg(self.back_door())
+            .arg(User::Worker.name());
+        java.args(grants.iter().map(|(kind, prefix, operation)| format!("{kind}:{prefix}:{operation}")));
+        let output = java.output().expect(NO_JAVA);
+        assert!(output.status.success(), "grants refused: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn security(&self) -> &Security {
+        match &self.broker {
+            Broker::Local(Local { security: Some(security), .. }) => security,
+            _ => panic!("{} is not secured; use Kafka::secured()", self.bootstrap),
+        }
     }
 
     /// `host:port` for clients.
@@ -128,25 +200,30 @@ struct Local {
     process: Option<Process>,
     port: u16,
     classpath: String,
+    security: Option<Security>,
     folder: TempDir,
     /// A static is never dropped: removes the folder when this process ends.
     _cleaner: Watchdog,
 }
 
 impl Local {
-    fn start() -> Result<Self> {
+    fn start(security: Option<Security>) -> Result<Self> {
         let jars = jars()?;
         let folder = tempfile::Builder::new().prefix("cybervault-kafka-").tempdir()?;
         let cleaner = Watchdog::start(&format!("sleep 1; rm -rf '{}'", folder.path().display()))?;
         let [port, controller] = free_ports()?;
+        let listeners = match &security {
+            None => format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+            Some(security) => security.listeners(port, controller),
+        };
         let settings = include_str!("../kafka/server.properties")
-            .replace("@port@", &port.to_string())
+            .replace("@listeners@", &listeners)
             .replace("@controller@", &controller.to_string())
             .replace("@data@", &folder.path().join("data").display().to_string())
             .replace("@common@", COMMON);
         fs::write(folder.path().join("server.properties"), settings)?;
         let classpath = format!("{}/*", jars.display());
-        let mut local = Self { process: None, port, classpath, folder, _cleaner: cleaner };
+        let mut local = Self { process: None, port, classpath, security, folder, _cleaner: cleaner };
         local.format()?;
         local.launch()?;
         Ok(local)
@@ -157,7 +234,13 @@ impl Local {
         let settings = self.settings();
         let mut format = self.java("128m");
         format.args(["kafka.tools.StorageTool", "format", "--cluster-id", "Y3liZXJ2YXVsdC10ZXN0cw", "--config"]);
-        let output = format.arg(settings).output().context(NO_JAVA)?;
+        format.arg(settings);
+        if self.security.is_some() {
+            for (name, password) in security::USERS {
+                format.args(["--add-scram", &format!("SCRAM-SHA-512=[name={name},password={password}]")]);
+            }
+        }
+        let output = format.output().context(NO_JAVA)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             bail!("cannot format Kafka's data folder ({}): {}", output.status, said.trim_end());
@@ -169,7 +252,9 @@ impl Local {
         let mut java = self.java("768m");
         java.arg("kafka.Kafka").arg(self.settings());
         let mut process = Process::start(&mut java, &self.folder.path().join("broker.log")).context(NO_JAVA)?;
-        let bootstrap = format!("127.0.0.1:{}", self.port);
+        // Whether it answers is asked where no password is needed.
+        let port = self.security.as_ref().map_or(self.port, |security| security.back_door);
+        let bootstrap = format!("127.0.0.1:{port}");
         let up = poll(START, || match process.exited() {
             Some(status) => Some(Err(status)),
             None => topic::answers(&bootstrap).then_some(Ok(())),
@@ -202,12 +287,20 @@ impl Local {
     }
 }
 
+/// The version of Kafka to start.
+pub(crate) fn version() -> String {
+    std::env::var(OTHER_VERSION).unwrap_or_else(|_| VERSION.to_owned())
+}
+
 pub(crate) const NO_JAVA: &str = "cannot run java; install it with: apt-get install -y default-jdk-headless";
 
 /// The folder with the broker's jars, fetched by the first who asks.
 fn jars() -> Result<PathBuf> {
     let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml");
-    cache::once(&format!("kafka-{VERSION}"), |folder| maven::copy_dependencies(&pom, folder))
+    let version = version();
+    cache::once(&format!("kafka-{version}"), |folder| {
+        maven::copy_dependencies(&pom, folder, &[format!("-Dkafka.version={version}")])
+    })
 }
 
 /// Ports that were free a moment ago. The listeners live until all are found, so that they differ.

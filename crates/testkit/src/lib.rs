@@ -11,6 +11,7 @@ mod kafka;
 mod maven;
 mod process;
 mod registry;
+mod security;
 mod wait;
 
 pub mod data;
@@ -19,4 +20,5 @@ pub mod topic;
 pub use kafka::{BOOTSTRAP, Kafka};
 pub use process::{Process, Worker};
 pub use registry::Registry;
+pub use security::User;
 pub use wait::eventually;

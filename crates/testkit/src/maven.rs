@@ -10,9 +10,11 @@ const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 /// Later versions also want the descriptor of the artifact's parent, which not every mirror has.
 const UNPACK_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:2.10";
 
-/// Copies all dependencies of the POM into `folder`.
-pub(crate) fn copy_dependencies(pom: &Path, folder: &Path) -> Result<()> {
-    run(&format!("{PLUGIN}:copy-dependencies"), &[flag("--file", pom), flag("-DoutputDirectory", folder)])
+/// Copies all dependencies of the POM into `folder`; `properties` go before those in it.
+pub(crate) fn copy_dependencies(pom: &Path, folder: &Path, properties: &[String]) -> Result<()> {
+    let mut args = vec![flag("--file", pom), flag("-DoutputDirectory", folder)];
+    args.extend_from_slice(properties);
+    run(&format!("{PLUGIN}:copy-dependencies"), &args)
 }
 
 /// Unpacks one artifact (`group:name:version:type:classifier`) into `folder`.

@@ -13,6 +13,8 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::security;
+
 /// Patience with a broker that shares two cores with a build.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -162,5 +164,9 @@ pub(crate) fn answers(bootstrap: &str) -> bool {
 fn client(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("broker.address.family", "v4");
+    // A secured broker is reached as the product reaches it.
+    for (name, value) in security::options() {
+        config.set(name, value);
+    }
     config
 }
