@@ -100,29 +100,34 @@ pub(crate) trait Sink<'e> {
 }
 
 impl FieldTable {
-    /// A table in which each field is found under its own name, and where else `aliases` say.
-    pub(crate) fn new<'m>(fields: &Fields, aliases: impl IntoIterator<Item = &'m FieldPaths>) -> Self {
+    /// A table in which each field is found under its own name, at the top and in the objects at `inside`, and where else
+    /// `aliases` say.
+    pub(crate) fn new<'m>(
+        fields: &Fields,
+        inside: &[String],
+        aliases: impl IntoIterator<Item = &'m FieldPaths>,
+    ) -> Self {
         let mut table = Self { keys: vec![Key::default()], targets: Vec::new(), otherwise: Vec::new() };
         // In the order of their numbers, so that the same rules give the same table.
         let mut own: Vec<_> = fields.ids.iter().collect();
         own.sort_by_key(|(_, id)| **id);
         for (name, id) in own {
             let literal = unescape_brackets(name);
-            let target = table.target(*id, "", &literal);
-            // A key with the dots in it is as good as nested objects.
-            table.lead(std::iter::once(&*literal), target);
-            if literal.contains('.') {
-                table.lead(literal.split('.'), target);
+            for path in places(&literal, inside) {
+                let target = table.target(*id, "", &path);
+                table.reach(&path, target);
             }
         }
         for (name, paths) in aliases.into_iter().flatten() {
             let Some(id) = fields.get(name) else { continue };
             for path in paths.iter().filter(|path| path.path() != name) {
-                let target = table.target(id, path.before(), path.path());
-                if path.is_otherwise() {
-                    table.otherwise.push((path.path().split('.').map(Into::into).collect(), target));
-                } else {
-                    table.lead(path.path().split('.'), target);
+                for place in places(path.path(), inside) {
+                    let target = table.target(id, path.before(), &place);
+                    if path.is_otherwise() {
+                        table.otherwise.push((place.split('.').map(Into::into).collect(), target));
+                    } else {
+                        table.reach(&place, target);
+                    }
                 }
             }
         }
@@ -132,6 +137,14 @@ impl FieldTable {
     fn target(&mut self, field: FieldId, before: &str, path: &str) -> u32 {
         self.targets.push(Target { field, before: before.into(), path: path.into() });
         index(self.targets.len() - 1)
+    }
+
+    /// A key with the dots in it is as good as nested objects.
+    fn reach(&mut self, path: &str, target: u32) {
+        self.lead(std::iter::once(path), target);
+        if path.contains('.') {
+            self.lead(path.split('.'), target);
+        }
     }
 
     fn lead<'k>(&mut self, path: impl Iterator<Item = &'k str>, target: u32) {
@@ -183,6 +196,39 @@ impl FieldTable {
                 self.inside(at, element, depth + 1, sink);
             }
         }
+    }
+}
+
+/// Where a path may lead from: the top, and the objects at `inside`.
+pub(crate) fn places(path: &str, inside: &[String]) -> impl Iterator<Item = String> {
+    std::iter::once(path.to_owned()).chain(inside.iter().map(move |object| format!("{object}.{path}")))
+}
+
+/// A place in an event: a key, or keys inside each other that may be one with dots in it as well.
+#[derive(Debug)]
+pub(crate) struct Place {
+    whole: Box<str>,
+    keys: Box<[Box<str>]>,
+}
+
+impl Place {
+    pub(crate) fn new(path: &str) -> Self {
+        let keys = if path.contains('.') { path.split('.').map(Into::into).collect() } else { Box::default() };
+        Self { whole: path.into(), keys }
+    }
+
+    /// The first value there.
+    pub(crate) fn first<'e>(&self, payload: Value<'e, 'e>) -> Option<Scalar<'e>> {
+        let whole = payload.get(&*self.whole);
+        if whole.is_none() && self.keys.is_empty() {
+            return None;
+        }
+        let mut first = None;
+        match whole {
+            Some(value) => each_value(value, 0, &mut |value| first = first.or(Some(value))),
+            None => follow(payload, &self.keys, 0, &mut |value| first = first.or(Some(value))),
+        }
+        first
     }
 }
 

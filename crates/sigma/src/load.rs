@@ -82,8 +82,8 @@ impl RuleSource {
         Self { product: lower(&source.product), service: lower(&source.service), category: lower(&source.category) }
     }
 
-    /// Whether a filter for this source is one for rules of `other`.
-    fn covers(&self, other: &Self) -> bool {
+    /// Whether what is for this source is for `other`, too.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         let fits = |own: &Option<String>, other: &Option<String>| own.is_none() || own == other;
         fits(&self.product, &other.product)
             && fits(&self.service, &other.service)

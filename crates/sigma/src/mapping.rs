@@ -6,12 +6,51 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// The mappings that ship with the product.
-const BUILTIN: [(&str, &str); 4] = [
-    ("endpoint_telemetry.yaml", include_str!("../../../content/mappings/endpoint_telemetry.yaml")),
-    ("file_hash.yaml", include_str!("../../../content/mappings/file_hash.yaml")),
-    ("network_traffic.yaml", include_str!("../../../content/mappings/network_traffic.yaml")),
-    ("windows.yaml", include_str!("../../../content/mappings/windows.yaml")),
+use crate::load::RuleSource;
+
+macro_rules! builtin {
+    ($($name:literal),+ $(,)?) => {
+        [$((concat!($name, ".yaml"), include_str!(concat!("../../../content/mappings/", $name, ".yaml")))),+]
+    };
+}
+
+/// The mappings that ship with the product, in the order in which events are held against them.
+const BUILTIN: [(&str, &str); 35] = builtin![
+    "windows",
+    "winlogbeat",
+    "winlogbeat_6",
+    "evtx",
+    "endpoint_telemetry",
+    "file_hash",
+    "network_traffic",
+    "cloudtrail",
+    "azure_diagnostics",
+    "azure_log_analytics",
+    "azure_graph",
+    "okta",
+    "github",
+    "kubernetes",
+    "bitbucket",
+    "google_cloud",
+    "google_workspace",
+    "m365_audit",
+    "m365_alert",
+    "onelogin",
+    "duo",
+    "opencanary",
+    "fortigate",
+    "zeek",
+    "suricata",
+    "laurel",
+    "auditd",
+    "ocsf_api",
+    "ocsf",
+    "ecs",
+    "w3c_web",
+    "w3c_proxy",
+    "nginx",
+    "syslog",
+    "syslog_journald"
 ];
 
 /// A mapping that can't be used.
@@ -24,6 +63,14 @@ pub enum MappingError {
         path: String,
         /// What the parser says.
         reason: String,
+    },
+    /// A `like` that names no mapping read before.
+    #[error("mapping {path} is to be like {like}, which has not been read before it")]
+    Like {
+        /// The file.
+        path: String,
+        /// What `like` names.
+        like: String,
     },
     /// A `when` that can't be looked up.
     #[error("mapping {path}: a source's `when` must name the first, or all, of `by` ({by}), in one value or a list")]
@@ -42,7 +89,7 @@ pub struct Mappings {
 }
 
 impl Mappings {
-    /// Those that ship with the product: Windows logs as they are, and the envelope's own kinds.
+    /// Those that ship with the product: the envelope's own kinds, and the logs that vendors write.
     pub fn builtin() -> Self {
         // A test reads all of them, so none fails here.
         Self::read(BUILTIN).unwrap_or_default()
@@ -54,15 +101,38 @@ impl Mappings {
     /// When one of them is no mapping.
     pub fn read<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, MappingError> {
         let mut list = Vec::new();
+        let mut paths = Vec::new();
         for (path, text) in files {
-            let mapping: Mapping = yaml_serde::from_str(text)
+            let mut mapping: Mapping = yaml_serde::from_str(text)
                 .map_err(|error| MappingError::Syntax { path: path.to_owned(), reason: error.to_string() })?;
+            if let Some(like) = &mapping.like {
+                let known = paths.iter().position(|known| known == like).and_then(|at| list.get(at));
+                let known = known.ok_or_else(|| MappingError::Like { path: path.to_owned(), like: like.clone() })?;
+                mapping.take_over(known);
+            }
+            paths.push(path.to_owned());
             if !mapping.sources.iter().all(|source| mapping.can_look_up(source)) {
                 return Err(MappingError::When { path: path.to_owned(), by: mapping.by.join(", ") });
             }
             list.push(mapping);
         }
         Ok(Self { list })
+    }
+
+    /// Whether some event that one of the mappings is for can belong to a log source that rules for `wanted` are for.
+    pub fn give(&self, wanted: &RuleSource) -> bool {
+        let of_mapping = |mapping: &Mapping| {
+            mapping.sources.iter().any(|source| {
+                let product = match (&source.product, &mapping.product) {
+                    (Some(name), _) | (None, Product::Named(name)) => Some(name.clone()),
+                    (None, Product::In { .. }) => wanted.product.clone(),
+                    (None, Product::None) => None,
+                };
+                let (service, category) = (source.service.clone(), source.category.clone());
+                wanted.covers(&RuleSource { product, service, category })
+            })
+        };
+        self.list.iter().any(of_mapping)
     }
 }
 
@@ -71,16 +141,41 @@ impl Mappings {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mapping {
     pub(crate) events: Events,
+    /// The mapping whose product, sources and fields this one has, too.
+    like: Option<String>,
     #[serde(default)]
     pub(crate) product: Product,
     #[serde(default)]
     pub(crate) by: Vec<String>,
+    /// Where the fields of `by` are, if not under their own names.
+    #[serde(default)]
+    pub(crate) at: BTreeMap<String, Vec<String>>,
+    /// Objects in which fields are found under their own names, too.
+    #[serde(default)]
+    pub(crate) inside: Vec<String>,
     #[serde(default)]
     pub(crate) fields: FieldPaths,
+    #[serde(default)]
     pub(crate) sources: Vec<Source>,
 }
 
 impl Mapping {
+    fn take_over(&mut self, other: &Self) {
+        if matches!(self.product, Product::None) {
+            self.product = other.product.clone();
+        }
+        self.by.clone_from(&other.by);
+        self.sources.extend_from_slice(&other.sources);
+        for (field, paths) in &other.fields {
+            self.fields.entry(field.clone()).or_insert_with(|| paths.clone());
+        }
+    }
+
+    /// Where a field of `by` is.
+    pub(crate) fn places<'m>(&'m self, by: &'m String) -> &'m [String] {
+        self.at.get(by).map_or(std::slice::from_ref(by), Vec::as_slice)
+    }
+
     /// Whether `source` asks for the first of `by`, or for all, or for nothing.
     fn can_look_up(&self, source: &Source) -> bool {
         let known = source.when.keys().all(|key| self.by.contains(key));
@@ -158,6 +253,8 @@ impl FieldPath {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Source {
+    /// Instead of the mapping's.
+    pub(crate) product: Option<String>,
     pub(crate) service: Option<String>,
     pub(crate) category: Option<String>,
     /// Values of the mapping's `by` fields; any one of each.
@@ -206,6 +303,7 @@ mod tests {
             ("events: {type: x}\nsources: [{when: {A: 1}}]", "must name the first"),
             ("events: {type: x}\nby: [A, B]\nsources: [{when: {B: 1}}]", "must name the first"),
             ("events: {type: x}\nsources: []\nfoo: 1", "unknown field `foo`"),
+            ("events: {type: x}\nlike: other.yaml", "has not been read before"),
         ] {
             let error = Mappings::read([("m.yaml", text)]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -4,7 +4,7 @@ use cybervault_model::{EventKind, TelemetryEvent};
 
 use crate::{
     bits::{self, Words},
-    fields::{FieldTable, Fields, FixedMap, follow},
+    fields::{FieldTable, Fields, FixedMap, Place, follow, places},
     fold::fold_into,
     load::RuleSource,
     mapping::{Mapping, Mappings, Product, Source},
@@ -72,6 +72,11 @@ pub(crate) struct Router {
 #[derive(Debug)]
 struct Format {
     mapping: Mapping,
+    has: Vec<Place>,
+    /// Where the product is named.
+    product: Option<Place>,
+    /// Where each field of the mapping's `by` is.
+    by: Vec<Vec<Place>>,
     table: usize,
     /// By the values of the mapping's `by`, joined: the sources of such events.
     by_values: FixedMap<Box<str>, Vec<usize>>,
@@ -82,6 +87,8 @@ struct Format {
     numbers: Vec<Triple>,
     /// The keys that sources want to be present, a bit each.
     present: FixedMap<Box<str>, u64>,
+    /// Those of them that are deeper inside.
+    present_inside: Vec<(Place, u64)>,
     /// Each source's bits of `present`, of which one is enough; 0 where it wants none.
     wants: Vec<u64>,
 }
@@ -93,7 +100,7 @@ impl Router {
     pub(crate) fn new(mappings: &Mappings, fields: &Fields, rules: &[RuleSource]) -> Self {
         let mut router = Self {
             formats: Vec::new(),
-            tables: vec![FieldTable::new(fields, [])],
+            tables: vec![FieldTable::new(fields, &[], [])],
             names: FixedMap::default(),
             wanted: Vec::new(),
             known: FixedMap::default(),
@@ -134,9 +141,11 @@ impl Router {
             self.tables.push(table);
             self.tables.len() - 1
         };
-        let table = if mapping.fields.is_empty() { PLAIN } else { add(FieldTable::new(fields, [&mapping.fields])) };
+        let inside = &mapping.inside;
+        let is_plain = mapping.fields.is_empty() && inside.is_empty();
+        let table = if is_plain { PLAIN } else { add(FieldTable::new(fields, inside, [&mapping.fields])) };
         let own_table = |source: &Source| {
-            (!source.fields.is_empty()).then(|| add(FieldTable::new(fields, [&mapping.fields, &source.fields])))
+            (!source.fields.is_empty()).then(|| add(FieldTable::new(fields, inside, [&mapping.fields, &source.fields])))
         };
         let tables = mapping.sources.iter().map(own_table).collect();
         let mut by_values: FixedMap<Box<str>, Vec<usize>> = FixedMap::default();
@@ -154,7 +163,7 @@ impl Router {
             _ => 0,
         };
         let numbers = |source: &Source| Triple {
-            product,
+            product: source.product.as_deref().map_or(product, |product| self.number(Some(product))),
             service: self.number(source.service.as_deref()),
             category: self.number(source.category.as_deref()),
         };
@@ -168,7 +177,26 @@ impl Router {
         };
         let wants = mapping.sources.iter().map(wants).collect();
         let numbers = mapping.sources.iter().map(numbers).collect();
-        Format { mapping: mapping.clone(), table, by_values, unconditional, tables, numbers, present, wants }
+        let inside = present.iter().filter(|(key, _)| key.contains('.'));
+        let present_inside = inside.map(|(key, bit)| (Place::new(key), *bit)).collect();
+        let all = |paths: &[String]| paths.iter().map(|path| Place::new(path)).collect();
+        Format {
+            has: all(&mapping.events.has),
+            product: match &mapping.product {
+                Product::In { from, .. } => Some(Place::new(from)),
+                _ => None,
+            },
+            by: mapping.by.iter().map(|by| all(mapping.places(by))).collect(),
+            mapping: mapping.clone(),
+            table,
+            by_values,
+            unconditional,
+            tables,
+            numbers,
+            present,
+            present_inside,
+            wants,
+        }
     }
 
     /// Works out ahead which rules are for each source that the mappings give.
@@ -280,7 +308,7 @@ impl Router {
             match (event.kind, &events.kind) {
                 (kind, Some(wanted)) => kind != EventKind::Raw && kind.as_str() == wanted,
                 (EventKind::Raw | EventKind::Vendor(_), None) => {
-                    events.has.iter().all(|key| event.payload.contains_key(key))
+                    format.has.iter().all(|place| place.first(event.payload).is_some())
                 }
                 _ => false,
             }
@@ -326,17 +354,24 @@ impl Router {
         self.each_source_of(format, event, &mut String::new(), &mut |source| {
             own = own.or(source.index.filter(|index| !format.mapping.sources[*index].fields.is_empty()));
         });
+        let inside = &format.mapping.inside;
+        for place in places(field, inside).skip(1) {
+            let path: Vec<_> = place.split('.').collect();
+            follow(event.payload, &path, 0, &mut |value| give("", value));
+        }
         let maps = [Some(&format.mapping.fields), own.map(|index: usize| &format.mapping.sources[index].fields)];
         for paths in maps.into_iter().flatten().filter_map(|fields| fields.get(field)) {
             for path in paths {
                 if path.is_otherwise() && any {
                     continue;
                 }
-                let keys: Vec<_> = path.path().split('.').collect();
-                follow(event.payload, &keys, 0, &mut |value| {
-                    any = true;
-                    found(path.before(), value);
-                });
+                for place in places(path.path(), inside) {
+                    let keys: Vec<_> = place.split('.').collect();
+                    follow(event.payload, &keys, 0, &mut |value| {
+                        any = true;
+                        found(path.before(), value);
+                    });
+                }
             }
         }
     }
@@ -355,8 +390,8 @@ impl Router {
         let product = match &format.mapping.product {
             Product::None => None,
             Product::Named(name) => Some(name.as_str()),
-            Product::In { from, otherwise } => {
-                let name = match event.payload.get(from.as_str()).map(Scalar::of) {
+            Product::In { otherwise, .. } => {
+                let name = match format.product.as_ref().and_then(|place| place.first(event.payload)) {
                     Some(Scalar::Text(name)) if !name.is_empty() => name,
                     _ => otherwise,
                 };
@@ -369,8 +404,9 @@ impl Router {
             let source = &format.mapping.sources[index];
             if format.wants[index] == 0 || format.wants[index] & present != 0 {
                 let numbers = format.numbers[index];
+                let product_number = product_number.filter(|_| source.product.is_none());
                 found(EventSource {
-                    product,
+                    product: source.product.as_deref().or(product),
                     service: source.service.as_deref(),
                     category: source.category.as_deref(),
                     table: format.tables[index],
@@ -381,8 +417,10 @@ impl Router {
         };
         format.unconditional.iter().for_each(|index| give(*index));
         buffer.clear();
-        for (position, field) in format.mapping.by.iter().enumerate() {
-            let value = event.payload.get(field.as_str()).map_or(Scalar::Null, Scalar::of);
+        for (position, places) in format.by.iter().enumerate() {
+            let value =
+                places.iter().find_map(|place| place.first(event.payload).filter(|value| *value != Scalar::Other));
+            let value = value.unwrap_or(Scalar::Null);
             if position > 0 {
                 buffer.push('\0');
             }
@@ -409,6 +447,11 @@ impl Format {
                 _ => true,
             };
             if has_value {
+                present |= bit;
+            }
+        }
+        for (place, bit) in &self.present_inside {
+            if place.first(event.payload).is_some_and(|value| !matches!(value, Scalar::Null | Scalar::Text(""))) {
                 present |= bit;
             }
         }
