@@ -14,12 +14,12 @@ use rsigma_eval::{Engine, JsonEvent};
 use crate::{raw, reader};
 
 /// Where real data lies, if it does.
-fn shared(name: &str) -> Option<PathBuf> {
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
     path.exists().then_some(path)
 }
 
-fn rule_files(folder: &Path, files: &mut Vec<(String, String)>) {
+pub(crate) fn rule_files(folder: &Path, files: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -3,6 +3,7 @@
 
 mod cases;
 mod differential;
+mod mappings;
 mod naive;
 mod pipelines;
 mod property;
