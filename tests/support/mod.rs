@@ -1,5 +1,5 @@
 //! A fleet under test: topics of its own on a real Kafka, a configuration, and the built binary.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::print_stderr, clippy::unwrap_used)]
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -57,6 +57,14 @@ impl Fleet {
     pub(crate) fn secured(kafka: &Kafka, user: User, test: &str, tenants: &str) -> Self {
         let entrance = (kafka.bootstrap().to_owned(), kafka.environment_of(user));
         Self::at(kafka.back_door(), entrance, kafka.prefix(test), tenants)
+    }
+
+    /// The same topics, as another user sees them.
+    pub(crate) fn seen_by(&self, kafka: &Kafka, user: User) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(self.path("tenants.yaml"), folder.path().join("tenants.yaml")).unwrap();
+        let entrance = (kafka.bootstrap().to_owned(), kafka.environment_of(user));
+        Self { bootstrap: self.bootstrap.clone(), prefix: self.prefix.clone(), entrance, folder }
     }
 
     fn at(bootstrap: String, entrance: (String, Vec<(String, String)>), prefix: String, tenants: &str) -> Self {
@@ -135,6 +143,15 @@ impl Fleet {
         let series = page.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
+}
+
+/// Whether this process is led to a secured broker already; suites with one of their own then leave it at that.
+pub(crate) fn is_secured_already() -> bool {
+    let led = std::env::vars().any(|(name, _)| name.starts_with("CYBERVAULT_KAFKA__CLIENT__"));
+    if led {
+        eprintln!("skipped: this suite has a secured broker of its own, and the environment leads to another");
+    }
+    led
 }
 
 fn http_get(address: &str, path: &str) -> Option<String> {

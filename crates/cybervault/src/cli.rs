@@ -59,9 +59,24 @@ pub(crate) enum Command {
     /// Shows and checks the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Looks at configuration, brokers, topics, permissions and clocks, and says what to change.
+    Doctor(DoctorArgs),
+    /// Tells whether the process on this machine is alive.
+    Health(HealthArgs),
     /// Measures how fast it is.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Prints a shell's completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual's pages.
+    #[command(hide = true)]
+    Man {
+        /// Where to.
+        folder: PathBuf,
+    },
 }
 
 /// Arguments of `up`.
@@ -237,6 +252,26 @@ pub(crate) enum ConfigCommand {
     Show(JsonArgs),
     /// Tells whether the configuration can be used, with the tenants, rules and playbooks that it names.
     Check,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Tries out each permission, and reads the brokers' clock. Writes a small record to each topic for it, in a transaction
+    /// that is aborted.
+    #[arg(long)]
+    pub(crate) probe: bool,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `health`.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Whether it is ready as well: all partitions there, and their state.
+    #[arg(long)]
+    pub(crate) ready: bool,
 }
 
 #[derive(Debug, Subcommand)]

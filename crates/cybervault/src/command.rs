@@ -2,6 +2,9 @@
 
 mod bench;
 mod config;
+mod doctor;
+mod generate;
+mod health;
 mod replay;
 mod rules;
 mod run;
@@ -49,7 +52,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Tail(args) => tail::run(&args, &config),
         Command::Replay(args) => replay::run(&args, &config),
         Command::Config(command) => config::run(&command, &config),
+        Command::Doctor(args) => doctor::run(&args, &config),
+        Command::Health(args) => health::run(&args, &config),
         Command::Bench(command) => bench::run(&command, config),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man { folder } => generate::man(&folder),
     }
 }
 

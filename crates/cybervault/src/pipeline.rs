@@ -29,6 +29,8 @@ use crate::{
 pub(crate) const ASSESS: &str = "assess";
 const SELECT: &str = "respond_select";
 const GUARD: &str = "respond_guard";
+/// The stages of the role `respond`.
+pub(crate) const STAGES_OF_RESPOND: [&str; 2] = [SELECT, GUARD];
 
 /// How often the registry is asked again at the start.
 const REGISTRY_PAUSE: Duration = Duration::from_secs(1);

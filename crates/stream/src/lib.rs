@@ -25,6 +25,7 @@ pub mod bare;
 mod embedded;
 mod follower;
 mod health;
+pub mod inspect;
 pub mod offsets;
 mod publisher;
 mod registry;

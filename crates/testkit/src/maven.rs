@@ -14,23 +14,26 @@ const UNPACK_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:2.
 pub(crate) fn copy_dependencies(pom: &Path, folder: &Path, properties: &[String]) -> Result<()> {
     let mut args = vec![flag("--file", pom), flag("-DoutputDirectory", folder)];
     args.extend_from_slice(properties);
-    run(&format!("{PLUGIN}:copy-dependencies"), &args)
+    run(&format!("{PLUGIN}:copy-dependencies"), &args, folder)
 }
 
 /// Unpacks one artifact (`group:name:version:type:classifier`) into `folder`.
 pub(crate) fn unpack(artifact: &str, folder: &Path) -> Result<()> {
-    run(&format!("{UNPACK_PLUGIN}:unpack"), &[format!("-Dartifact={artifact}"), flag("-DoutputDirectory", folder)])
+    let args = [format!("-Dartifact={artifact}"), flag("-DoutputDirectory", folder)];
+    run(&format!("{UNPACK_PLUGIN}:unpack"), &args, folder)
 }
 
 fn flag(name: &str, path: &Path) -> String {
     format!("{name}={}", path.display())
 }
 
-fn run(goal: &str, args: &[String]) -> Result<()> {
+/// Runs in `folder`: without a project, plugins leave notes of theirs wherever they are.
+fn run(goal: &str, args: &[String], folder: &Path) -> Result<()> {
     let output = Command::new("mvn")
         .args(["--batch-mode", "--quiet"])
         .arg(goal)
         .args(args)
+        .current_dir(folder)
         .stdin(Stdio::null())
         .output()
         .context("cannot run mvn; install it with: apt-get install -y maven default-jdk-headless")?;

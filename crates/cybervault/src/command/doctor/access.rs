@@ -1,0 +1,88 @@
+//! Permissions and clocks, tried out.
+
+use cybervault_stream::inspect::{Access, AccessPlan, Clock, probe};
+
+use super::Finding;
+use crate::{
+    config::{Config, Role},
+    pipeline::{self, STAGES_OF_RESPOND},
+};
+
+/// Beyond this, times in the log and in records can't be put beside each other any more.
+const MAX_SKEW_MS: i64 = 1_000;
+
+pub(super) fn look_at(config: &Config) -> Vec<Finding> {
+    match probe(&config.kafka(), &plan(config)) {
+        Ok((access, clock)) => {
+            let mut findings = permissions(access);
+            findings.push(of_clock(clock));
+            findings
+        }
+        Err(error) => vec![Finding::wrong("permissions", error.to_string(), "see `kafka.client` in the configuration")],
+    }
+}
+
+/// What the configured roles need, as the README's table has it.
+fn plan(config: &Config) -> AccessPlan {
+    let names = &config.topics.names;
+    let mut stages = Vec::new();
+    let (mut inputs, mut outputs) = (Vec::new(), vec![&names.telemetry_dlq]);
+    if config.worker.roles.contains(&Role::Assess) {
+        stages.push(pipeline::ASSESS);
+        inputs.extend([&names.telemetry_events, &names.state_assess]);
+        outputs.extend([&names.threat_assessments, &names.quota_rejections, &names.state_assess]);
+    }
+    if config.worker.roles.contains(&Role::Respond) {
+        stages.extend(STAGES_OF_RESPOND);
+        inputs.extend([&names.threat_assessments, &names.response_decisions]);
+        inputs.extend([&names.response_candidates, &names.state_response]);
+        outputs.extend([&names.response_candidates, &names.response_actions, &names.state_response]);
+    }
+    let full =
+        |names: Vec<&String>| names.into_iter().map(|name| format!("{}{name}", config.kafka.topic_prefix)).collect();
+    let groups: Vec<String> = stages.into_iter().map(|stage| pipeline::group(config, stage)).collect();
+    AccessPlan {
+        inputs: full(inputs),
+        outputs: full(outputs),
+        transactional_id: pipeline::group(config, "doctor"),
+        groups,
+        timed: Some(config.topic(|names| &names.telemetry_events).to_string()),
+    }
+}
+
+fn permissions(access: Vec<Access>) -> Vec<Finding> {
+    let count = access.len();
+    let refused: Vec<Finding> = access
+        .into_iter()
+        .filter_map(|Access { permission, refused }| {
+            let reason = refused?;
+            Some(Finding::wrong(
+                format!("permission {permission}"),
+                reason,
+                "grant it: see \"Permissions\" in the README",
+            ))
+        })
+        .collect();
+    if refused.is_empty() {
+        vec![Finding::fine("permissions", format!("all {count} that are needed"))]
+    } else {
+        refused
+    }
+}
+
+fn of_clock(clock: Option<Clock>) -> Finding {
+    let what = "clock";
+    match clock {
+        None => Finding::unseen(what, "can't be read without Write on the events' topic, and LogAppendTime there"),
+        Some(Clock { ahead_ms, within_ms }) => {
+            let side = if ahead_ms < 0 { "behind" } else { "ahead of" };
+            let is =
+                format!("the broker's is {} ms {side} this machine's, give or take {within_ms} ms", ahead_ms.abs());
+            if ahead_ms.abs() > MAX_SKEW_MS + within_ms {
+                Finding::risky(what, is, "have both follow the same time servers")
+            } else {
+                Finding::fine(what, is)
+            }
+        }
+    }
+}
