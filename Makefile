@@ -1,11 +1,12 @@
 # What one can do here; `make` alone prints it.
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 TOOLS := $(CURDIR)/.cache/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix lint audit bench fmt clean toolchain prerequisites
+.PHONY: help run test test-matrix lint audit bench image dist fmt clean toolchain prerequisites
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,16 @@ bench: prerequisites ## Measure the pipeline on a real Kafka against a bare loop
 	cargo build --release --locked --bin cybervault
 	cargo build --locked -p cybervault-testkit --bin test-kafka
 	$(TARGET)/debug/test-kafka sh -c 'CYBERVAULT_KAFKA__BOOTSTRAP=$$KAFKA_BOOTSTRAP_SERVERS $(TARGET)/release/cybervault bench pipeline'
+
+image: ## Build the container image
+	docker build --file deploy/docker/Dockerfile --tag ghcr.io/cybervault/cybervault:$(VERSION) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+		--build-arg CREATED=$$(git log -1 --format=%cI) .
+
+dist: toolchain ## Pack binary, completions, manual, licences and bill of materials into target/dist
+	CYBERVAULT_REVISION=$$(git rev-parse HEAD) cargo build --release --locked --bin cybervault
+	rm -rf $(TARGET)/dist
+	deploy/dist/pack $(TARGET)/release/cybervault $(TARGET)/dist
 
 fmt: ## Format the code
 	cargo fmt --all
