@@ -126,6 +126,17 @@ pub enum Verdict {
     Malicious,
 }
 
+impl Verdict {
+    /// The name as it stands in records and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Benign => "benign",
+            Self::Suspicious => "suspicious",
+            Self::Malicious => "malicious",
+        }
+    }
+}
+
 /// What kind of thing contributed to a score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -199,6 +210,24 @@ pub enum EntityKind {
     File,
     /// A file, by hash.
     Hash,
+}
+
+impl EntityKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [Self::Host, Self::User, Self::Ip, Self::Domain, Self::Process, Self::File, Self::Hash];
+
+    /// The name as it stands in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::User => "user",
+            Self::Ip => "ip",
+            Self::Domain => "domain",
+            Self::Process => "process",
+            Self::File => "file",
+            Self::Hash => "hash",
+        }
+    }
 }
 
 /// Someone or something that took part in the event.

@@ -1,6 +1,9 @@
 //! Reads topics from outside any group: a live feed, a tail, a test.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use cybervault_model::Timestamp;
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, error::KafkaError};
@@ -8,12 +11,15 @@ use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, error::KafkaError}
 use crate::{KafkaSettings, Record, StreamError, settings::LoneConsumer};
 
 /// Where to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// With the oldest record.
     Beginning,
     /// With the next record that comes.
     End,
+    /// At these offsets, by topic and partition; with the oldest record of partitions that are not named, and of those that
+    /// no longer have the record.
+    At(BTreeMap<(String, i32), i64>),
 }
 
 /// A record with memory of its own.
@@ -89,8 +95,11 @@ impl Follower {
                 return Err(StreamError::MissingTopic((*topic).to_owned()));
             }
             for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-                let offset = match start {
+                let offset = match &start {
                     Start::Beginning => Offset::Beginning,
+                    Start::At(offsets) => offsets
+                        .get(&((*topic).to_owned(), partition))
+                        .map_or(Offset::Beginning, |offset| Offset::Offset(*offset)),
                     // The end as it is now; the client's own `End` would be the end at the first fetch.
                     Start::End => consumer
                         .fetch_watermarks(topic, partition, wait)

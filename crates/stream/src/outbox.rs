@@ -2,6 +2,8 @@
 
 use std::{ops::Range, sync::Arc};
 
+use cybervault_model::Timestamp;
+
 use crate::{Poison, Record, dead_letter::headers};
 
 /// One record to be written.
@@ -19,6 +21,7 @@ pub struct Output<'a> {
 pub(crate) struct Entry {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: Option<i32>,
+    pub(crate) time: Option<Timestamp>,
     key: Range<usize>,
     value: Option<Range<usize>>,
     headers: Range<usize>,
@@ -48,6 +51,16 @@ impl Outbox {
     /// # Errors
     /// What `write` returns; the record is then not added.
     pub fn push<E>(&mut self, output: Output<'_>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        self.push_at(output, None, write)
+    }
+
+    /// The same, with the record's own time; without one it is the client's clock's.
+    pub(crate) fn push_at<E>(
+        &mut self,
+        output: Output<'_>,
+        time: Option<Timestamp>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mark = self.mark();
         let key = self.append(output.key);
         let first_header = self.headers.len();
@@ -61,7 +74,7 @@ impl Outbox {
             return Err(error);
         }
         let value = Some(start..self.bytes.len());
-        self.entries.push(Entry { topic: output.topic.clone(), partition: None, key, value, headers });
+        self.entries.push(Entry { topic: output.topic.clone(), partition: None, time, key, value, headers });
         Ok(())
     }
 
@@ -79,7 +92,7 @@ impl Outbox {
             start..self.bytes.len()
         });
         let headers = self.headers.len()..self.headers.len();
-        self.entries.push(Entry { topic: topic.clone(), partition: Some(partition), key, value, headers });
+        self.entries.push(Entry { topic: topic.clone(), partition: Some(partition), time: None, key, value, headers });
     }
 
     /// Adds `record` as it came, with the reason beside it.
@@ -98,7 +111,7 @@ impl Outbox {
         self.push_header(headers::TIMESTAMP, record.timestamp.as_millis().to_string().as_bytes());
         let headers = first_header..self.headers.len();
         let value = Some(self.append(record.value));
-        self.entries.push(Entry { topic: topic.clone(), partition: None, key, value, headers });
+        self.entries.push(Entry { topic: topic.clone(), partition: None, time: None, key, value, headers });
     }
 
     fn push_header(&mut self, name: &str, value: &[u8]) {

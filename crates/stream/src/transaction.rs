@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cybervault_model::Timestamp;
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     consumer::ConsumerGroupMetadata,
@@ -96,12 +97,7 @@ impl Committer {
         transactional_id: &str,
         give_up: impl Fn() -> bool + Send + 'static,
     ) -> Result<Self, StreamError> {
-        let producer: BaseProducer<DeliveryContext> = kafka
-            .transactional_producer(transactional_id)
-            .create_with_context(DeliveryContext::default())
-            .map_err(|error| StreamError::Configuration(error.to_string()))?;
-        let transactor = Transactor { producer, id: transactional_id.into(), give_up: Box::new(give_up) };
-        transactor.init(&kafka.bootstrap)?;
+        let transactor = Transactor::new(kafka, transactional_id, Box::new(give_up))?;
         let (batches, next) = sync_channel::<Batch>(1);
         let (report, outcomes) = sync_channel(1);
         let thread = thread::Builder::new()
@@ -164,7 +160,8 @@ fn thread_gone() -> StreamError {
     StreamError::Fatal { what: "committing".into(), reason: "the committing thread has ended".into() }
 }
 
-struct Transactor {
+/// One producer, and what it takes to see a transaction through.
+pub(crate) struct Transactor {
     producer: BaseProducer<DeliveryContext>,
     id: String,
     /// Whether a broker that does not answer is to be waited for no longer.
@@ -172,6 +169,21 @@ struct Transactor {
 }
 
 impl Transactor {
+    /// A producer as `transactional_id`, which fences off and aborts whatever an earlier holder left open.
+    pub(crate) fn new(
+        kafka: &KafkaSettings,
+        transactional_id: &str,
+        give_up: Box<dyn Fn() -> bool + Send>,
+    ) -> Result<Self, StreamError> {
+        let producer = kafka
+            .transactional_producer(transactional_id)
+            .create_with_context(DeliveryContext::default())
+            .map_err(|error| StreamError::Configuration(error.to_string()))?;
+        let transactor = Self { producer, id: transactional_id.into(), give_up };
+        transactor.init(&kafka.bootstrap)?;
+        Ok(transactor)
+    }
+
     fn init(&self, bootstrap: &str) -> Result<(), StreamError> {
         loop {
             match self.producer.init_transactions(CALL) {
@@ -189,7 +201,7 @@ impl Transactor {
         }
     }
 
-    fn run(&self, batch: &Batch) -> Outcome {
+    pub(crate) fn run(&self, batch: &Batch) -> Outcome {
         let started = Instant::now();
         match self.attempt(batch) {
             Ok(queued) => Outcome::Committed { seconds: started.elapsed().as_secs_f64(), queued },
@@ -227,6 +239,7 @@ impl Transactor {
     fn send(&self, out: &Outbox, entry: &crate::outbox::Entry) -> Result<(), Setback> {
         let mut record = BaseRecord::<[u8], [u8]>::to(&entry.topic).key(out.key(entry));
         record.partition = entry.partition;
+        record.timestamp = entry.time.map(Timestamp::as_millis);
         record.payload = out.value(entry);
         let mut headers = out.headers(entry).peekable();
         if headers.peek().is_some() {
