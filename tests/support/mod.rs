@@ -20,8 +20,9 @@ pub(crate) const PARTITIONS: i32 = 4;
 /// Patience with a debug build that shares two cores with a broker.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-const TOPICS: [&str; 7] = [
+const TOPICS: [&str; 8] = [
     "telemetry.events",
+    "telemetry.api",
     "telemetry.dlq",
     "threat.assessments",
     "quota.rejections",
@@ -88,7 +89,7 @@ impl Fleet {
     }
 
     /// Arguments that every command of this fleet takes.
-    fn args(&self, command: &[&str], settings: &[&str]) -> Vec<String> {
+    pub(crate) fn args(&self, command: &[&str], settings: &[&str]) -> Vec<String> {
         let mut args: Vec<String> = command.iter().map(ToString::to_string).collect();
         let own = [
             format!("kafka.bootstrap={}", self.entrance.0),

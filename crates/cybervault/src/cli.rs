@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use cybervault_gateway::Scope;
 use cybervault_sigma::Routing;
 
 use crate::config::{LogFormat, Role};
@@ -41,6 +42,11 @@ pub(crate) enum Command {
     Up(UpArgs),
     /// Workers against a Kafka.
     Run(RunArgs),
+    /// REST API and console.
+    Gateway(GatewayArgs),
+    /// Issues and revokes API keys, in the gateway's store.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Scores events from files: NDJSON in, NDJSON out, no Kafka.
     Score(ScoreArgs),
     /// Checks and tests detection rules.
@@ -102,6 +108,83 @@ pub(crate) struct RunArgs {
     /// The Kafka to work on, `kafka.bootstrap` in the configuration.
     #[arg(long, value_name = "HOSTS")]
     pub(crate) bootstrap: Option<String>,
+}
+
+/// Arguments of `gateway`.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<GatewayCommand>,
+    /// The Kafka to work on, `kafka.bootstrap` in the configuration.
+    #[arg(long, value_name = "HOSTS")]
+    pub(crate) bootstrap: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Empties what was gathered from the topics, so that the gateway gathers it anew. Keys stay.
+    Rebuild,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Issues a key, and shows it this once.
+    Issue {
+        /// Whose.
+        #[arg(long, value_name = "ID")]
+        tenant: String,
+        /// Which data it opens.
+        #[arg(long, value_enum, default_value_t = KeyKindArg::Live)]
+        kind: KeyKindArg,
+        /// What people call it.
+        #[arg(long, default_value = "issued by hand")]
+        name: String,
+        /// What it may be used for; without it, all that its kind can have.
+        #[arg(long, value_delimiter = ',', value_name = "SCOPES")]
+        scopes: Vec<Scope>,
+        /// How long it is taken: `90d`, `12h`. For ever, without it.
+        #[arg(long, value_name = "PERIOD")]
+        expires_in: Option<String>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Issues a key like another one, which is taken for a while yet.
+    Rotate {
+        /// `key_…`
+        key_id: String,
+        /// How long the old one is taken beside the new one.
+        #[arg(long, default_value = "24h", value_name = "PERIOD")]
+        overlap: String,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revokes a key: within a second no replica takes it.
+    Revoke {
+        /// `key_…`
+        key_id: String,
+    },
+    /// Lists keys, never in clear.
+    List {
+        /// Only this tenant's.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which data a key opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyKindArg {
+    /// Production.
+    Live,
+    /// The sandbox.
+    Test,
+    /// Production, reading only.
+    Read,
 }
 
 /// Arguments of `score`.

@@ -3,8 +3,10 @@
 mod bench;
 mod config;
 mod doctor;
+mod gateway;
 mod generate;
 mod health;
+mod keys;
 mod replay;
 mod rules;
 mod run;
@@ -45,6 +47,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Answer> {
     match cli.command {
         Command::Up(args) => up::run(&args, config),
         Command::Run(args) => run::run(&args, &config),
+        Command::Gateway(args) => gateway::run(&args, &config),
+        Command::Keys(command) => keys::run(&command, &config),
         Command::Score(args) => score::run(&args, &config),
         Command::Rules(command) => rules::run(&command, &config),
         Command::Topics(command) => topics::run(&command, &config),
@@ -66,6 +70,7 @@ fn load(global: &Global, command: &Command) -> anyhow::Result<Config> {
     let bootstrap = match command {
         Command::Run(args) => args.bootstrap.as_ref(),
         Command::Up(args) => args.bootstrap.as_ref(),
+        Command::Gateway(args) => args.bootstrap.as_ref(),
         _ => None,
     };
     flags.extend(bootstrap.map(|hosts| format!("kafka.bootstrap={hosts}")));

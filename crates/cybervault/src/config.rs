@@ -3,6 +3,7 @@
 //! Every value has a default, so the file may be empty. An environment variable is `CYBERVAULT_` and the key's path in
 //! capitals with two underscores between levels: `CYBERVAULT_KAFKA__BOOTSTRAP`, `CYBERVAULT_BATCH__MAX_RECORDS`.
 
+mod gateway;
 mod keys;
 mod layers;
 mod secret;
@@ -26,6 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    gateway::GatewayConfig,
     layers::ConfigError,
     secret::{ClientOptions, Secret},
     topics::{TopicNames, Topics},
@@ -66,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) metrics: Metrics,
     /// How much state a partition may have.
     pub(crate) state: State,
+    /// REST API and console.
+    pub(crate) gateway: GatewayConfig,
     /// The log, on stderr.
     pub(crate) log: Log,
 }

@@ -75,6 +75,11 @@ impl Live {
         Ok(live)
     }
 
+    /// The configuration it was loaded with.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Where everything comes from.
     pub(crate) const fn sources(&self) -> &Sources {
         &self.sources

@@ -12,6 +12,8 @@ mod stage;
 mod pipeline;
 mod reload;
 
+mod gateway;
+
 mod admin;
 mod logging;
 

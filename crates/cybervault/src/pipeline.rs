@@ -27,8 +27,10 @@ use crate::{
 
 /// The stage that reads events.
 pub(crate) const ASSESS: &str = "assess";
-const SELECT: &str = "respond_select";
-const GUARD: &str = "respond_guard";
+/// The stage that reads assessments and decisions.
+pub(crate) const SELECT: &str = "respond_select";
+/// The stage that reads what playbooks ask for.
+pub(crate) const GUARD: &str = "respond_guard";
 /// The stages of the role `respond`.
 pub(crate) const STAGES_OF_RESPOND: [&str; 2] = [SELECT, GUARD];
 
@@ -230,7 +232,11 @@ pub(crate) fn registry(config: &Config) -> Result<Option<Arc<SchemaRegistry>>, R
 }
 
 /// The configured form of what is written, with its schemas registered where there is a registry.
-fn encoding(config: &Config, registry: Option<&SchemaRegistry>, stop: &AtomicBool) -> anyhow::Result<Encoding> {
+pub(crate) fn encoding(
+    config: &Config,
+    registry: Option<&SchemaRegistry>,
+    stop: &AtomicBool,
+) -> anyhow::Result<Encoding> {
     let registry = match (config.output.encoding, registry) {
         (OutputEncoding::Json, _) => return Ok(Encoding::Json),
         (OutputEncoding::Avro, None) => return Ok(Encoding::AvroSingleObject),

@@ -9,15 +9,18 @@ mod cache;
 mod docker;
 mod kafka;
 mod maven;
+mod postgres;
 mod process;
 mod registry;
 mod security;
 mod wait;
 
 pub mod data;
+pub mod reader;
 pub mod topic;
 
 pub use kafka::{BOOTSTRAP, Kafka};
+pub use postgres::Postgres;
 pub use process::{Process, Worker};
 pub use registry::Registry;
 pub use security::User;

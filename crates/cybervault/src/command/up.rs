@@ -5,7 +5,8 @@ mod player;
 mod summary;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +16,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cybervault_model::Timestamp;
+use cybervault_gateway::{Gateway, KeyKind, NewKey, Place};
+use cybervault_model::{Encoding, TenantStatus, Timestamp, avro::NoRegistry};
 use cybervault_stream::{EmbeddedBroker, Follower, Health, Start, apply_topics};
 
 use self::{
@@ -28,7 +30,8 @@ use crate::{
     cli::UpArgs,
     config::{Config, Role},
     content::Sources,
-    live::Live,
+    gateway::{LiveEngine, settings},
+    live::{Live, read_tenants},
     pipeline::{ASSESS, Pipeline},
     reload::Reload,
 };
@@ -37,6 +40,8 @@ use crate::{
 const PARTITIONS: u32 = 4;
 /// How long nothing must come out before the samples count as worked through.
 const QUIET: Duration = Duration::from_millis(1500);
+/// How many tenants get a key that is shown.
+const DEMO_KEYS: usize = 6;
 /// How long a person has to read the summary before the samples are played again.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -59,6 +64,12 @@ pub(super) fn run(args: &UpArgs, mut config: Config) -> anyhow::Result<Answer> {
     let address = admin::start(config.metrics.listen, metrics.clone(), health.clone(), stop.clone(), reload)?;
     summary::greet(&config, &live, &samples, args, broker.is_some(), address)?;
 
+    let folder = tempfile::tempdir().context("can't make a folder for the gateway's store")?;
+    let place = Place::File(folder.path().join("gateway.db"));
+    let settings = settings(&config, place, (Encoding::Json, Arc::new(NoRegistry)));
+    let gateway = Gateway::start(settings, Arc::new(LiveEngine::new(live.clone(), &config)), stop.clone())?;
+    summary::tell_console(gateway.address(), &demo_keys(&gateway, &live)?)?;
+
     let topics = feed_topics(&config);
     let follower = Follower::open(&config.kafka(), &topics.all(), Start::End)?;
     let pipeline = Pipeline::start(&config, &live, &health, &stop)?;
@@ -68,6 +79,7 @@ pub(super) fn run(args: &UpArgs, mut config: Config) -> anyhow::Result<Answer> {
     };
     let (ended, done) = (play(args, &config, &samples, &health, &stop), stop.swap(true, Ordering::Relaxed));
     pipeline.join()?;
+    gateway.join();
     let tally = show.join().unwrap_or_else(|_| bail!("the feed has panicked"))?;
     let sent = ended?;
     if !done || sent > 0 {
@@ -83,9 +95,33 @@ fn configure(config: &mut Config, broker: Option<&EmbeddedBroker>) {
     }
     config.topics.partitions = PARTITIONS;
     config.worker.roles = vec![Role::Assess, Role::Respond];
+    // Where the usual address is taken, any will do.
+    if config.gateway.listen == Config::default().gateway.listen && TcpListener::bind(config.gateway.listen).is_err() {
+        config.gateway.listen.set_port(0);
+    }
     if config.metrics.listen == Config::default().metrics.listen {
         config.metrics.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, config.metrics.listen.port()));
     }
+}
+
+/// A key of every tenant that plays along, by tenant: with it one signs in to the console, or asks the API.
+fn demo_keys(gateway: &Gateway, live: &Live) -> anyhow::Result<Vec<(String, String)>> {
+    let tenants = read_tenants(live.config(), &live.sources().tenants)?;
+    let active = tenants.into_iter().filter(|tenant| tenant.status == TenantStatus::Active);
+    active
+        .map(|tenant| {
+            let name = tenant.tenant_id.to_string();
+            let new = NewKey {
+                tenant_id: tenant.tenant_id,
+                kind: KeyKind::Live,
+                name: "demo".to_owned(),
+                scopes: BTreeSet::new(),
+                expires_at: None,
+            };
+            Ok((name, gateway.issue_key(&new)?))
+        })
+        .take(DEMO_KEYS)
+        .collect()
 }
 
 fn create_topics(config: &Config, broker: Option<&EmbeddedBroker>) -> anyhow::Result<()> {

@@ -16,6 +16,9 @@ use super::{
     secret::is_secret,
 };
 
+/// The keys that hold a secret, beside options of the Kafka client.
+const SECRETS: [[&str; 3]; 2] = [["kafka", "schema_registry", "password"], ["gateway", "store", "postgres"]];
+
 /// The prefix of the environment's variables.
 const PREFIX: &str = "CYBERVAULT_";
 
@@ -85,6 +88,11 @@ impl Config {
             let (_, secret) = read(key, path.display().to_string())?;
             registry.password = Some(Secret::new(secret));
         }
+        if let Some(path) = &self.gateway.store.postgres_file {
+            let key = "gateway.store.postgres_file".to_owned();
+            let (_, secret) = read(key, path.display().to_string())?;
+            self.gateway.store.postgres = Some(Secret::new(secret));
+        }
         Ok(())
     }
 
@@ -107,6 +115,21 @@ impl Config {
         in_range("limits.max_event_bytes", self.limits.max_event_bytes as u64, 1, 256 << 20)?;
         in_range("limits.max_depth", self.limits.max_depth as u64, 1, 1_000)?;
         in_range("metrics.top_tenants", self.metrics.top_tenants as u64, 0, 10_000)?;
+        let plans = [
+            ("starter", self.gateway.rate_limits.starter),
+            ("professional", self.gateway.rate_limits.professional),
+            ("enterprise", self.gateway.rate_limits.enterprise),
+        ];
+        for (plan, rates) in plans {
+            let key = |name| format!("gateway.rate_limits.{plan}.{name}");
+            in_range(&key("read_per_minute"), rates.read_per_minute.into(), 1, 10_000_000)?;
+            in_range(&key("write_per_minute"), rates.write_per_minute.into(), 1, 10_000_000)?;
+            in_range(&key("burst_percent"), rates.burst_percent.into(), 0, 1_000)?;
+        }
+        let retention = &self.gateway.retention;
+        for days in retention.tenants.values().chain([&retention.days]) {
+            in_range("gateway.retention", (*days).into(), 1, 3_650)?;
+        }
         in_range("state.max_entries", self.state.max_entries as u64, 1, u64::MAX)?;
         in_range("state.max_bytes", self.state.max_bytes as u64, 1, u64::MAX)?;
         if let Some(option) = self.kafka().reserved_options().next() {
@@ -166,8 +189,10 @@ impl Layers {
         if let Some(option) = client.and_then(|options| options.keys().find(|name| is_secret(name))) {
             return Err(literal_secret(origin, &["kafka", "client", option]));
         }
-        if value.pointer("/kafka/schema_registry/password").is_some_and(|password| !password.is_null()) {
-            return Err(literal_secret(origin, &["kafka", "schema_registry", "password"]));
+        for secret in SECRETS {
+            if value.pointer(&format!("/{}", secret.join("/"))).is_some_and(|value| !value.is_null()) {
+                return Err(literal_secret(origin, &secret));
+            }
         }
         self.origins.push((String::new(), origin));
         self.all = value;
@@ -198,8 +223,7 @@ impl Layers {
         let secret = match *names {
             // Everyone on the machine sees a process's arguments.
             ["kafka", "client", option] => is_secret(option),
-            ["kafka", "schema_registry", "password"] => true,
-            _ => false,
+            _ => SECRETS.iter().any(|secret| names == *secret),
         };
         if secret {
             return Err(literal_secret(origin, &names));

@@ -55,6 +55,8 @@ macro_rules! topic_names {
 topic_names! {
     /// In: events. Default: `telemetry.events`.
     telemetry_events = "telemetry.events",
+    /// Out: events that came by the API, which the gateway has assessed. Default: `telemetry.api`.
+    telemetry_api = "telemetry.api",
     /// Out: what could not be processed. Default: `telemetry.dlq`.
     telemetry_dlq = "telemetry.dlq",
     /// Out: assessments. Default: `threat.assessments`.
@@ -92,6 +94,7 @@ impl Config {
         let names = &self.topics.names;
         [
             (&names.telemetry_events, &events[..]),
+            (&names.telemetry_api, &[("max.message.bytes", &*input_bytes), ("retention.ms", &*month)]),
             (&names.telemetry_dlq, &[("max.message.bytes", &*dead_bytes), ("retention.ms", &month)]),
             (&names.threat_assessments, &[("retention.ms", &*month)]),
             (&names.quota_rejections, &[("retention.ms", &*week)]),

@@ -50,6 +50,18 @@ pub(super) fn greet(
     Ok(())
 }
 
+/// Says where the console is, and with which keys to sign in.
+pub(super) fn tell_console(address: SocketAddr, keys: &[(String, String)]) -> anyhow::Result<()> {
+    let mut out = anstream::stdout();
+    writeln!(out, "  {BOLD}Console  http://{address}/{BOLD:#}  sign in with the key of a tenant:")?;
+    for (tenant, key) in keys {
+        writeln!(out, "           {tenant:<18} {key}")?;
+    }
+    writeln!(out)?;
+    out.flush()?;
+    Ok(())
+}
+
 /// Says that the samples begin again soon.
 pub(super) fn pause(pause: Duration) -> anyhow::Result<()> {
     let mut out = anstream::stdout();

@@ -1,0 +1,138 @@
+//! The gateway, wired to what is in force here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cybervault_gateway::{Engine, Place, RuleFacts, Settings, TenantFacts, Topics};
+use cybervault_model::{
+    Assessment, Decoder, Encoding, Incoming, RejectionReason, TenantId, Timestamp, avro::WriterSchemas, json::Limits,
+};
+use cybervault_quota::{Bucket, Decision};
+use cybervault_sigma::{Routing, Scratch};
+
+use crate::{
+    config::Config,
+    detection::Detection,
+    live::Live,
+    pipeline::{ASSESS, GUARD, SELECT, group},
+};
+
+/// How many desks are kept for the next request.
+const DESKS: usize = 64;
+
+/// The rules and tenants in force, for the gateway.
+#[derive(Debug)]
+pub(crate) struct LiveEngine {
+    live: Arc<Live>,
+    limits: Limits,
+    /// What one request at a time works at; its memory is used again by the next.
+    desks: Mutex<Vec<Desk>>,
+}
+
+#[derive(Debug)]
+struct Desk {
+    detection: Arc<Detection>,
+    scratch: Scratch,
+    decoder: Decoder,
+}
+
+impl LiveEngine {
+    /// An engine that takes what is in force from `live`.
+    pub(crate) fn new(live: Arc<Live>, config: &Config) -> Self {
+        Self { live, limits: config.limits.reader(), desks: Mutex::default() }
+    }
+
+    fn desk(&self) -> Desk {
+        let detection = self.live.detection();
+        let kept = self.desks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match kept.filter(|desk| Arc::ptr_eq(&desk.detection, &detection)) {
+            Some(desk) => desk,
+            None => Desk { scratch: detection.matcher.scratch(), decoder: Decoder::new(self.limits), detection },
+        }
+    }
+}
+
+impl Engine for LiveEngine {
+    fn assess(&self, tenant_id: &TenantId, event: &[u8], at: Timestamp) -> Result<Assessment, String> {
+        let mut desk = self.desk();
+        let Desk { detection, scratch, decoder } = &mut desk;
+        let incoming =
+            Incoming { value: event, tenant_header: Some(tenant_id.as_str().as_bytes()), ..Incoming::default() };
+        let decoded = decoder.decode(&incoming).map_err(|error| error.to_string())?;
+        let event = decoded.event();
+        let hits = detection.matcher.matches(&event, Routing::Auto, scratch).to_vec();
+        let assessment = detection.assess(tenant_id, &event, Some(at), &hits, scratch);
+        drop(decoded);
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        if desks.len() < DESKS {
+            desks.push(desk);
+        }
+        Ok(assessment)
+    }
+
+    fn tenant(&self, tenant_id: &str) -> Option<TenantFacts> {
+        let admission = self.live.admission();
+        let tenant = admission.lookup(tenant_id)?;
+        let (_, decision) = tenant.decide(Bucket::default(), Timestamp::MIN, 0);
+        let rates = tenant.rates();
+        Some(TenantFacts {
+            plan: tenant.plan(),
+            suspended: matches!(decision, Decision::Rejected { reason: RejectionReason::SuspendedTenant, .. }),
+            events_per_second: rates.events_per_second,
+            bytes_per_second: rates.bytes_per_second,
+            burst_percent: rates.burst_percent,
+        })
+    }
+
+    fn rules(&self) -> Vec<RuleFacts> {
+        let detection = self.live.detection();
+        let rules = detection.matcher.rules().iter().map(|rule| {
+            let source = &rule.logsource;
+            let part = |part: &Option<String>| part.clone().unwrap_or_else(|| "*".to_owned());
+            RuleFacts {
+                rule_id: rule.id.clone(),
+                title: rule.title.clone(),
+                level: rule.level,
+                status: rule.status.clone(),
+                tags: rule.tags.clone(),
+                logsource: format!("{}/{}/{}", part(&source.product), part(&source.service), part(&source.category)),
+                false_positives: rule.falsepositives.clone(),
+            }
+        });
+        rules.collect()
+    }
+}
+
+/// The gateway's settings, as the configuration says, with its store at `store`.
+pub(crate) fn settings(
+    config: &Config,
+    store: Place,
+    (encoding, schemas): (Encoding, Arc<dyn WriterSchemas>),
+) -> Settings {
+    let gateway = &config.gateway;
+    let topics = Topics {
+        events: config.topic(|names| &names.telemetry_api),
+        assessments: config.topic(|names| &names.threat_assessments),
+        actions: config.topic(|names| &names.response_actions),
+        rejections: config.topic(|names| &names.quota_rejections),
+        decisions: config.topic(|names| &names.response_decisions),
+    };
+    Settings {
+        listen: gateway.listen,
+        public_url: gateway.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
+        tls: gateway.tls.clone(),
+        store,
+        rate_limits: gateway.rate_limits,
+        retention: gateway.retention.clone(),
+        kafka: config.kafka(),
+        transactional_id: format!("{}.{}", group(config, "gateway"), config.worker.instance()),
+        groups: vec![
+            (group(config, ASSESS), config.topic(|names| &names.telemetry_events)),
+            (group(config, SELECT), topics.assessments.clone()),
+            (group(config, GUARD), config.topic(|names| &names.response_candidates)),
+        ],
+        topics,
+        encoding,
+        schemas,
+        max_event_bytes: config.limits.max_event_bytes,
+    }
+}

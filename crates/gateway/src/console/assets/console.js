@@ -1,0 +1,83 @@
+// What pages do by themselves: the live feed, its keys, and the theme. Everything works without, but by reloading.
+"use strict";
+
+const root = document.documentElement;
+const kept = (() => { try { return localStorage.getItem("theme"); } catch { return null; } })();
+if (kept === "dark" || kept === "light") root.dataset.theme = kept;
+
+document.getElementById("theme")?.addEventListener("click", () => {
+  const light = root.dataset.theme ? root.dataset.theme === "light" : matchMedia("(prefers-color-scheme: light)").matches;
+  root.dataset.theme = light ? "dark" : "light";
+  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* private windows may refuse */ }
+});
+
+const feed = document.getElementById("feed");
+if (feed) {
+  const MOST = 300;
+  const body = feed.tBodies[0];
+  const status = document.getElementById("connection");
+  const announce = document.getElementById("announce");
+  const pause = document.getElementById("pause");
+  let waiting = [];
+  let arrived = 0;
+
+  // Rows are made and escaped by the server.
+  const show = (html) => {
+    const holder = document.createElement("tbody");
+    holder.innerHTML = html;
+    const row = holder.rows[0];
+    if (!row || document.querySelector(`tr[data-id="${CSS.escape(row.dataset.id)}"]`)) return;
+    row.classList.add("new");
+    body.prepend(row);
+    if (body.rows.length > MOST) body.deleteRow(-1);
+    document.getElementById("empty")?.remove();
+    const tile = document.querySelector(`.tile [data-severity="${CSS.escape(row.dataset.severity)}"]`);
+    if (tile) tile.textContent = (Number(tile.textContent.replace(/\D/g, "")) + 1).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+    arrived += 1;
+  };
+
+  const query = new URLSearchParams(location.search);
+  query.set("from", feed.dataset.from);
+  const source = new EventSource(`/console/live?${query}`);
+  const say = (text, on) => { status.textContent = text; status.classList.toggle("on", on); };
+  const paused = () => pause.getAttribute("aria-pressed") === "true";
+  source.addEventListener("open", () => say(paused() ? "paused" : "live", !paused()));
+  source.addEventListener("error", () => say("reconnecting", false));
+  source.addEventListener("row", (event) => {
+    if (!paused()) return show(event.data);
+    waiting.push(event.data);
+    if (waiting.length > MOST) waiting.shift();
+    pause.textContent = `Show ${waiting.length} new`;
+  });
+  pause.addEventListener("click", () => {
+    const on = !paused();
+    pause.setAttribute("aria-pressed", on);
+    say(on ? "paused" : "live", !on);
+    if (!on) { waiting.forEach(show); waiting = []; pause.textContent = "Pause"; }
+  });
+  // A screen reader hears a summary now and then, not every row.
+  setInterval(() => {
+    if (arrived) announce.textContent = `${arrived} new findings`;
+    arrived = 0;
+  }, 10000);
+
+  let at = -1;
+  const move = (to) => {
+    const rows = body.rows;
+    if (!rows.length) return;
+    body.querySelector("tr.at")?.classList.remove("at");
+    at = Math.max(0, Math.min(to, rows.length - 1));
+    rows[at].classList.add("at");
+    rows[at].querySelector(".title a").focus();
+    rows[at].scrollIntoView({ block: "nearest" });
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    const row = body.querySelector("tr.at");
+    if (row) at = row.sectionRowIndex;
+    if (event.key === "j") move(at + 1);
+    else if (event.key === "k") move(at - 1);
+    else if (event.key === "p") pause.click();
+    else if (event.key === "/") { event.preventDefault(); document.getElementById("search").focus(); }
+  });
+}

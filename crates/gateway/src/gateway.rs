@@ -1,0 +1,168 @@
+//! A gateway at work: its runtime, and everything that runs in it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use cybervault_stream::{Journal, StreamError};
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+
+use crate::{
+    app::{App, Recent},
+    engine::Engine,
+    http,
+    hub::Hub,
+    monitor::Monitor,
+    sandbox::Sandbox,
+    server::{self, TlsError},
+    settings::Settings,
+    store::{NewKey, Store, StoreError},
+    view::View,
+};
+
+/// How often what is too old is deleted.
+const FORGET: Duration = Duration::from_secs(10 * 60);
+
+/// Why a gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Its store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Its way to Kafka.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Its address.
+    #[error("can't listen on {address}: {source}; set `gateway.listen` to another address")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Threads.
+    #[error("can't start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// A gateway at work; it works until it is told to stop.
+#[derive(Debug)]
+pub struct Gateway {
+    address: SocketAddr,
+    store: Store,
+    runtime: Runtime,
+    view: JoinHandle<()>,
+    served: tokio::task::JoinHandle<()>,
+    told: watch::Sender<bool>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Gateway {
+    /// Opens the store, starts to read the topics, and serves. Ends once `stop` is true and [`Gateway::join`] was called.
+    ///
+    /// # Errors
+    /// When the store can't be opened, the certificate not be read, or the address not be listened on. A Kafka that is away
+    /// is no error: until it is back, health says so, and what needs it is refused.
+    pub fn start(settings: Settings, engine: Arc<dyn Engine>, stop: Arc<AtomicBool>) -> Result<Self, GatewayError> {
+        describe();
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("gateway").enable_all().build()?;
+        let entered = runtime.enter();
+        let tls = settings.tls.as_ref().map(server::acceptor).transpose()?;
+        let listen = settings.listen;
+        let failed = |source| GatewayError::Listen { address: listen, source };
+        let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let store = runtime.block_on(Store::open(&settings.store))?;
+        let sandbox = runtime.block_on(Sandbox::build(&engine))?;
+        let landed = Arc::new(tokio::sync::Notify::new());
+        let hub = Hub::new(runtime.block_on(store.feed_end())?, landed.clone());
+        let latency = Arc::default();
+        let view = View::start(&settings, &store, (landed, Arc::clone(&latency)), stop.clone())?;
+        let monitor = Monitor::start(&settings, stop.clone())?;
+        let journal = Journal::start(settings.kafka.clone(), settings.transactional_id.clone())?;
+        let app = Arc::new(App {
+            engine,
+            store: store.clone(),
+            sandbox,
+            journal,
+            hub,
+            monitor,
+            keys: Default::default(),
+            limiter: Default::default(),
+            addresses: Default::default(),
+            recent: Recent::default(),
+            latency,
+            settings,
+        });
+        let told = watch::Sender::new(false);
+        let router = http::router(&app);
+        let hub = app.clone();
+        runtime.spawn(async move { hub.hub.run(&hub.store).await });
+        runtime.spawn(forget(app));
+        let served = runtime.spawn(server::serve(listener, tls, router, told.subscribe()));
+        drop(entered);
+        Ok(Self { address, store, runtime, view, served, told, stop })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Issues a key in its store, and returns it in clear.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub fn issue_key(&self, new: &NewKey) -> Result<String, StoreError> {
+        let (secret, _) = self.runtime.block_on(self.store.issue_key(new))?;
+        Ok(secret.reveal().to_owned())
+    }
+
+    /// Waits until it is told to stop, then until the open requests have ended.
+    pub fn join(self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(50));
+        }
+        // Whoever listens has gone where this fails.
+        let _ = self.told.send(true);
+        let _ = self.runtime.block_on(self.served);
+        let _ = self.view.join();
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+async fn forget(app: Arc<App>) {
+    loop {
+        match app.store.forget(&app.settings.retention).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "forgotten what was too old"),
+            Err(error) => tracing::warn!(%error, "what is too old can't be deleted"),
+        }
+        tokio::time::sleep(FORGET).await;
+    }
+}
+
+fn describe() {
+    describe_counter!("cybervault_http_requests_total", "Requests by method, route and status");
+    describe_histogram!("cybervault_http_request_seconds", "From a request's head to the head of its answer, by route");
+    describe_counter!("cybervault_http_panics_total", "Panics caught while answering");
+    describe_gauge!("cybervault_http_connections", "Open connections");
+    describe_gauge!("cybervault_stream_clients", "Who listens to /v3/stream or a live feed");
+    describe_counter!("cybervault_view_records_total", "Records landed in the store");
+    describe_counter!("cybervault_view_unreadable_total", "Records passed over because they can't be read");
+    describe_gauge!("cybervault_view_behind_seconds", "How old the last landed record was, 0 when all are landed");
+    describe_histogram!("cybervault_view_transaction_seconds", "Landing one batch of records");
+    describe_counter!("cybervault_journal_writes_total", "Writes to Kafka for requests, by result");
+    describe_histogram!("cybervault_journal_transaction_seconds", "One transaction of these, begin to commit");
+}

@@ -1,0 +1,50 @@
+//! REST: one table of routes, what guards them, and what answers.
+
+mod analyze;
+mod body;
+mod compliance;
+mod decide;
+mod docs;
+mod edge;
+mod entities;
+mod error;
+mod guard;
+mod health;
+mod keys;
+mod look;
+mod quota;
+mod routes;
+mod stream;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+pub use self::routes::{ApiRoute, api_routes};
+pub(crate) use self::{
+    compliance::{Framework, Period, Report},
+    decide::decide,
+    edge::{RequestId, edge},
+    error::{ApiError, Code},
+    guard::{Caller, caller},
+    health::obstacles,
+    routes::router,
+    stream::{event_id, read_event_id},
+};
+
+/// A JSON answer.
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => json_text(status, text),
+        Err(error) => {
+            tracing::error!(%error, "an answer can't be written");
+            ApiError::new(Code::Internal, "the answer can't be written").into_response()
+        }
+    }
+}
+
+fn json_text(status: StatusCode, text: String) -> Response {
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+}

@@ -1,0 +1,262 @@
+//! Events by the API: assessed here, by the same code as the stream's, and committed to Kafka before they are answered.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use cybervault_model::{Assessment, ContentType, Timestamp};
+use cybervault_stream::JournalRecord;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+
+use super::{
+    ApiError, Caller, Code, RequestId,
+    body::{parse, read_json},
+    json_text,
+};
+use crate::{
+    app::App,
+    key::hex,
+    sandbox,
+    store::{Claim, Finding, Stored, now},
+};
+
+/// Events of one batch.
+const MAX_EVENTS: usize = 500;
+/// Bytes of one batch.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// The longest idempotency key.
+const MAX_KEY: usize = 128;
+
+/// What an event may say of itself. The tenant is the key's, whatever else is sent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its form is checked here; the event is read from its own bytes")]
+struct EventForm {
+    #[serde(rename = "type")]
+    kind: EventType,
+    payload: serde_json::Map<String, serde_json::Value>,
+    event_id: Option<String>,
+    occurred_at: Option<Timestamp>,
+    source: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EventType {
+    EndpointTelemetry,
+    NetworkTraffic,
+    FileHash,
+}
+
+/// `POST /v3/threats/analyze`
+pub(super) async fn analyze(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let key = idempotency_key(request.headers())?;
+    let body = read_json(request, app.settings.max_event_bytes).await?;
+    once(&app, &caller, key, "analyze", &body, async || {
+        let assessed = assess(&app, &caller, &body)?;
+        let document = assessed.document()?;
+        commit(&app, &caller, &id, vec![(&assessed, &body)]).await?;
+        remember(&app, &caller, &assessed, &document);
+        let location = format!("/v3/threats/assessments/{}", assessed.assessment.assessment_id);
+        Ok(Stored { status: 201, body: document, location: Some(location) })
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+}
+
+/// `POST /v3/threats/analyze/batch`: each event by itself, all that are well-formed in one transaction.
+pub(super) async fn analyze_batch(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let key = idempotency_key(request.headers())?;
+    let body = read_json(request, MAX_BATCH_BYTES).await?;
+    once(&app, &caller, key, "batch", &body, async || {
+        let batch: Batch<'_> = parse(&body)?;
+        if !(1..=MAX_EVENTS).contains(&batch.events.len()) {
+            return Err(ApiError::new(Code::InvalidRequest, format!("a batch has 1 to {MAX_EVENTS} events")));
+        }
+        let mut results = Vec::with_capacity(batch.events.len());
+        let mut assessed = Vec::new();
+        for event in &batch.events {
+            let bytes = event.get().as_bytes();
+            match assess(&app, &caller, bytes).and_then(|found| Ok((found.document()?, found))) {
+                Ok((document, found)) => {
+                    results.push(format!(r#"{{"status":201,"assessment":{document}}}"#));
+                    assessed.push((found, bytes, document));
+                }
+                Err(error) => {
+                    let told = serde_json::json!({"status": error.code.status().as_u16(),
+                        "error": {"code": error.code.as_str(), "message": error.message}});
+                    results.push(told.to_string());
+                }
+            }
+        }
+        commit(&app, &caller, &id, assessed.iter().map(|(found, bytes, _)| (found, *bytes)).collect()).await?;
+        assessed.iter().for_each(|(found, _, document)| remember(&app, &caller, found, document));
+        Ok(Stored { status: 200, body: format!(r#"{{"results":[{}]}}"#, results.join(",")), location: None })
+    })
+    .await
+}
+
+struct Assessed {
+    assessment: Assessment,
+    at: Timestamp,
+}
+
+impl Assessed {
+    fn document(&self) -> Result<String, ApiError> {
+        Ok(Finding { assessment: &self.assessment, created_at: self.at }.json()?)
+    }
+}
+
+fn assess(app: &App, caller: &Caller, event: &[u8]) -> Result<Assessed, ApiError> {
+    let wrong = |message: String| ApiError::new(Code::InvalidEvent, message);
+    if event.len() > app.settings.max_event_bytes {
+        return Err(wrong(format!("an event may have {} bytes", app.settings.max_event_bytes)));
+    }
+    serde_json::from_slice::<EventForm>(event).map_err(|error| {
+        let message: String = error.to_string().chars().take(300).collect();
+        if error.is_data() { wrong(message) } else { ApiError::new(Code::InvalidJson, message) }
+    })?;
+    let at = if caller.is_sandbox() { sandbox::EPOCH } else { now() };
+    let assessment = app.engine.assess(caller.tenant_id(app), event, at).map_err(wrong)?;
+    Ok(Assessed { assessment, at })
+}
+
+/// Writes events and assessments to Kafka, in one transaction. Sandboxes write nothing.
+async fn commit(app: &App, caller: &Caller, id: &RequestId, all: Vec<(&Assessed, &[u8])>) -> Result<(), ApiError> {
+    if caller.is_sandbox() || all.is_empty() {
+        return Ok(());
+    }
+    let (topics, encoding) = (&app.settings.topics, &app.settings.encoding);
+    let mut records = Vec::with_capacity(2 * all.len());
+    for (Assessed { assessment, at }, event) in all {
+        let headers = |content_type: &str| {
+            vec![
+                (ContentType::HEADER, content_type.as_bytes().to_vec()),
+                ("tenant_id", assessment.tenant_id.as_str().as_bytes().to_vec()),
+                ("request_id", id.0.as_bytes().to_vec()),
+            ]
+        };
+        let key = assessment.key().into_bytes();
+        let mut value = Vec::new();
+        encoding.encode(assessment, &mut value).map_err(|error| {
+            tracing::error!(%error, "an assessment can't be written");
+            ApiError::new(Code::InvalidEvent, "a number in it is beyond what can be written")
+        })?;
+        records.push(JournalRecord {
+            topic: topics.events.clone(),
+            key: key.clone(),
+            value: event.to_vec(),
+            headers: headers(ContentType::Json.as_str()),
+            time: *at,
+        });
+        records.push(JournalRecord {
+            topic: topics.assessments.clone(),
+            key,
+            value,
+            headers: headers(encoding.content_type().as_str()),
+            time: *at,
+        });
+    }
+    write(app, records).await
+}
+
+/// Hands records to the journal and waits until they are committed.
+pub(super) async fn write(app: &App, records: Vec<JournalRecord>) -> Result<(), ApiError> {
+    let (done, committed) = oneshot::channel();
+    app.journal.write(records, move |result| {
+        // Whoever asked may have gone.
+        let _ = done.send(result);
+    });
+    match committed.await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(ApiError::new(Code::Unavailable, "the journal has ended")),
+    }
+}
+
+fn remember(app: &App, caller: &Caller, assessed: &Assessed, document: &str) {
+    if let Ok(document) = RawValue::from_string(document.to_owned()) {
+        app.recent.put(caller.tenant_id(app), &assessed.assessment.assessment_id, document);
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().ok().map(|text| text.trim().trim_matches('"'));
+    let text = text.filter(|text| (1..=MAX_KEY).contains(&text.len()));
+    let wrong =
+        || ApiError::new(Code::InvalidRequest, format!("`Idempotency-Key` must be 1 to {MAX_KEY} visible characters"));
+    Ok(Some(text.ok_or_else(wrong)?.to_owned()))
+}
+
+/// Does it once for all requests with the same key; the others get the first one's answer.
+async fn once(
+    app: &App,
+    caller: &Caller,
+    key: Option<String>,
+    what: &str,
+    body: &[u8],
+    work: impl AsyncFnOnce() -> Result<Stored, ApiError>,
+) -> Result<Response, ApiError> {
+    let Some(key) = key else { return Ok(answer(work().await?, false)) };
+    let (store, tenant_id) = (caller.store(app), &caller.key.tenant_id);
+    let fingerprint = hex(&Sha256::new().chain_update(what).chain_update([0]).chain_update(body).finalize());
+    match store.claim(tenant_id, &key, &fingerprint).await? {
+        Claim::Ours => {}
+        Claim::Done(stored) => return Ok(answer(stored, true)),
+        Claim::InProgress => {
+            return Err(ApiError::new(
+                Code::IdempotencyInProgress,
+                "a request with this Idempotency-Key is being done",
+            ));
+        }
+        Claim::Mismatch => {
+            return Err(ApiError::new(Code::IdempotencyMismatch, "this Idempotency-Key was given to another request"));
+        }
+    }
+    match work().await {
+        Ok(stored) => {
+            store.answer(tenant_id, &key, &stored).await?;
+            Ok(answer(stored, false))
+        }
+        Err(error) => {
+            // Nothing is known to be done: the same request may be tried again.
+            store.give_up_claim(tenant_id, &key).await?;
+            Err(error)
+        }
+    }
+}
+
+fn answer(stored: Stored, again: bool) -> Response {
+    let status = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::OK);
+    let mut response = json_text(status, stored.body).into_response();
+    if let Some(location) = stored.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    if again {
+        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    response
+}

@@ -1,0 +1,114 @@
+//! What every request meets first and every answer last: ids, time-outs, panics, the form of errors, headers, the log.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use metrics::{counter, histogram};
+use tokio::time::{Instant, timeout};
+
+use super::error::{ApiError, Code};
+use crate::{app::App, key::random_text};
+
+/// How long an answer may take to begin.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest id that is taken from a sender.
+const MAX_REQUEST_ID: usize = 64;
+
+pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The request's id: the sender's, if it is well-formed, or one of ours.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let is_fine = |id: &&str| {
+            (1..=MAX_REQUEST_ID).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        };
+        let sent = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_fine);
+        // Without randomness there are no keys either: whatever is asked fails, and that must still be told.
+        let id = sent.map_or_else(|| format!("req_{}", random_text(22).unwrap_or_default()), str::to_owned);
+        Self(id.into())
+    }
+}
+
+/// Wraps everything.
+pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let (started, id) = (Instant::now(), RequestId::of(request.headers()));
+    let method = request.method().clone();
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    request.extensions_mut().insert(id.clone());
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = match timeout(PATIENCE, answer).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            counter!("cybervault_http_panics_total").increment(1);
+            ApiError::new(Code::Internal, "something went wrong on our side; it was logged under the request's id")
+                .into_response()
+        }
+        Err(_) => ApiError::new(Code::Timeout, "it took too long; try again").into_response(),
+    };
+    tell_error(&mut response, &id, app.settings.public_url.as_deref().unwrap_or(""));
+    finish(&mut response, &id);
+    let (status, took) = (response.status(), started.elapsed());
+    let labels = [("method", method.to_string()), ("route", route.clone()), ("status", status.as_u16().to_string())];
+    counter!("cybervault_http_requests_total", &labels).increment(1);
+    histogram!("cybervault_http_request_seconds", "route" => route.clone()).record(took.as_secs_f64());
+    if status.is_server_error() {
+        tracing::error!(request_id = &*id.0, %method, route, status = status.as_u16(), "request");
+    } else {
+        tracing::debug!(request_id = &*id.0, %method, route, status = status.as_u16(), ?took, "request");
+    }
+    response
+}
+
+/// Writes the envelope of an error; of errors, too, that axum itself answers.
+fn tell_error(response: &mut Response, id: &RequestId, docs: &str) {
+    let error = response.extensions_mut().remove::<ApiError>().or_else(|| {
+        let is_plain = !response.headers().contains_key(header::CONTENT_TYPE)
+            || response.headers()[header::CONTENT_TYPE].as_bytes().starts_with(b"text/plain");
+        let code = match response.status() {
+            StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+            StatusCode::NOT_FOUND => Code::NotFound,
+            status if status.is_client_error() => Code::InvalidRequest,
+            status if status.is_server_error() => Code::Internal,
+            _ => return None,
+        };
+        is_plain
+            .then(|| ApiError::new(code, response.status().canonical_reason().unwrap_or("it failed").to_lowercase()))
+    });
+    let Some(error) = error else { return };
+    *response.body_mut() = Body::from(error.body(&id.0, docs));
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+}
+
+fn finish(response: &mut Response, id: &RequestId) {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id.0) {
+        headers.insert(X_REQUEST_ID.clone(), id);
+    }
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "same-origin"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // What the API answers is never a page; the console's pages say their own.
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}

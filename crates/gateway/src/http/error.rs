@@ -1,0 +1,128 @@
+//! The one form in which everything that goes wrong is told.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use cybervault_stream::JournalError;
+use serde_json::json;
+
+use crate::{list::BadQuery, store::StoreError};
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $status:ident;)*) => {
+        /// What went wrong: a page each in docs/errors.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Code { $($name,)* }
+
+        impl Code {
+            /// All of them.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            pub(crate) const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest = "invalid_request", BAD_REQUEST;
+    InvalidJson = "invalid_json", BAD_REQUEST;
+    InvalidParameter = "invalid_parameter", BAD_REQUEST;
+    MissingKey = "missing_api_key", UNAUTHORIZED;
+    InvalidKey = "invalid_api_key", UNAUTHORIZED;
+    InvalidScope = "invalid_scope", FORBIDDEN;
+    TenantSuspended = "tenant_suspended", FORBIDDEN;
+    NotFound = "not_found", NOT_FOUND;
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
+    ActionNotPending = "action_not_pending", CONFLICT;
+    IdempotencyInProgress = "idempotency_in_progress", CONFLICT;
+    TooLarge = "payload_too_large", PAYLOAD_TOO_LARGE;
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;
+    InvalidEvent = "invalid_event", UNPROCESSABLE_ENTITY;
+    IdempotencyMismatch = "idempotency_mismatch", UNPROCESSABLE_ENTITY;
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS;
+    Internal = "internal_error", INTERNAL_SERVER_ERROR;
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE;
+    Timeout = "timeout", SERVICE_UNAVAILABLE;
+}
+
+/// An answer that says what went wrong. The request's id and the page's address are added at the edge.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<u64>,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        Self { code, message: message.into(), retry_after }
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(Code::NotFound, "there is no such thing, or it is not yours")
+    }
+
+    /// The envelope.
+    pub(crate) fn body(&self, request_id: &str, docs: &str) -> String {
+        let code = self.code.as_str();
+        let docs_url = format!("{docs}/docs/errors/{code}");
+        json!({"error": {"code": code, "message": self.message, "request_id": request_id, "docs_url": docs_url}})
+            .to_string()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer realm=\"cybervault\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        }
+        *response.body_mut() = Body::empty();
+        // The edge knows the request's id, and writes the body.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<BadQuery> for ApiError {
+    fn from(error: BadQuery) -> Self {
+        Self::new(Code::InvalidParameter, error.0)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    /// What the driver says is for the log: it may name hosts, or what others have stored.
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store");
+        match error {
+            StoreError::Unreadable { .. } => Self::new(Code::Internal, "what is stored can't be read"),
+            _ => Self::new(Code::Unavailable, "the store does not answer"),
+        }
+    }
+}
+
+impl From<JournalError> for ApiError {
+    fn from(error: JournalError) -> Self {
+        tracing::warn!(%error, "the journal");
+        match error {
+            JournalError::Full => Self::new(Code::Unavailable, "more writes wait for Kafka than may"),
+            JournalError::Unavailable(_) => Self::new(
+                Code::Unavailable,
+                "Kafka does not take it now; it may have been written all the same, so try again with the same Idempotency-Key",
+            ),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A tenant's keys, by one that may administer them.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{
+    Extension,
+    extract::{Path, Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use cybervault_model::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    ApiError, Caller, Code,
+    body::{parse, read_json, read_json_or_nothing},
+};
+use crate::{
+    app::App,
+    key::{KeyKind, Scope, Secret},
+    store::{KeyRecord, NewKey, now},
+};
+
+/// Bytes of a body about keys.
+const MAX_BYTES: usize = 16 * 1024;
+/// The longest name.
+const MAX_NAME: usize = 100;
+/// For how long a rotated key may be taken beside the new one: a week.
+const MAX_OVERLAP_S: u32 = 7 * 24 * 60 * 60;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    kind: KeyKind,
+    name: String,
+    #[serde(default)]
+    scopes: BTreeSet<Scope>,
+    expires_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Rotation {
+    overlap_seconds: u32,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { overlap_seconds: 24 * 60 * 60 }
+    }
+}
+
+/// `GET /v3/keys`
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, ApiError> {
+    let keys = app.store.keys(Some(&caller.key.tenant_id)).await?;
+    Ok(super::json(StatusCode::OK, &json!({ "data": keys })))
+}
+
+/// `POST /v3/keys`
+pub(super) async fn issue(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body = read_json(request, MAX_BYTES).await?;
+    let Wish { kind, name, scopes, expires_at } = parse(&body)?;
+    let wrong = |message: String| Err(ApiError::new(Code::InvalidRequest, message));
+    if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        return wrong(format!("`name` must be 1 to {MAX_NAME} characters, none of them a control character"));
+    }
+    if expires_at.is_some_and(|end| end <= now()) {
+        return wrong("`expires_at` is over already".to_owned());
+    }
+    if let Some(scope) = scopes.iter().find(|scope| !kind.scopes().contains(scope)) {
+        return wrong(format!("a key of this kind can't have the scope `{}`", scope.as_str()));
+    }
+    let scopes = if scopes.is_empty() { kind.scopes().iter().copied().collect() } else { scopes };
+    // Nobody hands on more than they have; a sandbox opens nothing.
+    if kind != KeyKind::Test
+        && let Some(scope) = scopes.iter().find(|scope| !caller.key.allows(**scope))
+    {
+        return Err(ApiError::new(
+            Code::InvalidScope,
+            format!("this key has not the scope `{}` itself", scope.as_str()),
+        ));
+    }
+    let new = NewKey { tenant_id: caller.key.tenant_id.clone(), kind, name, scopes, expires_at };
+    let (secret, record) = app.store.issue_key(&new).await?;
+    tracing::info!(tenant = %record.tenant_id, key = record.key_id, by = caller.name(), "key issued");
+    Ok(super::json(StatusCode::CREATED, &shown_once(&secret, &record)))
+}
+
+/// `POST /v3/keys/{key_id}/rotate`
+pub(super) async fn rotate(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(key_id): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let Rotation { overlap_seconds } = read_json_or_nothing(request, MAX_BYTES).await?;
+    if overlap_seconds > MAX_OVERLAP_S {
+        return Err(ApiError::new(Code::InvalidRequest, format!("`overlap_seconds` may be {MAX_OVERLAP_S}")));
+    }
+    let old = own(&app, &caller, &key_id).await?;
+    if old.kind != KeyKind::Test
+        && let Some(scope) = old.scopes.iter().find(|scope| !caller.key.allows(**scope))
+    {
+        return Err(ApiError::new(
+            Code::InvalidScope,
+            format!("this key has not the scope `{}` itself", scope.as_str()),
+        ));
+    }
+    let (secret, record) = app.store.rotate_key(&old, i64::from(overlap_seconds) * 1000).await?;
+    tracing::info!(tenant = %record.tenant_id, key = record.key_id, old = key_id, by = caller.name(), "key rotated");
+    Ok(super::json(StatusCode::CREATED, &shown_once(&secret, &record)))
+}
+
+/// `DELETE /v3/keys/{key_id}`
+pub(super) async fn revoke(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(key_id): Path<String>,
+) -> Result<Response, ApiError> {
+    let key = own(&app, &caller, &key_id).await?;
+    app.store.revoke_key(&key.key_id).await?;
+    tracing::info!(tenant = %key.tenant_id, key = key_id, by = caller.name(), "key revoked");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A key of the caller's tenant that is still taken.
+async fn own(app: &App, caller: &Caller, key_id: &str) -> Result<KeyRecord, ApiError> {
+    let key = app.store.key(&caller.key.tenant_id, key_id).await?;
+    key.filter(|key| key.is_valid(now())).ok_or_else(ApiError::not_found)
+}
+
+fn shown_once(secret: &Secret, record: &KeyRecord) -> Value {
+    let mut shown = serde_json::to_value(record).unwrap_or_default();
+    shown["secret"] = secret.reveal().into();
+    shown
+}

@@ -1,0 +1,134 @@
+//! `GET /v3/stream`: one's own findings and actions as they land, as server-sent events.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    extract::State,
+    http::HeaderMap,
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use cybervault_model::TenantId;
+use futures_util::stream;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use tokio::time::{Instant, timeout_at};
+
+use super::{ApiError, Caller, Code};
+use crate::{
+    app::App,
+    store::{FeedItem, now},
+};
+
+/// How often something is sent so that nobody in between takes the connection for dead.
+const ALIVE: Duration = Duration::from_secs(15);
+/// How often a listener's key is looked at again: a revoked one listens no longer.
+const CHECK: Duration = Duration::from_millis(900);
+
+/// `GET /v3/stream`
+pub(super) async fn stream(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let tenant_id = caller.tenant_id(&app).clone();
+    let after = match headers.get("last-event-id") {
+        Some(id) => {
+            let read = id.to_str().ok().and_then(|id| read_event_id(id, &tenant_id, app.store.cursor_key()));
+            let wrong = || ApiError::new(Code::InvalidParameter, "`Last-Event-ID` is none of this stream's");
+            Some(read.ok_or_else(wrong)?)
+        }
+        None => None,
+    };
+    let too_many = || ApiError::new(Code::Unavailable, "too many listen already");
+    let listener = app.hub.listen(&tenant_id, after).ok_or_else(too_many)?;
+    let (store, actions) = (caller.store(&app).clone(), caller.key.allows(crate::key::Scope::ResponseRead));
+    let state = (app, store, listener, caller);
+    let events = stream::unfold(state, move |(app, store, mut listener, caller)| async move {
+        loop {
+            match timeout_at(Instant::now() + CHECK, listener.next(&store)).await {
+                Ok(Ok(item)) => {
+                    if item.kind == crate::store::FeedKind::Action && !actions {
+                        continue;
+                    }
+                    let event = event(&item, app.store.cursor_key());
+                    return Some((Ok::<_, Infallible>(event), (app, store, listener, caller)));
+                }
+                // The client comes back, and reads on where it was.
+                Ok(Err(_)) => return None,
+                Err(_) => {
+                    let key = app.store.key(&caller.key.tenant_id, &caller.key.key_id).await;
+                    if !key.ok().flatten().is_some_and(|key| key.is_valid(now())) {
+                        return None;
+                    }
+                }
+            }
+        }
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response())
+}
+
+fn event(item: &FeedItem, key: &[u8; 32]) -> Event {
+    let id = TenantId::new(&item.tenant_id).map(|tenant_id| event_id(item.seq, &tenant_id, key)).unwrap_or_default();
+    Event::default().id(id).event(item.kind.as_str()).data(item.document.get())
+}
+
+/// An item's place in the feed, as its tenant sees it. The places count all tenants' items; in clear they would tell each
+/// how busy the others are. So they are permuted by a Feistel network of four rounds (Luby and Rackoff 1988) under a key
+/// of our own, another one for each tenant.
+pub(crate) fn event_id(seq: i64, tenant_id: &TenantId, key: &[u8; 32]) -> String {
+    let [mut left, mut right] = halves(seq.cast_unsigned());
+    for round in 0..4 {
+        (left, right) = (right, left ^ scramble(right, round, tenant_id, key));
+    }
+    format!("{left:08x}{right:08x}")
+}
+
+pub(crate) fn read_event_id(id: &str, tenant_id: &TenantId, key: &[u8; 32]) -> Option<i64> {
+    if id.len() != 16 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let [mut left, mut right] = halves(u64::from_str_radix(id, 16).ok()?);
+    for round in (0..4).rev() {
+        (left, right) = (right ^ scramble(left, round, tenant_id, key), left);
+    }
+    let seq = (u64::from(left) << 32 | u64::from(right)).cast_signed();
+    // What was made up comes out as some number, and hardly ever as a small one.
+    (0..1 << 48).contains(&seq).then_some(seq)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "each takes its half")]
+fn halves(word: u64) -> [u32; 2] {
+    [(word >> 32) as u32, word as u32]
+}
+
+fn scramble(half: u32, round: u8, tenant_id: &TenantId, key: &[u8; 32]) -> u32 {
+    let mac = Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()));
+    let mac = mac.chain_update([round]).chain_update(half.to_be_bytes()).chain_update(tenant_id.as_str());
+    let bytes = mac.finalize().into_bytes();
+    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_events_id_leads_back_to_its_place_and_tells_nobody_else_anything() {
+        let (acme, globex) = (TenantId::new("acme").unwrap(), TenantId::new("globex").unwrap());
+        let key = [3; 32];
+        let mut seen = std::collections::HashSet::new();
+        for seq in (0..200).chain([1 << 40]) {
+            let id = event_id(seq, &acme, &key);
+            assert_eq!(read_event_id(&id, &acme, &key), Some(seq));
+            assert_ne!(read_event_id(&id, &globex, &key), Some(seq));
+            assert!(seen.insert(id));
+        }
+        for id in ["", "0", "xyzxyzxyzxyzxyz!", "+123456789012345"] {
+            assert_eq!(read_event_id(id, &acme, &key), None);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What lands in the view, told to everyone who listens: API streams and the console's live feed.
+//!
+//! One task reads the store for all of them. A listener that is too slow for what passes here reads up in the store.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use cybervault_model::TenantId;
+use metrics::gauge;
+use tokio::sync::{Notify, broadcast};
+
+use crate::store::{FeedItem, Store, StoreError};
+
+/// Items that pass before a listener who does not take them has to read up.
+const PASSING: usize = 2_048;
+/// How often the store is looked at without being told: what another replica landed.
+const LOOK: Duration = Duration::from_millis(250);
+/// Items read at once.
+const ITEMS: i64 = 500;
+/// Listeners at the same time.
+const LISTENERS: usize = 4_096;
+
+/// What lands, told to everyone who listens.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    items: broadcast::Sender<Arc<FeedItem>>,
+    /// The last that was told.
+    end: AtomicI64,
+    landed: Arc<Notify>,
+    listeners: Arc<AtomicUsize>,
+}
+
+impl Hub {
+    pub(crate) fn new(end: i64, landed: Arc<Notify>) -> Self {
+        Self { items: broadcast::Sender::new(PASSING), end: AtomicI64::new(end), landed, listeners: Arc::default() }
+    }
+
+    /// Tells what lands, for ever.
+    pub(crate) async fn run(&self, store: &Store) {
+        loop {
+            match store.feed_after(self.end.load(Ordering::Acquire), ITEMS).await {
+                Ok(items) if items.is_empty() => {
+                    let _ = tokio::time::timeout(LOOK, self.landed.notified()).await;
+                }
+                Ok(items) => {
+                    for item in items {
+                        self.end.store(item.seq, Ordering::Release);
+                        // Nobody may be listening.
+                        let _ = self.items.send(Arc::new(item));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what lands can't be told");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    /// A listener to one tenant's items after `after`, or to what comes from now on. `None` when there are too many.
+    pub(crate) fn listen(&self, tenant_id: &TenantId, after: Option<i64>) -> Option<Listener> {
+        if self.listeners.fetch_add(1, Ordering::Relaxed) >= LISTENERS {
+            self.listeners.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        gauge!("cybervault_stream_clients").increment(1);
+        let items = self.items.subscribe();
+        let end = self.end.load(Ordering::Acquire);
+        Some(Listener {
+            tenant_id: tenant_id.clone(),
+            at: after.unwrap_or(end).min(end),
+            behind: after.is_some_and(|after| after < end),
+            waiting: VecDeque::new(),
+            items,
+            listeners: self.listeners.clone(),
+        })
+    }
+}
+
+/// One who listens.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    tenant_id: TenantId,
+    /// The last that it was told.
+    at: i64,
+    /// Whether it has to read up in the store.
+    behind: bool,
+    waiting: VecDeque<FeedItem>,
+    items: broadcast::Receiver<Arc<FeedItem>>,
+    listeners: Arc<AtomicUsize>,
+}
+
+impl Listener {
+    /// The next item of its tenant's.
+    pub(crate) async fn next(&mut self, store: &Store) -> Result<FeedItem, StoreError> {
+        loop {
+            if let Some(item) = self.waiting.pop_front() {
+                self.at = item.seq;
+                return Ok(item);
+            }
+            if self.behind {
+                let found = store.feed_of(&self.tenant_id, (self.at, i64::MAX), ITEMS).await?;
+                self.behind = !found.is_empty();
+                self.waiting = found.into();
+                continue;
+            }
+            match self.items.recv().await {
+                Ok(item) if item.seq > self.at && item.tenant_id == self.tenant_id.as_str() => {
+                    self.at = item.seq;
+                    return Ok(FeedItem::clone(&item));
+                }
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => self.behind = true,
+                // The hub ends with the process.
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.listeners.fetch_sub(1, Ordering::Relaxed);
+        gauge!("cybervault_stream_clients").decrement(1);
+    }
+}

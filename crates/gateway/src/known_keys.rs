@@ -1,0 +1,54 @@
+//! Keys that were looked up a moment ago.
+//!
+//! A key is believed for half a second, so a revoked one is refused by every replica within a second, and a client that
+//! makes a thousand requests a second costs two look-ups.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    key::KeyHash,
+    store::{KeyRecord, Store, StoreError, now},
+};
+
+/// How long a look-up is believed.
+const BELIEVED: Duration = Duration::from_millis(500);
+/// How exactly the last use of a key is known.
+const USE_NOTED_MS: i64 = 60_000;
+/// Keys that are remembered.
+const KNOWN: usize = 16_384;
+
+/// Keys that were looked up a moment ago. Only those that exist: made-up ones take no room here.
+#[derive(Debug, Default)]
+pub(crate) struct KnownKeys(Mutex<HashMap<KeyHash, (Arc<KeyRecord>, Instant)>>);
+
+impl KnownKeys {
+    /// The key, if it was looked up a moment ago.
+    pub(crate) fn fresh(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(hash).filter(|(_, at)| at.elapsed() < BELIEVED).map(|(key, _)| key.clone())
+    }
+
+    /// Looks the key up, and notes that it was used.
+    pub(crate) async fn look_up(&self, store: &Store, hash: &KeyHash) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let Some(mut key) = store.key_by_hash(hash).await? else { return Ok(None) };
+        let at = now();
+        if key.is_valid(at) && key.last_used_at.is_none_or(|last| last.plus_millis(USE_NOTED_MS) < at) {
+            store.key_was_used(&key.key_id, at).await?;
+            key.last_used_at = Some(at);
+        }
+        let key = Arc::new(key);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN {
+            known.retain(|_, (_, at)| at.elapsed() < BELIEVED);
+            if known.len() >= KNOWN {
+                known.clear();
+            }
+        }
+        known.insert(*hash, (key.clone(), Instant::now()));
+        Ok(Some(key))
+    }
+}

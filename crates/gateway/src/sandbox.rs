@@ -1,0 +1,128 @@
+//! What `cv_test_sk_` keys see: a store of its own in memory, always with the same things in it.
+//!
+//! Requests take the same way through the same code as those of production keys. Only what they reach is another store,
+//! and nothing of theirs goes to Kafka: so an integration that works here works there.
+
+use std::sync::Arc;
+
+use cybervault_model::{
+    ActionKind, ActionMode, ActionState, Assessment, QuotaRejection, RejectionReason, ResponseAction, Target,
+    TargetKind, TenantId, Timestamp, derived_id,
+};
+use serde_json::json;
+
+use crate::{
+    engine::Engine,
+    store::{Landed, Place, Store, StoreError, ViewBatch},
+};
+
+/// When everything in the sandbox happened: 2026-01-01T00:00:00Z.
+pub(crate) const EPOCH: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+/// When what waits for a decision there would end: never, for an integrator.
+const NEVER: Timestamp = Timestamp::MAX;
+
+/// The sandbox.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    store: Store,
+    tenant_id: TenantId,
+}
+
+impl Sandbox {
+    /// Builds it from events that are always the same.
+    pub(crate) async fn build(engine: &Arc<dyn Engine>) -> Result<Self, StoreError> {
+        let unreadable = |reason: String| StoreError::Unreadable { what: "a sandbox event", reason };
+        let tenant_id = TenantId::new("sandbox").map_err(|error| unreadable(error.to_string()))?;
+        let store = Store::open(&Place::Memory).await?;
+        let mut batch = ViewBatch::default();
+        for (n, event) in (0..).zip(events()) {
+            let at = EPOCH.plus_millis(n * 60_000);
+            let assessment = engine.assess(&tenant_id, event.as_bytes(), at).map_err(unreadable)?;
+            batch.landed.extend(actions(&assessment, at).map(|action| Landed::Action(Box::new(action))));
+            batch.landed.push(Landed::Assessment { assessment: Box::new(assessment), created_at: at });
+        }
+        batch.landed.push(Landed::Rejection(Box::new(QuotaRejection {
+            tenant_id: tenant_id.to_string(),
+            reason: RejectionReason::EventsPerSecond,
+            plan: None,
+            retry_after_ms: Some(10),
+            rejected_at: EPOCH,
+            bytes: 420,
+            origin: cybervault_model::Origin { topic: "telemetry.events".into(), partition: 0, offset: 0 },
+        })));
+        store.lease_view("sandbox", EPOCH).await?;
+        store.land("sandbox", &batch).await?;
+        Ok(Self { store, tenant_id })
+    }
+
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) const fn tenant_id(&self) -> &TenantId {
+        &self.tenant_id
+    }
+}
+
+fn events() -> Vec<String> {
+    let powershell = r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe";
+    let endpoint = |host: &str, path: &str, command: &str| {
+        json!({"hostname": host, "os": "windows", "username": "EXAMPLE\\kim", "process_path": path,
+            "process_name": path.rsplit('\\').next(), "command_line": command, "pid": 4892})
+    };
+    [
+        (
+            "endpoint_telemetry",
+            endpoint(
+                "ws-1",
+                powershell,
+                "powershell.exe -NoProfile -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQAKQA=",
+            ),
+        ),
+        (
+            "endpoint_telemetry",
+            endpoint("ws-2", r"C:\Windows\System32\vssadmin.exe", "vssadmin.exe delete shadows /all /quiet"),
+        ),
+        ("endpoint_telemetry", endpoint("ws-3", r"C:\Windows\System32\notepad.exe", "notepad.exe minutes.txt")),
+        (
+            "network_traffic",
+            json!({"src_ip": "10.0.0.7", "dst_ip": "198.51.100.42", "dst_port": 4444, "protocol": "tcp"}),
+        ),
+        (
+            "file_hash",
+            json!({"hostname": "ws-1", "path": r"C:\Users\kim\Downloads\invoice.exe",
+            "hash_sha256": "275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f"}),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(n, (kind, payload))| {
+        json!({"event_id": format!("sandbox-{n}"), "type": kind, "payload": payload}).to_string()
+    })
+    .collect()
+}
+
+/// For each finding one action that waits for a decision.
+fn actions(assessment: &Assessment, at: Timestamp) -> Option<ResponseAction> {
+    assessment.contributions.first()?;
+    let host = assessment.entities.first()?;
+    let id = derived_id("ra", &[assessment.assessment_id.as_bytes(), b"sandbox"]);
+    Some(ResponseAction {
+        idempotency_key: id.clone(),
+        action_id: id,
+        tenant_id: assessment.tenant_id.clone(),
+        assessment_id: assessment.assessment_id.clone(),
+        playbook_id: "sandbox-isolate-host".to_owned(),
+        kind: ActionKind::IsolateHost,
+        target: Target { kind: TargetKind::Host, value: host.value.clone(), host: None },
+        mode: ActionMode::Approval,
+        state: ActionState::Proposed,
+        reason: "the sandbox proposes it for every finding".to_owned(),
+        guardrail: None,
+        decided_by: "playbook:sandbox-isolate-host".to_owned(),
+        reversible: true,
+        proposed_at: at,
+        updated_at: at,
+        expires_at: NEVER,
+    })
+}

@@ -1,0 +1,277 @@
+//! What the gateway remembers: keys and sessions, and a view of the result topics that can be searched.
+//!
+//! SQLite in the process by default, PostgreSQL where there are several replicas. Both are spoken to through one driver
+//! and in the SQL that they share, so there is one set of statements and one set of tests. SQLite has a single writer:
+//! its writes have a pool of one connection, so that they queue here instead of failing there.
+
+mod actions;
+mod assessments;
+mod attack;
+mod entities;
+mod feed;
+mod idempotency;
+mod keys;
+mod limits;
+mod rejections;
+mod report;
+mod retention;
+mod sessions;
+mod view;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use cybervault_model::Timestamp;
+use sqlx::{
+    Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Row, Transaction,
+    any::{AnyPoolOptions, AnyRow},
+};
+
+pub(crate) use self::{
+    actions::ACTIONS,
+    assessments::ASSESSMENTS,
+    attack::HeatCell,
+    feed::{FeedItem, FeedKind},
+    idempotency::{Claim, Stored},
+    report::Facts,
+    sessions::LIFETIME_S as SESSION_S,
+    view::{Finding, Landed, Offsets, ViewBatch},
+};
+pub use self::{
+    keys::{KeyRecord, NewKey},
+    retention::Retention,
+};
+use crate::key::random_text;
+
+/// What the migrations are, oldest first. A release never changes one that another release has run.
+const MIGRATIONS: [&str; 1] = [include_str!("store/schema.sql")];
+
+/// Connections that read.
+const READERS: u32 = 8;
+/// How long a request waits for a connection before it is told that the store is busy.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A SQLite file; made if it is not there.
+    File(PathBuf),
+    /// SQLite in memory, gone with the process.
+    Memory,
+    /// A PostgreSQL database: `postgres://user:password@host/database`.
+    Postgres(String),
+}
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database can't be opened.
+    #[error("can't open the store {place}: {reason}; see `gateway.store` in the configuration")]
+    Open {
+        /// Which, without any password.
+        place: String,
+        /// What the driver says.
+        reason: String,
+    },
+    /// A statement failed.
+    #[error("the store failed at {what}: {source}")]
+    Failed {
+        /// What was attempted.
+        what: &'static str,
+        /// What the driver says.
+        source: sqlx::Error,
+    },
+    /// A document in it can't be read.
+    #[error("the store holds {what} that can't be read: {reason}; rebuild it with `cybervault gateway rebuild`")]
+    Unreadable {
+        /// What.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The operating system has no randomness.
+    #[error("no randomness for a new secret: {0}")]
+    Randomness(#[from] getrandom::Error),
+}
+
+/// Names what was attempted.
+pub(crate) trait Attempt<T> {
+    fn attempt(self, what: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Attempt<T> for Result<T, sqlx::Error> {
+    fn attempt(self, what: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Failed { what, source })
+    }
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    read: AnyPool,
+    write: AnyPool,
+    postgres: bool,
+    /// Signs cursors: the same for all replicas.
+    cursor_key: [u8; 32],
+}
+
+impl Store {
+    /// Opens the store and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When it can't be opened or written to.
+    pub async fn open(place: &Place) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let failed = |error: sqlx::Error| StoreError::Open { place: shown(place), reason: error.to_string() };
+        let (write, read) = match place {
+            Place::Postgres(url) => {
+                let pool = options(READERS).connect(url).await.map_err(failed)?;
+                (pool.clone(), pool)
+            }
+            Place::File(path) => {
+                let url = sqlite_url(path);
+                let write = options(1).after_connect(prepare_sqlite).connect(&url).await.map_err(failed)?;
+                let read = options(READERS).after_connect(prepare_sqlite).connect(&url).await.map_err(failed)?;
+                (write, read)
+            }
+            Place::Memory => {
+                // The database is its only connection's.
+                let one = options(1).min_connections(1).idle_timeout(None).max_lifetime(None);
+                let pool = one.connect("sqlite::memory:").await.map_err(failed)?;
+                (pool.clone(), pool)
+            }
+        };
+        let mut store = Self { read, write, postgres: matches!(place, Place::Postgres(_)), cursor_key: [0; 32] };
+        store.migrate().await?;
+        store.cursor_key = store.shared_secret("cursor").await?;
+        Ok(store)
+    }
+
+    /// Runs the migrations that have not been run. Replicas may start at once: the row that says a migration was run is
+    /// written first, in its transaction, so that one of them waits for the other and then finds nothing to do.
+    async fn migrate(&self) -> Result<(), StoreError> {
+        let what = "migrating its tables";
+        let create = "CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY)";
+        if self.write.execute(create).await.is_err() {
+            // PostgreSQL lets two that come at once collide here.
+            self.write.execute(create).await.attempt(what)?;
+        }
+        for (version, sql) in (1_i64..).zip(MIGRATIONS) {
+            let mut transaction = self.begin(what).await?;
+            let claim =
+                sqlx::query("INSERT INTO migrations (version) VALUES ($1) ON CONFLICT DO NOTHING").bind(version);
+            if claim.execute(&mut *transaction).await.attempt(what)?.rows_affected() == 1 {
+                for statement in statements(sql) {
+                    transaction.execute(AssertSqlSafe(statement)).await.attempt(what)?;
+                }
+            }
+            transaction.commit().await.attempt(what)?;
+        }
+        Ok(())
+    }
+
+    /// A secret that all replicas share, made by the first of them.
+    async fn shared_secret(&self, name: &'static str) -> Result<[u8; 32], StoreError> {
+        let what = "reading a shared secret";
+        let insert = sqlx::query("INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING");
+        insert.bind(name).bind(random_text(48)?).execute(&self.write).await.attempt(what)?;
+        let row = sqlx::query("SELECT value FROM secrets WHERE name = $1").bind(name);
+        let row = row.fetch_one(&self.write).await.attempt(what)?;
+        let value: String = row.try_get(0).attempt(what)?;
+        Ok(sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), value)).into())
+    }
+
+    /// Whether it answers.
+    pub(crate) async fn answers(&self) -> bool {
+        let asked = sqlx::query("SELECT 1").fetch_one(&self.read);
+        matches!(tokio::time::timeout(Duration::from_secs(2), asked).await, Ok(Ok(_)))
+    }
+
+    pub(crate) const fn cursor_key(&self) -> &[u8; 32] {
+        &self.cursor_key
+    }
+
+    async fn begin(&self, what: &'static str) -> Result<Transaction<'static, Any>, StoreError> {
+        // SQLite's own BEGIN would read first and could then no longer be let write.
+        let begun =
+            if self.postgres { self.write.begin().await } else { self.write.begin_with("BEGIN IMMEDIATE").await };
+        begun.attempt(what)
+    }
+}
+
+fn options(connections: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE)
+}
+
+fn prepare_sqlite<'c>(
+    connection: &'c mut AnyConnection,
+    _: sqlx::pool::PoolConnectionMetadata,
+) -> futures_util::future::BoxFuture<'c, Result<(), sqlx::Error>> {
+    Box::pin(async move {
+        // The view can be rebuilt from Kafka and keys are made by hand: what the last instants before a power cut wrote
+        // may be lost, but never half of it.
+        let pragmas = ["journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000", "cache_size = -16384"];
+        for pragma in pragmas {
+            connection.execute(AssertSqlSafe(format!("PRAGMA {pragma}"))).await?;
+        }
+        Ok(())
+    })
+}
+
+fn sqlite_url(path: &std::path::Path) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let path = path.to_string_lossy();
+    let parts: Vec<String> =
+        path.split('/').map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string()).collect();
+    format!("sqlite://{}?mode=rwc", parts.join("/"))
+}
+
+/// The place for people, without any password.
+fn shown(place: &Place) -> String {
+    match place {
+        Place::File(path) => path.display().to_string(),
+        Place::Memory => "in memory".to_owned(),
+        Place::Postgres(url) => {
+            let host = url.rsplit_once('@').map_or("", |(_, host)| host);
+            format!("postgres://…@{host}")
+        }
+    }
+}
+
+/// The statements of a migration, without comments.
+fn statements(sql: &str) -> Vec<String> {
+    let code: String = sql.lines().filter(|line| !line.starts_with("--")).flat_map(|line| [line, "\n"]).collect();
+    code.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
+}
+
+/// `($1, $2), ($3, $4)`: places for `rows` of `columns` each.
+fn places(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", places.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+fn text(row: &AnyRow, column: usize, what: &'static str) -> Result<String, StoreError> {
+    row.try_get(column).attempt(what)
+}
+
+fn number(row: &AnyRow, column: usize, what: &'static str) -> Result<i64, StoreError> {
+    row.try_get(column).attempt(what)
+}
+
+fn time(row: &AnyRow, column: usize, what: &'static str) -> Result<Option<Timestamp>, StoreError> {
+    row.try_get::<Option<i64>, _>(column).attempt(what).map(|millis| millis.map(Timestamp::from_millis))
+}
+
+/// Now.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,329 @@
+//! The store, on every database that it takes.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use cybervault_model::{
+    ActionKind, ActionMode, ActionState, Assessment, AttackRef, Contribution, ContributionKind, Entity, EntityKind,
+    Origin, QuotaRejection, RejectionReason, ResponseAction, Score, Severity, Target, TargetKind, TenantId, Timestamp,
+    Verdict, assessment_id,
+};
+use cybervault_testkit::Postgres;
+use sqlx::Connection;
+
+use super::*;
+use crate::{
+    key::{KeyKind, Scope, random_text},
+    list::ListQuery,
+};
+
+const AT: i64 = 1_780_000_000_000;
+
+/// A test of each database: SQLite always, PostgreSQL where there is one.
+async fn on_each<T: AsyncFn(Store)>(test: T) {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = Place::File(folder.path().join("a folder with 50%").join("store.db"));
+    std::fs::create_dir(folder.path().join("a folder with 50%")).unwrap();
+    test(Store::open(&sqlite).await.unwrap()).await;
+    test(Store::open(&Place::Memory).await.unwrap()).await;
+    if let Some(place) = postgres().await {
+        // Two replicas at once.
+        let (one, other) = tokio::join!(Store::open(&place), Store::open(&place));
+        assert_eq!(one.as_ref().unwrap().cursor_key(), other.unwrap().cursor_key());
+        test(one.unwrap()).await;
+    }
+}
+
+async fn postgres() -> Option<Place> {
+    let server = Postgres::shared()?;
+    sqlx::any::install_default_drivers();
+    let mut connection = sqlx::AnyConnection::connect(server.url()).await.unwrap();
+    let name = format!("t{}", random_text(12).unwrap().to_lowercase());
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+    let (before, _) = server.url().rsplit_once('/').unwrap();
+    Some(Place::Postgres(format!("{before}/{name}")))
+}
+
+fn tenant(id: &str) -> TenantId {
+    TenantId::new(id).unwrap()
+}
+
+fn assessment(tenant_id: &str, n: i64, points: u8) -> Landed {
+    let event_id = format!("e{n}");
+    let severity = Severity::ALL[usize::from(points / 25).min(4)];
+    let assessment = Assessment {
+        assessment_id: assessment_id(tenant_id, &event_id),
+        tenant_id: tenant(tenant_id),
+        event_id,
+        occurred_at: Some(Timestamp::from_millis(AT)),
+        risk_score: Score::try_from(points).unwrap(),
+        severity,
+        verdict: Verdict::Suspicious,
+        contributions: vec![Contribution {
+            kind: ContributionKind::Rule,
+            id: "rule-1".to_owned(),
+            title: "Something".to_owned(),
+            level: severity,
+            weight: f64::from(points) / 100.0,
+            evidence: Vec::new(),
+        }],
+        mitre_attack: vec![AttackRef {
+            tactic_id: "TA0002".to_owned(),
+            tactic: "Execution".to_owned(),
+            technique_id: format!("T{}", 1000 + n % 3),
+            technique: "Name".to_owned(),
+        }],
+        entities: vec![
+            Entity { kind: EntityKind::Host, value: format!("ws-{}", n % 2) },
+            Entity { kind: EntityKind::User, value: "nul\0 and ' quote".to_owned() },
+        ],
+        recommended_actions: Vec::new(),
+        rules_version: "r1".to_owned(),
+    };
+    Landed::Assessment { assessment: Box::new(assessment), created_at: Timestamp::from_millis(AT + n) }
+}
+
+fn action(state: ActionState, at: i64) -> Landed {
+    Landed::Action(Box::new(ResponseAction {
+        action_id: "ra_1".to_owned(),
+        idempotency_key: "ra_1".to_owned(),
+        tenant_id: tenant("acme"),
+        assessment_id: assessment_id("acme", "e0"),
+        playbook_id: "p".to_owned(),
+        kind: ActionKind::IsolateHost,
+        target: Target { kind: TargetKind::Host, value: "ws-0".to_owned(), host: None },
+        mode: ActionMode::Approval,
+        state,
+        reason: "because".to_owned(),
+        guardrail: None,
+        decided_by: "kim".to_owned(),
+        reversible: true,
+        proposed_at: Timestamp::from_millis(AT),
+        updated_at: Timestamp::from_millis(AT + at),
+        expires_at: Timestamp::from_millis(AT + 60_000),
+    }))
+}
+
+fn rejection(at: i64) -> Landed {
+    Landed::Rejection(Box::new(QuotaRejection {
+        tenant_id: "acme".to_owned(),
+        reason: RejectionReason::EventsPerSecond,
+        plan: None,
+        retry_after_ms: Some(10),
+        rejected_at: Timestamp::from_millis(AT + at),
+        bytes: 100,
+        origin: Origin { topic: "t".into(), partition: 0, offset: at },
+    }))
+}
+
+/// Lands records as if they were the next ones of a topic.
+async fn land(store: &Store, from: i64, landed: Vec<Landed>) -> bool {
+    assert!(store.lease_view("me", now()).await.unwrap());
+    let to = from + i64::try_from(landed.len()).unwrap();
+    let moves = [(("t".to_owned(), 0), (from, to))].into();
+    store.land("me", &ViewBatch { landed, moves }).await.unwrap()
+}
+
+fn ids(page: &assessments::Page) -> Vec<String> {
+    let id = |document: &Box<serde_json::value::RawValue>| {
+        let value: serde_json::Value = serde_json::from_str(document.get()).unwrap();
+        value["event_id"].as_str().unwrap().to_owned()
+    };
+    page.documents.iter().map(id).collect()
+}
+
+async fn list(store: &Store, tenant_id: &str, query: &str) -> assessments::Page {
+    let tenant_id = tenant(tenant_id);
+    let query = ListQuery::parse(&ASSESSMENTS, query, &tenant_id, store.cursor_key()).unwrap();
+    store.list(&query, &tenant_id).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_found_by_its_hash_until_it_is_revoked_or_rotated_out() {
+    on_each(async |store| {
+        let new = NewKey {
+            tenant_id: tenant("acme"),
+            kind: KeyKind::Read,
+            name: "ci".to_owned(),
+            scopes: BTreeSet::from([Scope::ThreatRead, Scope::Admin]),
+            expires_at: None,
+        };
+        let (secret, issued) = store.issue_key(&new).await.unwrap();
+        let found = store.key_by_hash(&secret.hash()).await.unwrap().unwrap();
+        assert_eq!(found, issued);
+        assert_eq!(found.scopes, BTreeSet::from([Scope::ThreatRead]), "a read key has no admin scope");
+        assert_eq!(store.key(&tenant("globex"), &found.key_id).await.unwrap(), None);
+
+        let (new_secret, _) = store.rotate_key(&found, 60_000).await.unwrap();
+        let old = store.key_by_hash(&secret.hash()).await.unwrap().unwrap();
+        assert!(old.is_valid(now()) && !old.is_valid(now().plus_millis(60_001)));
+        assert!(store.key_by_hash(&new_secret.hash()).await.unwrap().unwrap().expires_at.is_none());
+
+        assert!(store.revoke_key(&found.key_id).await.unwrap() && !store.revoke_key(&found.key_id).await.unwrap());
+        assert!(!store.key_by_hash(&secret.hash()).await.unwrap().unwrap().is_valid(now()));
+        assert_eq!(store.keys(Some(&tenant("acme"))).await.unwrap().len(), 2);
+        assert!(store.keys(Some(&tenant("globex"))).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_lands_once_whoever_writes_and_however_often_it_comes() {
+    on_each(async |store| {
+        let records = || vec![assessment("acme", 0, 80), assessment("acme", 1, 30), rejection(0), rejection(1)];
+        assert!(land(&store, -1, records()).await);
+        assert!(!land(&store, -1, records()).await, "the partition has moved on");
+        assert!(!store.lease_view("other", now()).await.unwrap());
+        let batch = ViewBatch { landed: records(), moves: [(("t".to_owned(), 0), (3, 9))].into() };
+        assert!(!store.land("other", &batch).await.unwrap(), "without the lease nothing lands");
+        // A producer's repetition comes at another offset: the row stays what it was.
+        assert!(land(&store, 3, vec![assessment("acme", 0, 80)]).await);
+        assert_eq!(store.view_offsets().await.unwrap(), [(("t".to_owned(), 0), 4)].into());
+        let facts = store.facts(&tenant("acme"), (Timestamp::MIN, Timestamp::MAX)).await.unwrap();
+        assert_eq!((facts.all_findings(), facts.rejected, facts.entities, facts.techniques), (2, 2, 3, 2));
+        assert_eq!(facts.findings[3], 1);
+
+        store.empty_view().await.unwrap();
+        assert!(store.view_offsets().await.unwrap().is_empty());
+        assert!(land(&store, -1, records()).await);
+        assert_eq!(list(&store, "acme", "").await.documents.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_neither_repeat_nor_miss_a_row_while_others_arrive() {
+    on_each(async |store| {
+        assert!(land(&store, -1, (0..25).map(|n| assessment("acme", n * 10, 50)).collect()).await);
+        assert!(land(&store, 24, vec![assessment("globex", 0, 50)]).await);
+        for (sort, arrives) in [("created_at:desc", 5_000), ("created_at:asc", 3), ("risk_score:desc", 77)] {
+            let mut seen = Vec::new();
+            let mut query = format!("limit=10&sort={sort}");
+            loop {
+                let page = list(&store, "acme", &query).await;
+                seen.extend(ids(&page));
+                let Some(cursor) = page.next_cursor else { break };
+                // Another one lands before the page that follows.
+                let offset = store.view_offsets().await.unwrap()[&("t".to_owned(), 0)];
+                let n = arrives + i64::try_from(seen.len()).unwrap();
+                assert!(land(&store, offset, vec![assessment("acme", n, 50)]).await);
+                query = format!("limit=10&sort={sort}&cursor={cursor}");
+            }
+            let all: BTreeSet<&String> = seen.iter().collect();
+            assert_eq!(all.len(), seen.len(), "{sort}: none twice");
+            assert!((0..25).all(|n| all.contains(&format!("e{}", n * 10))), "{sort}: none missed");
+        }
+        assert_eq!(ids(&list(&store, "globex", "").await), ["e0"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_find_what_they_say() {
+    on_each(async |store| {
+        let landed = (0..8).map(|n| assessment("acme", n, u8::try_from(n * 12).unwrap())).collect();
+        assert!(land(&store, -1, landed).await);
+        for (filter, expected) in [
+            (r#"{"risk_score":{"gte":60}}"#, vec!["e7", "e6", "e5"]),
+            (r#"{"severity":"high"}"#, vec!["e7"]),
+            (r#"{"severity":{"in":["informational","low"]},"risk_score":{"ne":12}}"#, vec!["e4", "e3", "e2", "e0"]),
+            (r#"{"entity":"ws-1","technique":"T1000"}"#, vec!["e3"]),
+            (r#"{"tactic":{"contains":"TA0002"},"event_id":{"contains":"E6"}}"#, vec!["e6"]),
+            (r#"{"or":[{"event_id":"e1"},{"event_id":{"contains":"_2"}}]}"#, vec!["e1"]),
+            (r#"{"created_at":{"lt":"2026-05-28T20:26:40.002Z"}}"#, vec!["e1", "e0"]),
+            (r#"{"event_id":"' OR 1=1 --"}"#, vec![]),
+        ] {
+            let query = format!("filter={}", form_urlencoded::byte_serialize(filter.as_bytes()).collect::<String>());
+            assert_eq!(ids(&list(&store, "acme", &query).await), expected, "{filter}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_stands_where_its_last_state_put_it_and_an_entity_shows_both() {
+    on_each(async |store| {
+        // The later state first, as two partitions may bring it.
+        assert!(land(&store, -1, vec![action(ActionState::Approved, 5), action(ActionState::Proposed, 0)]).await);
+        assert!(land(&store, 1, vec![assessment("acme", 0, 80), action(ActionState::Approved, 5)]).await);
+        let found = store.action(&tenant("acme"), "ra_1").await.unwrap().unwrap();
+        assert_eq!((found.state.as_str(), found.history.len()), ("approved", 2));
+        assert!(store.action(&tenant("globex"), "ra_1").await.unwrap().is_none());
+        assert_eq!(store.actions_of(&tenant("acme"), &assessment_id("acme", "e0")).await.unwrap().len(), 1);
+
+        let entity = store.entity(&tenant("acme"), "host", "ws-0").await.unwrap().unwrap();
+        assert_eq!((entity.findings, entity.max_risk_score, entity.actions.len()), (1, 80, 1));
+        assert!(store.entity(&tenant("globex"), "host", "ws-0").await.unwrap().is_none());
+        let heat = store.heat(&tenant("acme"), Timestamp::MIN).await.unwrap();
+        assert_eq!((heat.len(), heat[0].findings), (1, 1));
+        let facts = store.facts(&tenant("acme"), (Timestamp::MIN, Timestamp::MAX)).await.unwrap();
+        assert_eq!((facts.decided_by_people, facts.mean_decision_ms), (1, Some(5)));
+
+        let feed = store.feed_of(&tenant("acme"), (0, i64::MAX), 10).await.unwrap();
+        let kinds: Vec<&str> = feed.iter().map(|item| item.kind.as_str()).collect();
+        assert_eq!(kinds, ["action", "action", "assessment"]);
+        assert!(store.feed_after(store.feed_end().await.unwrap(), 10).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tenant_is_forgotten_at_its_own_age() {
+    on_each(async |store| {
+        let day = 24 * 60 * 60 * 1000;
+        let old = |tenant_id| assessment(tenant_id, now().as_millis() - AT - 5 * day, 50);
+        assert!(land(&store, -1, vec![old("acme"), old("globex"), assessment("acme", now().as_millis() - AT, 50)]).await);
+        let retention = Retention { days: 10, tenants: [(tenant("acme"), 3)].into() };
+        store.forget(&retention).await.unwrap();
+        assert_eq!(list(&store, "acme", "").await.documents.len(), 1);
+        assert_eq!(list(&store, "globex", "").await.documents.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_with_a_key_of_its_own_is_done_once() {
+    on_each(async |store| {
+        let acme = tenant("acme");
+        assert_eq!(store.claim(&acme, "k", "f").await.unwrap(), Claim::Ours);
+        assert_eq!(store.claim(&acme, "k", "f").await.unwrap(), Claim::InProgress);
+        assert_eq!(store.claim(&acme, "k", "g").await.unwrap(), Claim::Mismatch);
+        assert_eq!(store.claim(&tenant("globex"), "k", "g").await.unwrap(), Claim::Ours);
+        let stored = Stored { status: 201, body: "{}".to_owned(), location: Some("/x".to_owned()) };
+        store.answer(&acme, "k", &stored).await.unwrap();
+        assert_eq!(store.claim(&acme, "k", "f").await.unwrap(), Claim::Done(stored));
+        assert_eq!(store.claim(&acme, "l", "f").await.unwrap(), Claim::Ours);
+        store.give_up_claim(&acme, "l").await.unwrap();
+        assert_eq!(store.claim(&acme, "l", "f").await.unwrap(), Claim::Ours);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_grants_what_it_holds_and_fills_again_with_time() {
+    on_each(async |store| {
+        let acme = tenant("acme");
+        let spend = async |now| store.spend(&acme, "read", (now, 100, 300)).await.unwrap();
+        let granted: Vec<bool> = [spend(0).await, spend(0).await, spend(0).await, spend(0).await]
+            .map(|spent| spent.granted)
+            .into();
+        assert_eq!(granted, [true, true, true, false]);
+        assert_eq!(spend(50).await, limits::Spent { granted: false, paid_until: 300 });
+        assert!(spend(100).await.granted && !spend(100).await.granted);
+        assert!(store.spend(&tenant("globex"), "read", (0, 100, 300)).await.unwrap().granted);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_lasts_until_it_is_ended() {
+    on_each(async |store| {
+        let cookie = store.begin_session("key_1").await.unwrap();
+        let hash = crate::key::KeyHash::of(&cookie);
+        assert_eq!(store.session(&hash, now()).await.unwrap().unwrap().key_id, "key_1");
+        assert!(store.session(&hash, now().plus_millis(sessions::LIFETIME_S * 1000 + 1)).await.unwrap().is_none());
+        store.end_session(&hash).await.unwrap();
+        assert!(store.session(&hash, now()).await.unwrap().is_none());
+    })
+    .await;
+}

@@ -1,0 +1,348 @@
+//! Records of the result topics become rows, in the transaction that moves the offsets on.
+//!
+//! The offsets in the database are the only ones there are. A transaction names the offset that each partition has to
+//! stand at: where another replica has been faster, nothing of it is written.
+
+use std::collections::BTreeMap;
+
+use cybervault_model::{Assessment, QuotaRejection, ResponseAction, Timestamp};
+use serde::Serialize;
+use sqlx::{Any, AssertSqlSafe, Transaction};
+
+use super::{Attempt, Store, StoreError, number, places, text};
+
+/// The lease of whoever writes the view.
+const WRITER: &str = "view";
+/// How long it holds without being renewed.
+const LEASE_MS: i64 = 6_000;
+/// Rows a statement.
+const ROWS: usize = 200;
+
+/// A record of a result topic.
+#[derive(Debug)]
+pub(crate) enum Landed {
+    Assessment { assessment: Box<Assessment>, created_at: Timestamp },
+    Action(Box<ResponseAction>),
+    Rejection(Box<QuotaRejection>),
+}
+
+/// The next offset of each partition, by topic and partition.
+pub(crate) type Offsets = BTreeMap<(String, i32), i64>;
+
+/// Records to be landed, and how far they take their partitions.
+#[derive(Debug, Default)]
+pub(crate) struct ViewBatch {
+    pub(crate) landed: Vec<Landed>,
+    /// From where to where, each partition.
+    pub(crate) moves: BTreeMap<(String, i32), (i64, i64)>,
+}
+
+/// An assessment as the API shows it: with the time at which it was found, which its record carries.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finding<'a> {
+    #[serde(flatten)]
+    pub(crate) assessment: &'a Assessment,
+    pub(crate) created_at: Timestamp,
+}
+
+impl Finding<'_> {
+    pub(crate) fn json(&self) -> Result<String, StoreError> {
+        json(self)
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|error| StoreError::Unreadable { what: "a document", reason: error.to_string() })
+}
+
+impl Store {
+    /// Takes or renews the lease to write the view. Whether `holder` has it.
+    pub(crate) async fn lease_view(&self, holder: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let lease = sqlx::query(
+            "INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
+             SET holder = $2, until = $3 WHERE leases.holder = $2 OR leases.until < $4",
+        );
+        let lease = lease.bind(WRITER).bind(holder).bind(now.as_millis() + LEASE_MS).bind(now.as_millis());
+        Ok(lease.execute(&self.write).await.attempt("taking the lease of the view")?.rows_affected() == 1)
+    }
+
+    /// Gives the lease back, so that another need not wait for its end.
+    pub(crate) async fn release_view(&self, holder: &str) -> Result<(), StoreError> {
+        let release = sqlx::query("DELETE FROM leases WHERE name = $1 AND holder = $2").bind(WRITER).bind(holder);
+        release.execute(&self.write).await.attempt("giving back the lease of the view")?;
+        Ok(())
+    }
+
+    /// How far the view has come.
+    pub(crate) async fn view_offsets(&self) -> Result<Offsets, StoreError> {
+        let what = "reading offsets";
+        let sql = "SELECT topic, part, next_offset FROM consumer_offsets";
+        let rows = sqlx::query(sql).fetch_all(&self.write).await.attempt(what)?;
+        rows.iter()
+            .map(|row| {
+                let partition = i32::try_from(number(row, 1, what)?).unwrap_or(i32::MAX);
+                Ok(((text(row, 0, what)?, partition), number(row, 2, what)?))
+            })
+            .collect()
+    }
+
+    /// Lands a batch whole. `false`, and nothing is written, where `holder` has lost the lease or a partition does not
+    /// stand where the batch begins.
+    pub(crate) async fn land(&self, holder: &str, batch: &ViewBatch) -> Result<bool, StoreError> {
+        let what = "landing records";
+        let mut transaction = self.begin(what).await?;
+        // Locks the row: those who would write the view at once come one after the other.
+        let renew = sqlx::query("UPDATE leases SET until = until WHERE name = $1 AND holder = $2");
+        let renewed = renew.bind(WRITER).bind(holder).execute(&mut *transaction).await.attempt(what)?;
+        if renewed.rows_affected() != 1 || !move_offsets(&mut transaction, batch).await? {
+            transaction.rollback().await.attempt(what)?;
+            return Ok(false);
+        }
+        let count = batch.landed.iter().filter(|landed| !matches!(landed, Landed::Rejection(_))).count();
+        let mut seq = reserve(&mut transaction, count).await?;
+        let mut next = || {
+            seq += 1;
+            seq
+        };
+        let (mut findings, mut actions, mut rejections) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for landed in &batch.landed {
+            match landed {
+                Landed::Assessment { assessment, created_at } => findings.push((next(), &**assessment, *created_at)),
+                Landed::Action(action) => actions.push((next(), &**action)),
+                Landed::Rejection(rejection) => add_rejection(&mut rejections, rejection),
+            }
+        }
+        for chunk in findings.chunks(ROWS) {
+            insert_findings(&mut transaction, chunk).await?;
+        }
+        for (seq, action) in actions {
+            insert_action(&mut transaction, seq, action).await?;
+        }
+        for ((tenant_id, minute, reason), sum) in rejections {
+            insert_rejections(&mut transaction, (tenant_id, minute, reason), &sum).await?;
+        }
+        transaction.commit().await.attempt(what)?;
+        Ok(true)
+    }
+
+    /// Empties the view, so that it is built anew from the topics' beginning.
+    ///
+    /// # Errors
+    /// When a statement fails; the view is then as it was.
+    pub async fn empty_view(&self) -> Result<(), StoreError> {
+        let what = "emptying the view";
+        let mut transaction = self.begin(what).await?;
+        for table in [
+            "assessments",
+            "assessment_entities",
+            "assessment_attack",
+            "actions",
+            "action_states",
+            "rejections",
+            "consumer_offsets",
+            "leases",
+        ] {
+            let empty = sqlx::query(AssertSqlSafe(format!("DELETE FROM {table}")));
+            empty.execute(&mut *transaction).await.attempt(what)?;
+        }
+        transaction.commit().await.attempt(what)
+    }
+}
+
+async fn move_offsets(transaction: &mut Transaction<'_, Any>, batch: &ViewBatch) -> Result<bool, StoreError> {
+    for ((topic, partition), (from, to)) in &batch.moves {
+        let moved = sqlx::query(
+            "INSERT INTO consumer_offsets (topic, part, next_offset) VALUES ($1, $2, $4) \
+             ON CONFLICT (topic, part) DO UPDATE SET next_offset = $4 WHERE consumer_offsets.next_offset = $3",
+        );
+        let moved = moved.bind(topic).bind(i64::from(*partition)).bind(*from).bind(*to);
+        if moved.execute(&mut **transaction).await.attempt("moving offsets")?.rows_affected() != 1 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Takes `count` places in the feed, and returns the last one before them.
+async fn reserve(transaction: &mut Transaction<'_, Any>, count: usize) -> Result<i64, StoreError> {
+    let what = "taking places in the feed";
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let reserve = sqlx::query(
+        "INSERT INTO counters (name, value) VALUES ('feed', $1) \
+         ON CONFLICT (name) DO UPDATE SET value = counters.value + $1 RETURNING value",
+    );
+    let row = reserve.bind(count).fetch_one(&mut **transaction).await.attempt(what)?;
+    Ok(number(&row, 0, what)? - count)
+}
+
+/// What comes again keeps the row it has: an assessment never changes.
+async fn insert_findings(
+    transaction: &mut Transaction<'_, Any>,
+    findings: &[(i64, &Assessment, Timestamp)],
+) -> Result<(), StoreError> {
+    let what = "inserting assessments";
+    let sql = format!(
+        "INSERT INTO assessments (tenant_id, assessment_id, seq, created_at, occurred_at, event_id, risk_score, severity, \
+         verdict, rules, document) VALUES {} ON CONFLICT DO NOTHING",
+        places(findings.len(), 11)
+    );
+    let mut insert = sqlx::query(AssertSqlSafe(sql));
+    for (seq, found, created_at) in findings {
+        let rules: Vec<&str> = found.contributions.iter().map(|reason| &*reason.id).collect();
+        insert = insert
+            .bind(found.tenant_id.as_str())
+            .bind(&found.assessment_id)
+            .bind(*seq)
+            .bind(created_at.as_millis())
+            .bind(found.occurred_at.map(Timestamp::as_millis))
+            .bind(clean(&found.event_id))
+            .bind(i64::from(found.risk_score.get()))
+            .bind(found.severity as i64)
+            .bind(found.verdict.as_str())
+            .bind(clean(&rules.join(" ")))
+            .bind(Finding { assessment: found, created_at: *created_at }.json()?);
+    }
+    insert.execute(&mut **transaction).await.attempt(what)?;
+
+    let entities: Vec<_> = findings
+        .iter()
+        .flat_map(|(_, found, at)| found.entities.iter().map(move |entity| (*found, *at, entity)))
+        .collect();
+    for chunk in entities.chunks(ROWS) {
+        let sql = format!(
+            "INSERT INTO assessment_entities (tenant_id, kind, value, created_at, assessment_id) VALUES {} \
+             ON CONFLICT DO NOTHING",
+            places(chunk.len(), 5)
+        );
+        let mut insert = sqlx::query(AssertSqlSafe(sql));
+        for (found, at, entity) in chunk {
+            insert = insert
+                .bind(found.tenant_id.as_str())
+                .bind(entity.kind.as_str())
+                .bind(clean(&entity.value))
+                .bind(at.as_millis())
+                .bind(&found.assessment_id);
+        }
+        insert.execute(&mut **transaction).await.attempt("inserting entities")?;
+    }
+
+    let attack: Vec<_> = findings
+        .iter()
+        .flat_map(|(_, found, at)| found.mitre_attack.iter().map(move |reference| (*found, *at, reference)))
+        .collect();
+    for chunk in attack.chunks(ROWS) {
+        let sql = format!(
+            "INSERT INTO assessment_attack (tenant_id, created_at, assessment_id, tactic_id, tactic, technique_id, \
+             technique, risk_score) VALUES {} ON CONFLICT DO NOTHING",
+            places(chunk.len(), 8)
+        );
+        let mut insert = sqlx::query(AssertSqlSafe(sql));
+        for (found, at, reference) in chunk {
+            insert = insert
+                .bind(found.tenant_id.as_str())
+                .bind(at.as_millis())
+                .bind(&found.assessment_id)
+                .bind(&reference.tactic_id)
+                .bind(&reference.tactic)
+                .bind(&reference.technique_id)
+                .bind(&reference.technique)
+                .bind(i64::from(found.risk_score.get()));
+        }
+        insert.execute(&mut **transaction).await.attempt("inserting techniques")?;
+    }
+    Ok(())
+}
+
+async fn insert_action(
+    transaction: &mut Transaction<'_, Any>,
+    seq: i64,
+    action: &ResponseAction,
+) -> Result<(), StoreError> {
+    let what = "inserting an action";
+    let document = json(action)?;
+    let mode = serde_json::to_value(action.mode).ok().and_then(|mode| mode.as_str().map(str::to_owned));
+    let target_kind = serde_json::to_value(action.target.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+    // Proposed and approved may have the same time: a step forward counts, too.
+    sqlx::query(
+        "INSERT INTO actions (tenant_id, action_id, created_at, updated_at, expires_at, kind, state, step, mode, \
+         target_kind, target, playbook_id, assessment_id, decided_by, document) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+         ON CONFLICT (tenant_id, action_id) DO UPDATE SET updated_at = $4, expires_at = $5, state = $7, step = $8, \
+         decided_by = $14, document = $15 WHERE actions.step < $8 OR (actions.step = $8 AND actions.updated_at <= $4)",
+    )
+    .bind(action.tenant_id.as_str())
+    .bind(&action.action_id)
+    .bind(action.proposed_at.as_millis())
+    .bind(action.updated_at.as_millis())
+    .bind(action.expires_at.as_millis())
+    .bind(action.kind.as_str())
+    .bind(action.state.as_str())
+    .bind(i64::from(action.state != cybervault_model::ActionState::Proposed))
+    .bind(mode.unwrap_or_default())
+    .bind(target_kind.unwrap_or_default())
+    .bind(clean(&action.target.value))
+    .bind(&action.playbook_id)
+    .bind(&action.assessment_id)
+    .bind(clean(&action.decided_by))
+    .bind(&document)
+    .execute(&mut **transaction)
+    .await
+    .attempt(what)?;
+    sqlx::query(
+        "INSERT INTO action_states (tenant_id, action_id, state, at, seq, document) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(action.tenant_id.as_str())
+    .bind(&action.action_id)
+    .bind(action.state.as_str())
+    .bind(action.updated_at.as_millis())
+    .bind(seq)
+    .bind(&document)
+    .execute(&mut **transaction)
+    .await
+    .attempt(what)?;
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct RejectionSum {
+    events: i64,
+    bytes: i64,
+    last_at: i64,
+    retry_after_ms: Option<i64>,
+}
+
+type RejectionKey<'a> = (&'a str, i64, &'static str);
+
+fn add_rejection<'a>(sums: &mut BTreeMap<RejectionKey<'a>, RejectionSum>, rejection: &'a QuotaRejection) {
+    let at = rejection.rejected_at.as_millis();
+    let sum = sums.entry((&rejection.tenant_id, at - at.rem_euclid(60_000), rejection.reason.as_str())).or_default();
+    sum.events += 1;
+    sum.bytes = sum.bytes.saturating_add(i64::try_from(rejection.bytes).unwrap_or(i64::MAX));
+    if at >= sum.last_at {
+        sum.last_at = at;
+        sum.retry_after_ms = rejection.retry_after_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+    }
+}
+
+async fn insert_rejections(
+    transaction: &mut Transaction<'_, Any>,
+    (tenant_id, minute, reason): RejectionKey<'_>,
+    sum: &RejectionSum,
+) -> Result<(), StoreError> {
+    let insert = sqlx::query(
+        "INSERT INTO rejections (tenant_id, minute, reason, events, bytes, last_at, retry_after_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant_id, minute, reason) DO UPDATE SET \
+         events = rejections.events + $4, bytes = rejections.bytes + $5, last_at = $6, retry_after_ms = $7",
+    );
+    let insert = insert.bind(tenant_id).bind(minute).bind(reason).bind(sum.events).bind(sum.bytes).bind(sum.last_at);
+    let insert = insert.bind(sum.retry_after_ms).execute(&mut **transaction).await;
+    insert.attempt("inserting rejections")?;
+    Ok(())
+}
+
+/// PostgreSQL holds no NUL in a text.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

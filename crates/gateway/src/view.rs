@@ -1,0 +1,184 @@
+//! Reads the result topics and lands them in the store.
+//!
+//! Any number of replicas may run this: one of them has the lease, the others wait for it. What lands is decided by the
+//! offsets in the store, so that even two who both believed to have it could not write a record twice.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use cybervault_model::{Assessment, ContentType, QuotaRejection, RejectionReason, ResponseAction, decode_value};
+use cybervault_stream::{Follower, OwnedRecord, Start, StreamError};
+use metrics::{counter, gauge, histogram};
+use tokio::{runtime::Handle, sync::Notify};
+
+use crate::{
+    key::random_text,
+    monitor::Latency,
+    settings::Settings,
+    store::{Landed, Offsets, Store, StoreError, ViewBatch, now},
+};
+
+/// Records of one batch.
+const RECORDS: usize = 1_000;
+/// How long a batch gathers after its first record.
+const GATHER: Duration = Duration::from_millis(20);
+/// How often the lease is renewed or tried for.
+const RENEW: Duration = Duration::from_secs(2);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+enum ViewError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+/// The thread that writes the view.
+#[derive(Debug)]
+pub(crate) struct View {
+    settings: Settings,
+    store: Store,
+    runtime: Handle,
+    holder: String,
+    landed: Arc<Notify>,
+    latency: Arc<Latency>,
+    stop: Arc<AtomicBool>,
+}
+
+impl View {
+    /// Starts it; it ends once `stop` is true. Each time something has landed, `landed` is told.
+    pub(crate) fn start(
+        settings: &Settings,
+        store: &Store,
+        (landed, latency): (Arc<Notify>, Arc<Latency>),
+        stop: Arc<AtomicBool>,
+    ) -> Result<JoinHandle<()>, std::io::Error> {
+        let view = Self {
+            settings: settings.clone(),
+            store: store.clone(),
+            runtime: Handle::current(),
+            holder: random_text(16).unwrap_or_default(),
+            landed,
+            latency,
+            stop,
+        };
+        thread::Builder::new().name("view".to_owned()).spawn(move || view.run())
+    }
+
+    fn run(&self) {
+        while !self.is_stopped() {
+            match self.runtime.block_on(self.store.lease_view(&self.holder, now())) {
+                Ok(true) => {
+                    if let Err(error) = self.write() {
+                        tracing::warn!(%error, "the view can't be written; trying again");
+                    }
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the view's lease can't be taken"),
+            }
+            self.pause(PAUSE);
+        }
+        let _ = self.runtime.block_on(self.store.release_view(&self.holder));
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn pause(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while !self.is_stopped() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Lands records as long as the lease is held.
+    fn write(&self) -> Result<(), ViewError> {
+        let topics = &self.settings.topics;
+        let mut offsets = self.runtime.block_on(self.store.view_offsets())?;
+        let names = [&*topics.assessments, &*topics.actions, &*topics.rejections];
+        let mut follower = Follower::open(&self.settings.kafka, &names, Start::At(offsets.clone()))?;
+        let mut renewed = Instant::now();
+        while !self.is_stopped() {
+            if renewed.elapsed() > RENEW {
+                if !self.runtime.block_on(self.store.lease_view(&self.holder, now()))? {
+                    return Ok(());
+                }
+                renewed = Instant::now();
+            }
+            let batch = self.gather(&mut follower, &mut offsets)?;
+            if batch.moves.is_empty() {
+                gauge!("cybervault_view_behind_seconds").set(0.0);
+                continue;
+            }
+            let started = Instant::now();
+            if !self.runtime.block_on(self.store.land(&self.holder, &batch))? {
+                tracing::info!("another replica writes the view");
+                return Ok(());
+            }
+            histogram!("cybervault_view_transaction_seconds").record(started.elapsed().as_secs_f64());
+            counter!("cybervault_view_records_total").increment(batch.landed.len() as u64);
+            self.latency.add(&batch);
+            self.landed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The records that are there, and what they move.
+    fn gather(&self, follower: &mut Follower, offsets: &mut Offsets) -> Result<ViewBatch, StreamError> {
+        let mut batch = ViewBatch::default();
+        let (mut first, mut wait) = (None, Duration::from_millis(200));
+        while batch.landed.len() < RECORDS {
+            let Some(record) = follower.next(wait)? else {
+                if batch.moves.is_empty() || first.is_none_or(|first: Instant| first.elapsed() > GATHER) {
+                    break;
+                }
+                continue;
+            };
+            first.get_or_insert_with(Instant::now);
+            wait = Duration::from_millis(2);
+            let place = (record.topic.clone(), record.partition);
+            let next = record.offset + 1;
+            let from = offsets.insert(place.clone(), next).unwrap_or(-1);
+            batch.moves.entry(place).or_insert((from, next)).1 = next;
+            let behind = now().as_millis() - record.timestamp.as_millis();
+            #[expect(clippy::cast_precision_loss)]
+            gauge!("cybervault_view_behind_seconds").set(behind.max(0) as f64 / 1e3);
+            batch.landed.extend(self.read(&record));
+        }
+        Ok(batch)
+    }
+
+    /// What the record says. What can't be read is passed over and counted: it would stand in the way of all that follows.
+    fn read(&self, record: &OwnedRecord) -> Option<Landed> {
+        let (topics, schemas) = (&self.settings.topics, &*self.settings.schemas);
+        let content_type = record.header(ContentType::HEADER).map(str::as_bytes);
+        let value = &record.value;
+        let read = if record.topic == *topics.assessments {
+            decode_value::<Assessment>(value, content_type, schemas).map(|assessment| {
+                Some(Landed::Assessment { assessment: Box::new(assessment), created_at: record.timestamp })
+            })
+        } else if record.topic == *topics.actions {
+            decode_value::<ResponseAction>(value, content_type, schemas)
+                .map(|action| Some(Landed::Action(Box::new(action))))
+        } else {
+            // Nobody could look at what belongs to no tenant, and anyone could make up ever more of these.
+            decode_value::<QuotaRejection>(value, content_type, schemas).map(|rejection| {
+                (rejection.reason != RejectionReason::UnknownTenant).then(|| Landed::Rejection(Box::new(rejection)))
+            })
+        };
+        read.unwrap_or_else(|error| {
+            counter!("cybervault_view_unreadable_total").increment(1);
+            tracing::warn!(topic = record.topic, partition = record.partition, offset = record.offset, %error, "a record is passed over");
+            None
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! The console in a real browser: sign in, watch an attack arrive, open it, approve an action, see it approved on the topic.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+#[path = "support/browser.rs"]
+mod browser;
+#[path = "support/gateway.rs"]
+mod gateway_support;
+
+use cybervault_testkit::{eventually, topic::Record};
+use serde_json::{Value, json};
+
+use browser::Browser;
+use gateway_support::{Api, Gateway, key};
+use support::{Fleet, PATIENCE, unlimited};
+
+const PLAYBOOK: &str = "
+id: isolate
+title: Isolate a host
+when: {min_severity: high}
+actions: [{type: isolate_host, target: host}]
+mode: approval
+expires_after: 1h
+";
+
+fn attack(n: usize) -> Record {
+    let payload = json!({"hostname": "ws-<b>7</b>", "process_name": "powershell.exe", "os": "windows", "pid": n,
+        "process_path": r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
+        "command_line": "powershell.exe -NoProfile -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQAKQA="});
+    let event = json!({"event_id": format!("e{n}"), "type": "endpoint_telemetry", "payload": payload});
+    Record::new("acme", event.to_string())
+}
+
+#[test]
+fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
+    let Some(browser) = Browser::start(true) else { return };
+    let fleet = Fleet::new("console", &unlimited(["acme", "globex"]));
+    std::fs::create_dir(fleet.path("playbooks")).unwrap();
+    std::fs::write(fleet.path("playbooks/isolate.yaml"), PLAYBOOK).unwrap();
+    let playbooks = format!("playbooks_dir={}", fleet.path("playbooks").display());
+    let mut worker = fleet.worker("w1", &[&playbooks]);
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let (key_id, secret) = key(&fleet, "acme", &[]);
+
+    // Whoever has no session is sent to sign in, and a wrong key does not help.
+    browser.open(&format!("{}/approvals", gateway.base));
+    assert!(browser.url().ends_with("/sign-in"));
+    browser.find("#key").write("cv_live_sk_wrong");
+    browser.find("button[type=submit]").click();
+    assert!(browser.find("[role=alert]").text().contains("not taken"));
+    browser.find("#key").write(&secret);
+    browser.find("button[type=submit]").click();
+    browser.find("#connection.on");
+    assert_eq!(browser.run("return document.cookie"), "", "no script sees the session");
+    assert!(browser.find("#empty").text().contains("Nothing found yet"));
+
+    // It comes by itself, and what an attacker wrote is text.
+    fleet.send([attack(1)]);
+    let row = browser.find("#feed tbody tr");
+    assert!(row.text().contains("ws-<b>7</b>"), "{}", row.text());
+    assert_eq!(browser.run("return document.querySelectorAll('#feed b').length"), 0);
+    assert!(["high", "critical"].contains(&row.attribute("data-severity").unwrap().as_str()));
+
+    // Paused it waits; by the keyboard one comes to the finding.
+    browser.find("#pause").click();
+    fleet.send([attack(2)]);
+    eventually("one waits", PATIENCE, || browser.find("#pause").text().contains("Show 1 new").then_some(()));
+    browser.find("#pause").click();
+    eventually("two rows", PATIENCE, || (browser.run("return document.querySelectorAll('#feed tbody tr').length") == 2).then_some(()));
+    browser.run("document.activeElement.blur()");
+    browser.press("jj\u{e007}");
+    eventually("the finding", PATIENCE, || browser.url().contains("/findings/ta_").then_some(()));
+    let why = browser.find(".evidence").text();
+    assert!(why.contains("EncodedCommand"), "{why}");
+    assert!(browser.find("main").text().contains("100 · (1 −"));
+
+    // The playbook's action waits here and in the queue.
+    eventually("the action waits", PATIENCE, || {
+        browser.open(&browser.url());
+        (browser.run("return document.querySelectorAll('.decide').length") == 1).then_some(())
+    });
+    browser.find("nav a[href='/approvals']").click();
+    let waiting = browser.find(".pending");
+    let action_id = waiting.attribute("data-action").unwrap();
+    browser.find(&format!(".pending[data-action='{action_id}'] input[name=comment]")).write("seen it");
+    browser.find(&format!(".pending[data-action='{action_id}'] button[value=approve]")).click();
+    browser.find("[role=status]");
+    worker.wait_until("approved on the topic", PATIENCE, || {
+        fleet.read("response.actions").iter().any(|record| {
+            let action: Value = serde_json::from_slice(&record.value).unwrap();
+            action["action_id"] == *action_id
+                && action["state"] == "approved"
+                && action["decided_by"].as_str().unwrap().contains(&key_id)
+        })
+    });
+    eventually("approved in the console", PATIENCE, || {
+        browser.open(&format!("{}/approvals", gateway.base));
+        let text = browser.run(&format!("return document.querySelector(\"#decided tr[data-action='{action_id}']\")?.innerText"));
+        text.as_str().is_some_and(|text| text.contains("approved")).then_some(())
+    });
+
+    // Every page works, says something, and loads nothing that the policy forbids.
+    for path in ["/attack", "/quota", "/pipeline", "/reports", "/reports?print", "/entities/host/ws-%3Cb%3E7%3C%2Fb%3E", "/?severity=high&q=T1059.001"] {
+        browser.open(&format!("{}{path}", gateway.base));
+        assert!(!browser.find("h1").text().is_empty(), "{path}");
+        assert_eq!(browser.run("return document.querySelectorAll('img:not([alt]), input:not([type=hidden]):not([aria-label])').length
+            - document.querySelectorAll('label input:not([type=hidden])').length"), 0, "{path}: inputs have names");
+    }
+    let complaints = browser.complaints();
+    let serious: Vec<_> = complaints.iter().filter(|said| !said.contains("401 (Unauthorized)")).collect();
+    assert!(serious.is_empty(), "{serious:?}");
+
+    // A form without the session's token is refused; another tenant's finding is none.
+    let finding = browser.run("return (await (await fetch('/')).text()).match(/findings\\/(ta_[0-9a-f]+)/)[1]");
+    let forged = browser.run(&format!("return (await fetch('/approvals/{action_id}', {{method: 'POST', body: new URLSearchParams({{verdict: 'deny'}})}})).status"));
+    assert_eq!(forged, 403);
+    let (_, other) = key(&fleet, "globex", &["--kind", "read"]);
+    browser.find("form[action='/sign-out'] button").click();
+    browser.find("#key").write(&other);
+    browser.find("button[type=submit]").click();
+    browser.find("#connection.on");
+    browser.open(&format!("{}/findings/{}", gateway.base, finding.as_str().unwrap()));
+    assert!(browser.find("[role=alert]").text().contains("no such thing"));
+
+    // A revoked key ends its sessions.
+    let admin = Api::new(&gateway.base, &secret);
+    let listed = Api::new(&gateway.base, &key(&fleet, "globex", &[]).1).get("/v3/keys").json();
+    let reader = listed["data"].as_array().unwrap().iter().find(|key| key["kind"] == "read").unwrap()["key_id"].clone();
+    assert_eq!(admin.call("DELETE", &format!("/v3/keys/{}", reader.as_str().unwrap()), &[], None).status, 404);
+    let store = format!("gateway.store.file={}", fleet.path("gateway.db").display());
+    assert!(fleet.command(&["keys", "revoke", reader.as_str().unwrap()], &[&store]).status.success());
+    browser.open(&format!("{}/", gateway.base));
+    assert!(browser.url().ends_with("/sign-in"));
+}
+
+/// The pictures in docs: of the samples, as `make run` plays them. Takes a minute, so only when asked for.
+#[test]
+fn the_console_looks_as_the_pictures_in_docs_show() {
+    if std::env::var_os("CONSOLE_SCREENSHOTS").is_none() {
+        eprintln!("SKIPPED: set CONSOLE_SCREENSHOTS to a folder to have the pictures of the console made");
+        return;
+    }
+    let args = ["up", "--speed", "8", "--set", "metrics.listen=127.0.0.1:0", "--set", "gateway.listen=127.0.0.1:0"];
+    let up = cybervault_testkit::Worker::start(support::BINARY, args, &[]);
+    let (mut base, mut secret) = (String::new(), String::new());
+    eventually("the console's address and a key", PATIENCE, || {
+        let log = up.log();
+        base = log.split_once("Console  ")?.1.split_once("/  ")?.0.to_owned();
+        secret = log.split_once("acme-health")?.1.split_whitespace().next()?.to_owned();
+        Some(())
+    });
+    for dark in [true, false] {
+        let Some(browser) = Browser::start(dark) else { return };
+        let theme = if dark { "dark" } else { "light" };
+        browser.open(&format!("{base}/sign-in"));
+        browser.picture(&format!("sign-in-{theme}"));
+        browser.find("#key").write(&secret);
+        browser.find("button[type=submit]").click();
+        browser.find("#connection.on");
+        eventually("much was found", PATIENCE, || {
+            (browser.run("return document.querySelectorAll('#feed tbody tr').length").as_u64()? > 40).then_some(())
+        });
+        browser.picture(&format!("live-{theme}"));
+        let row = browser.find("#feed tbody tr[data-severity=critical] .title a").attribute("href").unwrap();
+        let entity = browser.find("#feed tbody tr[data-severity=critical] a.entity").attribute("href").unwrap();
+        for (name, path) in [("finding", &*row), ("entity", &*entity), ("attack", "/attack"), ("approvals", "/approvals"), ("pipeline", "/pipeline"), ("reports", "/reports"), ("quota", "/quota")] {
+            browser.open(&format!("{base}{path}"));
+            browser.find("h1");
+            browser.picture(&format!("{name}-{theme}"));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The REST API over a real Kafka: what goes in comes out on the topics and in the view, and nobody sees another's.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+#[path = "support/gateway.rs"]
+mod gateway_support;
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use cybervault_testkit::{eventually, topic::Record};
+use serde_json::{Value, json};
+
+use gateway_support::{Gateway, key};
+use support::{Fleet, PATIENCE};
+
+const TENANTS: &str = "tenants:\n- {tenant_id: acme, plan: enterprise}\n- {tenant_id: globex, plan: enterprise}\n\
+                       - {tenant_id: small, plan: starter}\n- {tenant_id: gone, plan: starter, status: suspended}\n";
+
+const PLAYBOOK: &str = "
+id: isolate
+title: Isolate a host
+when: {min_severity: high}
+actions: [{type: isolate_host, target: host}]
+mode: approval
+expires_after: 1h
+";
+
+fn fleet(test: &str) -> (Fleet, String) {
+    let fleet = Fleet::new(test, TENANTS);
+    std::fs::create_dir(fleet.path("playbooks")).unwrap();
+    std::fs::write(fleet.path("playbooks/isolate.yaml"), PLAYBOOK).unwrap();
+    let playbooks = format!("playbooks_dir={}", fleet.path("playbooks").display());
+    (fleet, playbooks)
+}
+
+/// An event with findings of high severity.
+fn attack(event_id: &str, host: &str) -> Value {
+    json!({"event_id": event_id, "type": "endpoint_telemetry", "occurred_at": "2026-11-02T09:00:00Z", "payload": {
+        "hostname": host, "process_name": "powershell.exe", "os": "windows",
+        "process_path": r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
+        "command_line": "powershell.exe -NoProfile -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQAKQA="}})
+}
+
+fn without(mut value: Value, field: &str) -> Value {
+    value.as_object_mut().unwrap().remove(field);
+    value
+}
+
+#[test]
+fn an_analysed_event_is_on_the_topics_before_it_is_answered_and_its_action_can_be_approved() {
+    let (fleet, playbooks) = fleet("analyze");
+    let mut worker = fleet.worker("w1", &[&playbooks]);
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let (_, secret) = key(&fleet, "acme", &[]);
+    let api = gateway.api(&secret);
+    let health = api.get("/v3/system/health");
+    assert_eq!((&health.json()["status"], &health.json()["environment"]), (&json!("operational"), &json!("production")));
+
+    let mut stream = api.stream(None);
+    let sent = [("content-type", "application/json"), ("x-request-id", "mine-1"), ("idempotency-key", "k1")];
+    let event = attack("e1", "ws-7").to_string();
+    let reply = api.call("POST", "/v3/threats/analyze", &sent, Some(event.as_bytes()));
+    assert_eq!((reply.status, reply.headers["x-request-id"].as_str()), (201, "mine-1"), "{}", reply.text);
+    let found = reply.json();
+    assert!(found["risk_score"].as_u64().unwrap() > 50 && !found["contributions"].as_array().unwrap().is_empty());
+
+    // Committed already, with what the stream would have said of the same event.
+    let assessments = fleet.read("threat.assessments");
+    let value: Value = serde_json::from_slice(&assessments[0].value).unwrap();
+    assert_eq!(without(found.clone(), "created_at"), value);
+    assert_eq!(assessments[0].header("request_id"), Some("mine-1"));
+    let events = fleet.read("telemetry.api");
+    assert_eq!((events.len(), events[0].header("tenant_id")), (1, Some("acme")));
+    assert_eq!(events[0].value, event.as_bytes());
+    fleet.send([Record::new("acme", attack("e2", "ws-7").to_string())]);
+    let both = fleet.wait_for(&mut worker, "threat.assessments", 2);
+    let streamed: Value = serde_json::from_slice(&both.iter().find(|one| one.header("request_id").is_none()).unwrap().value).unwrap();
+    assert_eq!(streamed["contributions"], found["contributions"]);
+
+    // Location leads to it at once, and the view has it soon.
+    let location = &reply.headers["location"];
+    assert_eq!(api.get(location).json(), found);
+    let listed = eventually("both in the list", PATIENCE, || {
+        let listed = api.get("/v3/threats/assessments?sort=created_at:asc").json();
+        (listed["data"].as_array().unwrap().len() == 2).then_some(listed)
+    });
+    assert_eq!(listed["data"][0], found);
+
+    // The same request again is answered, not done, again.
+    let again = api.call("POST", "/v3/threats/analyze", &sent, Some(event.as_bytes()));
+    assert_eq!((again.status, again.json(), again.headers.get("idempotent-replayed").is_some()), (201, found.clone(), true));
+    let other = api.call("POST", "/v3/threats/analyze", &sent, Some(attack("e9", "ws-7").to_string().as_bytes()));
+    assert_eq!((other.status, other.code()), (422, "idempotency_mismatch".to_owned()));
+    assert_eq!(fleet.read("telemetry.api").len(), 1);
+
+    // The playbook's action comes to the view, is approved by the API, and approved on the topic.
+    let action = eventually("an action that waits", PATIENCE, || {
+        let path = format!("/v3/response/actions?filter={}", encoded(&json!({"state": "proposed", "assessment_id": found["assessment_id"]})));
+        api.get(&path).json()["data"].get(0).cloned()
+    });
+    let path = format!("/v3/response/actions/{}", action["action_id"].as_str().unwrap());
+    let approved = api.post(&format!("{path}/approve"), &json!({"comment": "do it"}));
+    assert_eq!((approved.status, &approved.json()["status"]), (202, &json!("submitted")));
+    worker.wait_until("approved on the topic", PATIENCE, || {
+        let actions = fleet.read("response.actions");
+        actions.iter().any(|record| {
+            let value: Value = serde_json::from_slice(&record.value).unwrap();
+            value["action_id"] == action["action_id"] && value["state"] == "approved"
+        })
+    });
+    eventually("approved in the view", PATIENCE, || {
+        let shown = api.get(&path).json();
+        (shown["action"]["state"] == "approved" && shown["history"].as_array().unwrap().len() == 2).then_some(())
+    });
+    let late = api.post(&format!("{path}/deny"), &json!({}));
+    assert_eq!((late.status, late.code()), (409, "action_not_pending".to_owned()));
+
+    // The stream told it all, and goes on where it ended.
+    let (first, kind, data) = stream.next().unwrap();
+    assert_eq!((kind.as_str(), &data), ("assessment", &found));
+    drop(stream);
+    let resumed: Vec<_> = api.stream(Some(&first)).take(3).collect();
+    assert!(resumed.iter().all(|(id, ..)| *id != first));
+    assert!(resumed.iter().any(|(_, kind, _)| kind == "action"));
+
+    // What is known of the host, and what it comes to.
+    let entity = api.get("/v3/entities/host/ws-7").json();
+    assert_eq!((&entity["findings"], entity["actions"].as_array().unwrap().is_empty()), (&json!(2), false));
+    let report = api.get("/v3/compliance/reports?framework=soc2").json();
+    assert_eq!(report["controls"].as_array().unwrap().len(), 3);
+    assert!(api.get("/v3/compliance/reports?format=csv").text.starts_with("framework,control,"));
+    assert!(api.get("/v3/rules?limit=5").json()["has_more"].as_bool().unwrap());
+
+    // A batch answers each by itself.
+    let batch = api.post("/v3/threats/analyze/batch", &json!({"events": [attack("b1", "ws-8"), {"type": "file_hash"}, attack("b2", "ws-8")]}));
+    let statuses: Vec<_> = batch.json()["results"].as_array().unwrap().iter().map(|one| one["status"].as_u64().unwrap()).collect();
+    assert_eq!((batch.status, statuses), (200, vec![201, 422, 201]));
+    assert_eq!(fleet.read("telemetry.api").len(), 3);
+
+    // The view comes back from the topics.
+    let store = format!("gateway.store.file={}", fleet.path("gateway.db").display());
+    assert!(fleet.command(&["gateway", "rebuild"], &[&store]).status.success());
+    eventually("the view is built anew", PATIENCE, || {
+        let listed = api.get("/v3/threats/assessments").json();
+        (listed["data"].as_array().unwrap().len() == 4).then_some(())
+    });
+}
+
+fn encoded(filter: &Value) -> String {
+    filter.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[test]
+fn nobody_sees_anything_of_another_tenant_and_a_key_does_no_more_than_it_may() {
+    let (fleet, playbooks) = fleet("crossing");
+    let _worker = fleet.worker("w1", &[&playbooks]);
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let (acme, globex) = (gateway.api(&key(&fleet, "acme", &[]).1), gateway.api(&key(&fleet, "globex", &[]).1));
+    let own = acme.post("/v3/threats/analyze", &attack("secret-event", "ws-7")).json();
+    let action = eventually("an action", PATIENCE, || acme.get("/v3/response/actions").json()["data"].get(0).cloned());
+    let cursor = {
+        acme.post("/v3/threats/analyze", &attack("e2", "ws-7"));
+        eventually("two pages", PATIENCE, || {
+            acme.get("/v3/threats/assessments?limit=1").json()["next_cursor"].as_str().map(str::to_owned)
+        })
+    };
+    let key_id = acme.get("/v3/keys").json()["data"][0]["key_id"].as_str().unwrap().to_owned();
+    let (assessment_id, action_id) = (own["assessment_id"].as_str().unwrap(), action["action_id"].as_str().unwrap());
+
+    for (method, path) in [
+        ("GET", format!("/v3/threats/assessments/{assessment_id}")),
+        ("GET", format!("/v3/response/actions/{action_id}")),
+        ("POST", format!("/v3/response/actions/{action_id}/approve")),
+        ("POST", format!("/v3/response/actions/{action_id}/deny")),
+        ("GET", "/v3/entities/host/ws-7".to_owned()),
+        ("POST", format!("/v3/keys/{key_id}/rotate")),
+        ("DELETE", format!("/v3/keys/{key_id}")),
+    ] {
+        let reply = globex.call(method, &path, &[], None);
+        assert_eq!((reply.status, reply.code()), (404, "not_found".to_owned()), "{method} {path}");
+    }
+    for path in ["/v3/threats/assessments", "/v3/response/actions", "/v3/compliance/reports", "/v3/quota", "/v3/keys"] {
+        let reply = globex.get(path);
+        assert!(reply.status == 200 && !reply.text.contains("acme") && !reply.text.contains("secret"), "{}", reply.text);
+    }
+    let stolen = globex.get(&format!("/v3/threats/assessments?limit=1&cursor={cursor}"));
+    assert_eq!((stolen.status, stolen.code()), (400, "invalid_parameter".to_owned()));
+
+    // Fields that are not the sender's to set.
+    for field in ["tenant_id", "risk_score", "assessment_id"] {
+        let mut event = attack("e3", "ws-7");
+        event[field] = json!("acme");
+        assert_eq!(globex.post("/v3/threats/analyze", &event).code(), "invalid_event", "{field}");
+    }
+    let own_key = json!({"kind": "live", "name": "x", "tenant_id": "acme"});
+    assert_eq!(globex.post("/v3/keys", &own_key).code(), "invalid_json");
+
+    // Scopes: a read key reads, a narrow one does one thing, a sandbox sees neither.
+    let read = gateway.api(&key(&fleet, "acme", &["--kind", "read"]).1);
+    assert_eq!(read.get("/v3/threats/assessments").status, 200);
+    for (method, path) in [("POST", "/v3/threats/analyze"), ("POST", "/v3/response/actions/x/approve"), ("GET", "/v3/keys")] {
+        let reply = read.call(method, path, &[], None);
+        assert_eq!((reply.status, reply.code()), (403, "invalid_scope".to_owned()), "{path}");
+    }
+    let issuer = gateway.api(&key(&fleet, "acme", &["--scopes", "admin"]).1);
+    let more = issuer.post("/v3/keys", &json!({"kind": "live", "name": "more"}));
+    assert_eq!((more.status, more.code()), (403, "invalid_scope".to_owned()), "nobody hands on what they have not");
+
+    let sandbox = gateway.api(&key(&fleet, "acme", &["--kind", "test"]).1);
+    let before = fleet.read("telemetry.api").len();
+    let first = sandbox.post("/v3/threats/analyze", &attack("s1", "ws-7"));
+    assert_eq!((first.status, first.json()["tenant_id"].as_str()), (201, Some("sandbox")));
+    assert_eq!(first.json(), sandbox.post("/v3/threats/analyze", &attack("s1", "ws-7")).json());
+    assert_eq!(sandbox.get("/v3/threats/assessments").text, sandbox.get("/v3/threats/assessments").text);
+    let waiting = sandbox.get("/v3/response/actions").json();
+    let id = waiting["data"][0]["action_id"].as_str().unwrap();
+    assert_eq!(sandbox.call("POST", &format!("/v3/response/actions/{id}/approve"), &[], None).status, 202);
+    assert_eq!(sandbox.get("/v3/response/actions").json(), waiting);
+    assert_eq!(sandbox.get(&format!("/v3/threats/assessments/{assessment_id}")).status, 404);
+    assert_eq!(fleet.read("telemetry.api").len(), before);
+}
+
+#[test]
+fn whatever_goes_wrong_is_told_in_one_form() {
+    let (fleet, playbooks) = fleet("errors");
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let (_, secret) = key(&fleet, "acme", &[]);
+    let (api, nobody) = (gateway.api(&secret), gateway.api(""));
+    let json_type = [("content-type", "application/json")];
+    let mut typo = secret.clone();
+    typo.replace_range(20..21, if &secret[20..21] == "a" { "b" } else { "a" });
+    let suspended = gateway.api(&key(&fleet, "gone", &[]).1);
+    let deep = format!(r#"{{"type":"file_hash","payload":{}{}}}"#, r#"{"a":"#.repeat(100) + "1", "}".repeat(100));
+    let large = format!(r#"{{"type":"file_hash","payload":{{"x":"{}"}}}}"#, "x".repeat(2 << 20));
+    for (reply, status, code) in [
+        (nobody.get("/v3/quota"), 401, "missing_api_key"),
+        (gateway.api(&typo).get("/v3/quota"), 401, "invalid_api_key"),
+        (gateway.api("x").get("/v3/quota"), 401, "invalid_api_key"),
+        (suspended.get("/v3/quota"), 403, "tenant_suspended"),
+        (api.get("/v3/nothing"), 404, "not_found"),
+        (api.get("/v3/threats/assessments/ta_0"), 404, "not_found"),
+        (api.call("DELETE", "/v3/quota", &[], None), 405, "method_not_allowed"),
+        (api.call("BREW", "/v3/quota", &[], None), 405, "method_not_allowed"),
+        (api.call("POST", "/v3/threats/analyze", &[], Some(b"{}")), 415, "unsupported_media_type"),
+        (api.call("POST", "/v3/threats/analyze", &json_type, Some(large.as_bytes())), 413, "payload_too_large"),
+        (api.call("POST", "/v3/threats/analyze", &json_type, Some(b"{\"type\":")), 400, "invalid_json"),
+        (api.call("POST", "/v3/threats/analyze", &json_type, Some(b"\xff\xfe")), 400, "invalid_json"),
+        (api.call("POST", "/v3/threats/analyze", &json_type, Some(deep.as_bytes())), 422, "invalid_event"),
+        (api.post("/v3/threats/analyze", &json!([])), 422, "invalid_event"),
+        (api.post("/v3/threats/analyze", &json!({"type": "file_hash", "payload": 1})), 422, "invalid_event"),
+        (api.post("/v3/threats/analyze", &json!({"type": "gossip", "payload": {}})), 422, "invalid_event"),
+        (api.post("/v3/threats/analyze/batch", &json!({"events": []})), 400, "invalid_request"),
+        (api.post("/v3/response/actions/ra_1/approve", &json!({"verdict": "deny"})), 400, "invalid_json"),
+        (api.get("/v3/threats/assessments?limit=201"), 400, "invalid_parameter"),
+        (api.get("/v3/threats/assessments?sort=tenant_id:asc"), 400, "invalid_parameter"),
+        (api.get("/v3/threats/assessments?colour=red"), 400, "invalid_parameter"),
+        (api.get("/v3/threats/assessments?cursor=AAAA"), 400, "invalid_parameter"),
+        (api.get("/v3/threats/assessments?filter=%7B%22tenant_id%22%3A%22globex%22%7D"), 400, "invalid_parameter"),
+        (api.get("/v3/entities/planet/mars"), 400, "invalid_parameter"),
+        (api.get("/v3/compliance/reports?from=yesterday"), 400, "invalid_parameter"),
+        (api.call("GET", "/v3/stream", &[("last-event-id", "1")], None), 400, "invalid_parameter"),
+    ] {
+        assert_eq!((reply.status, reply.code().as_str()), (status, code), "{}", reply.text);
+        let docs = reply.json()["error"]["docs_url"].as_str().unwrap().to_owned();
+        assert_eq!(nobody.get(&docs).status, 200, "{docs}");
+    }
+    let named = api.get("/v3/threats/assessments?filter=%7B%22shoe_size%22%3A1%7D");
+    assert!(named.text.contains("shoe_size"), "{}", named.text);
+
+    // A body that ends never, a head that is a bomb, a length that is said twice.
+    let address = gateway.base.strip_prefix("http://").unwrap();
+    let raw = |text: String| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let _ = stream.write_all(text.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.take(4096).read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let head = format!("POST /v3/threats/analyze HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {secret}\r\ncontent-type: application/json\r\n");
+    let slow = raw(format!("{head}content-length: 100\r\n\r\n{{"));
+    assert!(slow.contains("503") && slow.contains("\"timeout\""), "{slow}");
+    let bomb = raw(format!("{head}{}\r\n", (0..500).map(|n| format!("x-{n}: y\r\n")).collect::<String>()));
+    assert!(bomb.starts_with("HTTP/1.1 431"), "{bomb}");
+    let smuggled = raw(format!("{head}content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /v3/quota HTTP/1.1\r\n\r\n"));
+    assert!(smuggled.starts_with("HTTP/1.1 400") && smuggled.matches("HTTP/1.1").count() == 1, "{smuggled}");
+    assert_eq!(api.get("/v3/system/health").status, 200);
+}
+
+#[test]
+fn a_revoked_key_is_refused_by_every_replica_within_a_second_and_limits_count_together() {
+    let (fleet, playbooks) = fleet("replicas");
+    let replicas = ["g1", "g2"].map(|name| Gateway::start(&fleet, name, &[&playbooks]));
+    let (key_id, secret) = key(&fleet, "acme", &[]);
+    let admin = replicas[0].api(&key(&fleet, "acme", &["--scopes", "admin"]).1);
+    assert!(replicas.iter().all(|replica| replica.api(&secret).get("/v3/quota").status == 200));
+    assert_eq!(admin.call("DELETE", &format!("/v3/keys/{key_id}"), &[], None).status, 204);
+    let revoked = Instant::now();
+    for replica in &replicas {
+        eventually("refused", Duration::from_secs(1), || (replica.api(&secret).get("/v3/quota").status == 401).then_some(()));
+    }
+    assert!(revoked.elapsed() < Duration::from_secs(1));
+
+    // Starter: 60 reads a minute and 15 % more at once, wherever they come in.
+    let (_, secret) = key(&fleet, "small", &[]);
+    let apis = replicas.each_ref().map(|replica| replica.api(&secret));
+    let replies: Vec<_> = (0..80).map(|n| apis[n % 2].get("/v3/quota")).collect();
+    let granted = replies.iter().filter(|reply| reply.status == 200).count();
+    assert!((69..=74).contains(&granted), "{granted}");
+    let refused = replies.last().unwrap();
+    assert_eq!((refused.status, refused.code()), (429, "rate_limited".to_owned()));
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(refused.headers["ratelimit-policy"], "\"read\";q=60;w=60");
+    assert!(refused.headers["ratelimit"].starts_with("\"read\";r=0;t="), "{:?}", refused.headers);
+    // Writing is counted apart.
+    let write = apis[0].call("POST", "/v3/threats/analyze", &[], None);
+    assert_eq!(write.status, 415);
+
+    // Whoever guesses keys is told to wait, and others are not.
+    let guess = replicas[0].api("cv_live_sk_guess");
+    assert!((0..60).any(|_| guess.get("/v3/quota").status == 429));
+    assert_eq!(admin.get("/v3/keys").status, 200);
+}
