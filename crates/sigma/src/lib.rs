@@ -36,9 +36,11 @@ mod trigger;
 // An event through the tables.
 mod bits;
 mod evidence;
+mod explain;
 mod matcher;
 mod scratch;
 
+pub use explain::{ExplainedLine, ExplainedSelection, Explainer, Explanation};
 pub use load::{Rule, RuleFailure, RuleFile, RuleMeta, RulePack, RuleSource, load, load_with};
 pub use mapping::{MappingError, Mappings};
 pub use matcher::{Matcher, RuleIndex};

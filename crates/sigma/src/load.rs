@@ -1,5 +1,7 @@
 //! Rule files read into a pack: what each rule is, what makes it true, and which ones can't be used.
 
+use std::fmt;
+
 use cybervault_model::{Level, derived_id};
 use rsigma_parser::{
     CorrelationRule, Detections, FilterRule, FilterRuleTarget, LogSource, SigmaRule, parse_sigma_yaml,
@@ -76,6 +78,15 @@ pub struct RuleSource {
     pub category: Option<String>,
 }
 
+impl fmt::Display for RuleSource {
+    /// `product/service/category`, `-` for what may be anything.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [product, service, category] =
+            [&self.product, &self.service, &self.category].map(|name| name.as_deref().unwrap_or("-"));
+        write!(f, "{product}/{service}/{category}")
+    }
+}
+
 impl RuleSource {
     fn of(source: &LogSource) -> Self {
         let lower = |text: &Option<String>| text.as_ref().map(|text| text.to_lowercase());
@@ -125,7 +136,7 @@ pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &
     let mut pack = RulePack { failed, version, ..RulePack::default() };
     let mut usable_filters = Vec::new();
     for (file, filter) in filters {
-        match lower_conditions(&filter.detection.named, &filter.detection.conditions) {
+        match lower(&filter.detection) {
             Ok(expr) => usable_filters.push((filter, expr)),
             Err(error) => pack.failed.push(failure(file, &filter.title, &error)),
         }
@@ -162,20 +173,66 @@ fn usable(
     filters: &[(FilterRule, Expr)],
     pipelines: &Pipelines,
 ) -> Result<(Rule, LogSource), LowerError> {
-    let filters: Vec<_> = filters.iter().filter(|(filter, _)| is_for(filter, &rule, file.path)).collect();
-    let lower = |detection: &Detections| lower_conditions(&detection.named, &detection.conditions);
+    let filters = filters.iter().filter(|(filter, _)| is_for(filter, &rule, file.path));
     let (rule, filters) = if pipelines.is_empty() {
-        (rule, filters.iter().map(|(_, expr)| expr.clone()).collect())
+        let filters = filters.map(|(_, expr)| expr.clone()).collect();
+        (rule, filters)
     } else {
-        let title = rule.title.clone();
-        let (rule, filters) = pipelines
-            .apply(rule, filters.iter().map(|(filter, _)| filter.detection.clone()).collect())
-            .map_err(|reason| LowerError::new(reason).at(&title))?;
+        let filters = filters.map(|(filter, _)| filter.detection.clone()).collect();
+        let (rule, filters) = through(pipelines, rule, filters)?;
         (rule, filters.iter().map(lower).collect::<Result<Vec<_>, _>>()?)
     };
-    let own = lower(&rule.detection)?;
-    let expr = filters.into_iter().fold(own, |expr, filter| Expr::All(vec![expr, filter]));
+    let expr = filters.into_iter().fold(lower(&rule.detection)?, |expr, filter| Expr::All(vec![expr, filter]));
     Ok((Rule { meta: meta(&rule, file.path), expr }, rule.logsource))
+}
+
+/// A rule and its filters after the pipelines.
+fn through(
+    pipelines: &Pipelines,
+    rule: SigmaRule,
+    filters: Vec<Detections>,
+) -> Result<(SigmaRule, Vec<Detections>), LowerError> {
+    if pipelines.is_empty() {
+        return Ok((rule, filters));
+    }
+    let title = rule.title.clone();
+    pipelines.apply(rule, filters).map_err(|reason| LowerError::new(reason).at(&title))
+}
+
+fn lower(detections: &Detections) -> Result<Expr, LowerError> {
+    lower_conditions(&detections.named, &detections.conditions)
+}
+
+/// A rule as it is to be compiled, with the filters for it by their titles.
+pub(crate) struct Found {
+    pub(crate) meta: RuleMeta,
+    pub(crate) rule: SigmaRule,
+    pub(crate) filters: Vec<(String, Detections)>,
+}
+
+/// The first rule of this id, name or title.
+///
+/// # Errors
+/// When there is none, or it can't be used.
+pub(crate) fn find_rule<'a>(
+    files: impl IntoIterator<Item = RuleFile<'a>>,
+    pipelines: &Pipelines,
+    wanted: &str,
+) -> Result<Found, RuleFailure> {
+    let Parsed { rules, filters, .. } = Parsed::read(files, pipelines);
+    let is_wanted = |(file, rule): &(RuleFile<'_>, SigmaRule)| {
+        id(rule, file.path) == wanted || rule.name.as_deref() == Some(wanted) || rule.title == wanted
+    };
+    let Some((file, rule)) = rules.into_iter().find(is_wanted) else {
+        let error = format!("no rule has this id, name or title: {wanted}");
+        return Err(RuleFailure { path: "the rules".to_owned(), line: None, column: None, error });
+    };
+    let filters = filters.into_iter().filter(|(_, filter)| is_for(filter, &rule, file.path));
+    let (titles, filters): (Vec<_>, _) = filters.map(|(_, filter)| (filter.title, filter.detection)).unzip();
+    let title = rule.title.clone();
+    let (rule, filters) = through(pipelines, rule, filters).map_err(|error| failure(file, &title, &error))?;
+    lower(&rule.detection).map_err(|error| failure(file, &title, &error))?;
+    Ok(Found { meta: meta(&rule, file.path), rule, filters: titles.into_iter().zip(filters).collect() })
 }
 
 /// What files have in them.

@@ -3,6 +3,7 @@
 
 mod cases;
 mod differential;
+mod explain;
 mod mappings;
 mod naive;
 mod pipelines;
