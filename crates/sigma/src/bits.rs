@@ -3,6 +3,11 @@
 /// A set; as many words as its numbers need.
 pub(crate) type Words = Box<[u64]>;
 
+/// A length as one bit; the last bit is for all that are longer.
+pub(crate) fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
+}
+
 /// The empty set of numbers below `count`.
 pub(crate) fn none(count: usize) -> Words {
     vec![0; count.div_ceil(64)].into()
@@ -33,7 +38,14 @@ pub(crate) fn add(words: &mut [u64], other: &[u64]) {
     }
 }
 
-/// Whether the sets have a number in common.
-pub(crate) fn meet(words: &[u64], other: &[u64]) -> bool {
-    words.iter().zip(other).any(|(word, other)| word & other != 0)
+/// The numbers in the set, in ascending order.
+pub(crate) fn each(words: &[u64]) -> impl Iterator<Item = usize> + Clone {
+    words.iter().enumerate().flat_map(|(at, word)| {
+        let mut rest = *word;
+        std::iter::from_fn(move || {
+            let bit = rest.trailing_zeros();
+            rest &= rest.wrapping_sub(1);
+            (bit < u64::BITS).then_some(at * 64 + bit as usize)
+        })
+    })
 }

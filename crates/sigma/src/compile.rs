@@ -1,13 +1,13 @@
 //! Rules made into tables: predicates numbered, conditions flattened, each field's tests built.
 
 use crate::{
-    bits::{self, Words},
     condition::Expr,
     fields::{FieldId, Fields, FixedMap},
-    guard::{guards, is_eager},
+    guard::is_eager,
     literals::Literals,
     load::{Rule, RuleSource},
-    predicate::{Number, NumberOp, Predicate, Scope, TemplatePiece, Test, TextOp},
+    predicate::{Number, NumberOp, Predicate, Scope, Test, TextOp},
+    substrings::Substrings,
     trigger::triggers,
 };
 
@@ -19,8 +19,36 @@ pub(crate) type PredicateId = u32;
 pub(crate) struct Question {
     pub(crate) field: FieldId,
     pub(crate) test: Test,
-    /// Whether it is answered as soon as a value is seen.
-    pub(crate) eager: bool,
+    pub(crate) answered: Answered,
+}
+
+impl Question {
+    /// How much it takes to answer: nothing, where it is answered already, up to a regular expression.
+    fn cost(&self) -> u8 {
+        match (self.answered, &self.test) {
+            (Answered::AtOnce, _) => 0,
+            (Answered::WithItsField, _) => 2,
+            (Answered::Alone, Test::Regex(_)) => 4,
+            (Answered::Alone, Test::Text { .. } | Test::Glob(_) | Test::FieldRef { .. } | Test::Template { .. }) => 3,
+            (Answered::Alone, _) => 1,
+        }
+    }
+
+    /// Whether it is a keyword that is looked for at once.
+    fn is_keyword(&self) -> bool {
+        self.field == FieldId::ANYWHERE && self.answered == Answered::AtOnce
+    }
+}
+
+/// When a predicate is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// As soon as a value is seen.
+    AtOnce,
+    /// When a rule first asks for one such predicate of the field: all of them together.
+    WithItsField,
+    /// When a rule asks for it.
+    Alone,
 }
 
 /// A condition's node.
@@ -54,6 +82,26 @@ impl Conditions {
         &self.children[children.start as usize..children.end as usize]
     }
 
+    /// Puts the cheap children of every node first: they may settle it.
+    fn sort(&mut self, questions: &[Question]) {
+        let mut costs: Vec<u8> = Vec::with_capacity(self.nodes.len());
+        // A node comes after its children.
+        for node in &self.nodes {
+            let cost = match *node {
+                Node::Is(predicate) => questions[predicate as usize].cost(),
+                Node::Not(inner) => costs[inner as usize],
+                Node::All(Children { start, end })
+                | Node::Any(Children { start, end })
+                | Node::AtLeast(_, Children { start, end }) => {
+                    let children = &mut self.children[start as usize..end as usize];
+                    children.sort_by_key(|child| costs[*child as usize]);
+                    children.last().map_or(0, |child| costs[*child as usize])
+                }
+            };
+            costs.push(cost);
+        }
+    }
+
     fn push(&mut self, node: Node) -> u32 {
         self.nodes.push(node);
         number(self.nodes.len() - 1)
@@ -64,6 +112,8 @@ impl Conditions {
 #[derive(Debug, Default)]
 pub(crate) struct FieldTests {
     pub(crate) literals: Option<Box<Literals>>,
+    /// Texts that no rule waits for: looked for once a rule asks.
+    pub(crate) later: Option<Box<Substrings>>,
     pub(crate) numbers: FixedMap<Number, PredicateId>,
     pub(crate) truths: [Option<PredicateId>; 2],
     pub(crate) present: Option<PredicateId>,
@@ -105,41 +155,39 @@ pub(crate) struct Compiled {
     /// Rules that can be true of an event that has nothing they name.
     pub(crate) always: Vec<u32>,
     /// Keywords, by the log source of the rules that have them.
-    pub(crate) keywords: Vec<Keywords>,
+    pub(crate) keywords: Vec<Substrings>,
+    /// The keywords of all rules.
+    pub(crate) every_keyword: Option<Substrings>,
+    /// What each rule asks about.
+    pub(crate) asked: Vec<Asked>,
 }
 
-/// The keywords of some rules.
-#[derive(Debug)]
-pub(crate) struct Keywords {
-    pub(crate) rules: Words,
-    pub(crate) literals: Literals,
+/// What of an event a rule asks about.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) fields: Vec<FieldId>,
+    /// The rule's table in [`Compiled::keywords`].
+    pub(crate) keywords: Option<usize>,
 }
 
 pub(crate) fn compile(pack: &[Rule]) -> Compiled {
     let rules: Vec<_> = pack.iter().map(|rule| &rule.expr).collect();
     let mut compiler = Compiler::default();
     let mut conditions = Conditions::default();
-    let mut keyword_rules = Vec::new();
-    for (rule, expr) in rules.iter().enumerate() {
-        compiler.keyword = false;
+    for expr in &rules {
         let root = compiler.node(expr, &mut conditions);
         conditions.roots.push(root);
-        if compiler.keyword {
-            keyword_rules.push(number(rule));
-        }
     }
     let mut always = Vec::new();
     let mut lists: Vec<Vec<u32>> = vec![Vec::new(); compiler.questions.len()];
     let uses = compiler.uses.clone();
     for (rule, expr) in rules.iter().enumerate() {
         let uses = |predicate: &Predicate| compiler.ids.get(predicate).map_or(0, |id| uses[*id as usize]);
-        let chosen = triggers(expr, &uses)
-            .and_then(|chosen| chosen.predicates.into_iter().map(guards).collect::<Option<Vec<_>>>());
-        let Some(guards) = chosen else {
+        let Some(chosen) = triggers(expr, &uses) else {
             always.push(number(rule));
             continue;
         };
-        for guard in guards.into_iter().flatten() {
+        for guard in chosen.predicates {
             let id = compiler.intern(&guard) as usize;
             lists.resize(lists.len().max(id + 1), Vec::new());
             if lists[id].last() != Some(&number(rule)) {
@@ -147,15 +195,19 @@ pub(crate) fn compile(pack: &[Rule]) -> Compiled {
             }
         }
     }
-    let keywords = compiler.keywords(pack, &keyword_rules, &lists);
+    compiler.postpone(&lists);
+    conditions.sort(&compiler.questions);
+    let mut asked: Vec<_> = rules.iter().map(|expr| compiler.asked(expr)).collect();
     Compiled {
+        keywords: compiler.keywords(pack, &mut asked, &lists),
+        every_keyword: compiler.substrings(0..compiler.questions.len()),
+        asked,
         tests: compiler.field_tests(),
         fields: compiler.fields,
         questions: compiler.questions,
         conditions,
         triggered: RuleLists::new(lists),
         always,
-        keywords,
     }
 }
 
@@ -165,19 +217,11 @@ struct Compiler {
     questions: Vec<Question>,
     /// How often each predicate is asked.
     uses: Vec<usize>,
-    /// Whether the rule at hand has a keyword.
-    keyword: bool,
 }
 
 impl Default for Compiler {
     fn default() -> Self {
-        Self {
-            fields: Fields::new(),
-            ids: FixedMap::default(),
-            questions: Vec::new(),
-            uses: Vec::new(),
-            keyword: false,
-        }
+        Self { fields: Fields::new(), ids: FixedMap::default(), questions: Vec::new(), uses: Vec::new() }
     }
 }
 
@@ -185,7 +229,6 @@ impl Compiler {
     fn node(&mut self, expr: &Expr, conditions: &mut Conditions) -> u32 {
         let node = match expr {
             Expr::Is(predicate) => {
-                self.keyword |= predicate.scope == Scope::Anywhere;
                 let id = self.intern(predicate);
                 self.uses[id as usize] += 1;
                 Node::Is(id)
@@ -199,11 +242,9 @@ impl Compiler {
     }
 
     fn parts(&mut self, parts: &[Expr], conditions: &mut Conditions) -> Children {
-        let mut ids: Vec<_> = parts.iter().map(|part| (cost(part), self.node(part, conditions))).collect();
-        // The cheap ones first: they may settle it.
-        ids.sort_by_key(|(cost, _)| *cost);
+        let ids: Vec<_> = parts.iter().map(|part| self.node(part, conditions)).collect();
         let start = number(conditions.children.len());
-        conditions.children.extend(ids.into_iter().map(|(_, id)| id));
+        conditions.children.extend(ids);
         Children { start, end: number(conditions.children.len()) }
     }
 
@@ -215,59 +256,68 @@ impl Compiler {
             Scope::Anywhere => FieldId::ANYWHERE,
             Scope::Field(name) => self.fields.intern(name),
         };
-        match &predicate.test {
-            Test::FieldRef { field, .. } => drop(self.fields.intern(field)),
-            Test::Template { pieces, .. } => {
-                for piece in pieces {
-                    if let TemplatePiece::Field(name) = piece {
-                        self.fields.intern(name);
-                    }
-                }
-            }
-            _ => {}
+        for name in predicate.test.other_fields() {
+            self.fields.intern(name);
         }
         let id = number(self.questions.len());
-        self.questions.push(Question { field, test: predicate.test.clone(), eager: is_eager(predicate) });
+        let answered = if is_eager(predicate) { Answered::AtOnce } else { Answered::Alone };
+        self.questions.push(Question { field, test: predicate.test.clone(), answered });
         self.uses.push(0);
         self.ids.insert(predicate.clone(), id);
         id
     }
 
-    /// The keywords of each log source's rules, with what else has to be seen for these rules to be looked at.
-    fn keywords(&self, pack: &[Rule], keyword_rules: &[u32], triggered: &[Vec<u32>]) -> Vec<Keywords> {
-        let mut sources: Vec<(&RuleSource, Words)> = Vec::new();
-        for rule in keyword_rules.iter().map(|rule| *rule as usize) {
-            let source = &pack[rule].meta.logsource;
-            let at = sources.iter().position(|(known, _)| *known == source).unwrap_or_else(|| {
-                sources.push((source, bits::none(pack.len())));
-                sources.len() - 1
-            });
-            bits::set(&mut sources[at].1, rule);
-        }
-        let group = |(_, rules): (&RuleSource, Words)| {
-            let mut ids = Vec::new();
-            for rule in keyword_rules.iter().map(|rule| *rule as usize).filter(|rule| bits::has(&rules, *rule)) {
-                self.collect(&pack[rule].expr, &mut ids);
+    /// Leaves the texts that can be anywhere in a value, and that no rule waits for, until a rule asks.
+    fn postpone(&mut self, triggered: &[Vec<u32>]) {
+        for (question, rules) in self.questions.iter_mut().zip(triggered) {
+            let is_contains = matches!(question.test, Test::Text { op: TextOp::Contains, .. });
+            if rules.is_empty() && is_contains && question.answered == Answered::AtOnce {
+                question.answered = Answered::WithItsField;
             }
-            let triggers =
-                (0..triggered.len()).filter(|id| triggered[*id].iter().any(|rule| bits::has(&rules, *rule as usize)));
-            ids.extend(triggers.map(number));
-            ids.sort_unstable();
-            ids.dedup();
-            let texts: Vec<_> = ids.into_iter().filter_map(|id| self.keyword(id)).collect();
-            Keywords { rules, literals: Literals::new(&texts) }
-        };
-        sources.into_iter().map(group).collect()
+        }
     }
 
-    /// The text of a keyword that is looked for at once.
-    fn keyword(&self, id: PredicateId) -> Option<(TextOp, &str, u32)> {
-        match &self.questions[id as usize] {
-            Question { field: FieldId::ANYWHERE, test: Test::Text { op, text, .. }, eager: true } => {
-                Some((*op, text, id))
+    fn asked(&self, expr: &Expr) -> Asked {
+        let mut ids = Vec::new();
+        self.collect(expr, &mut ids);
+        let mut fields = Vec::new();
+        for question in ids.into_iter().map(|id| &self.questions[id as usize]) {
+            fields.push(question.field);
+            fields.extend(question.test.other_fields().filter_map(|name| self.fields.get(name)));
+        }
+        fields.sort_unstable();
+        fields.dedup();
+        Asked { fields, keywords: None }
+    }
+
+    /// The keywords for which each log source's rules wait, a table a source; notes in `asked` which rule has which.
+    fn keywords(&self, pack: &[Rule], asked: &mut [Asked], triggered: &[Vec<u32>]) -> Vec<Substrings> {
+        let mut sources: Vec<(&RuleSource, Vec<usize>)> = Vec::new();
+        for (id, rules) in triggered.iter().enumerate().filter(|(id, _)| self.questions[*id].is_keyword()) {
+            for rule in rules.iter().map(|rule| *rule as usize) {
+                let source = &pack[rule].meta.logsource;
+                let at = sources.iter().position(|(known, _)| *known == source).unwrap_or_else(|| {
+                    sources.push((source, Vec::new()));
+                    sources.len() - 1
+                });
+                asked[rule].keywords = Some(at);
+                if sources[at].1.last() != Some(&id) {
+                    sources[at].1.push(id);
+                }
+            }
+        }
+        sources.into_iter().filter_map(|(_, ids)| self.substrings(ids)).collect()
+    }
+
+    /// A table of those predicates that are keywords to be looked for at once.
+    fn substrings(&self, ids: impl IntoIterator<Item = usize>) -> Option<Substrings> {
+        let keyword = |id: usize| match &self.questions[id] {
+            question @ Question { test: Test::Text { text, .. }, .. } if question.is_keyword() => {
+                Some((&**text, number(id)))
             }
             _ => None,
-        }
+        };
+        Substrings::new(&ids.into_iter().filter_map(keyword).collect::<Vec<_>>())
     }
 
     fn collect(&self, expr: &Expr, ids: &mut Vec<PredicateId>) {
@@ -283,9 +333,12 @@ impl Compiler {
     fn field_tests(&self) -> Vec<FieldTests> {
         let mut tests: Vec<FieldTests> = (0..self.fields.count()).map(|_| FieldTests::default()).collect();
         let mut literals: Vec<Vec<(TextOp, &str, u32)>> = vec![Vec::new(); tests.len()];
-        for (id, question) in self.questions.iter().enumerate().filter(|(_, question)| question.eager) {
+        let mut later: Vec<Vec<(&str, u32)>> = vec![Vec::new(); tests.len()];
+        for (id, question) in self.questions.iter().enumerate() {
             let (id, field) = (number(id), question.field.index());
             match &question.test {
+                _ if question.answered == Answered::Alone || question.is_keyword() => {}
+                Test::Text { text, .. } if question.answered == Answered::WithItsField => later[field].push((text, id)),
                 Test::Text { op, text, .. } => literals[field].push((*op, text, id)),
                 Test::Number { op: NumberOp::Equal, than } => drop(tests[field].numbers.insert(*than, id)),
                 Test::Bool(truth) => tests[field].truths[usize::from(*truth)] = Some(id),
@@ -294,20 +347,11 @@ impl Compiler {
                 _ => {}
             }
         }
-        for (tests, literals) in tests.iter_mut().zip(literals) {
+        for (tests, (literals, later)) in tests.iter_mut().zip(literals.into_iter().zip(later)) {
             tests.literals = (!literals.is_empty()).then(|| Box::new(Literals::new(&literals)));
+            tests.later = Substrings::new(&later).map(Box::new);
         }
         tests
-    }
-}
-
-/// 0 for what is answered already, 1 for what is joined from more, 2 for what takes a test.
-fn cost(expr: &Expr) -> u8 {
-    match expr {
-        Expr::Is(predicate) if is_eager(predicate) => 0,
-        Expr::Is(_) => 2,
-        Expr::Not(inner) => cost(inner),
-        _ => 1,
     }
 }
 

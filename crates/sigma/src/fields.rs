@@ -6,7 +6,7 @@ use cybervault_model::json::{Object, Value};
 use foldhash::fast::FixedState;
 use rsigma_parser::fieldpath::unescape_brackets;
 
-use crate::{mapping::FieldPaths, scalar::Scalar};
+use crate::{bits::length_bit, mapping::FieldPaths, scalar::Scalar};
 
 /// A hash map for keys that rules choose. Its keys don't come from tenants, so its hash may be a fixed one.
 pub(crate) type FixedMap<K, V> = HashMap<K, V, FixedState>;
@@ -79,6 +79,8 @@ pub(crate) struct Target {
 struct Key {
     targets: Vec<u32>,
     keys: FixedMap<Box<str>, u32>,
+    /// The lengths of `keys`: most of an event's keys are told apart by theirs.
+    lengths: u64,
 }
 
 /// Where in an event the fields are.
@@ -95,8 +97,8 @@ pub(crate) struct FieldTable {
 pub(crate) trait Sink<'e> {
     /// A value at the place of these targets.
     fn value(&mut self, targets: &[u32], value: Scalar<'e>);
-    /// Whether any value of the field has come.
-    fn has(&self, field: FieldId) -> bool;
+    /// Whether a value of the field would be of use, and none has come.
+    fn misses(&self, field: FieldId) -> bool;
 }
 
 impl FieldTable {
@@ -151,6 +153,7 @@ impl FieldTable {
         let mut at = 0;
         for key in path {
             let next = index(self.keys.len());
+            self.keys[at].lengths |= length_bit(key.len());
             at = *self.keys[at].keys.entry(key.into()).or_insert(next) as usize;
             if at == self.keys.len() {
                 self.keys.push(Key::default());
@@ -164,15 +167,18 @@ impl FieldTable {
         let Some(object) = payload.as_object() else { return };
         self.object(0, &object, 0, sink);
         for (path, target) in &self.otherwise {
-            if !sink.has(self.targets[*target as usize].field) {
+            if sink.misses(self.targets[*target as usize].field) {
                 follow(payload, path, 0, &mut |value| sink.value(&[*target], value));
             }
         }
     }
 
     fn object<'e>(&self, at: u32, object: &Object<'e, 'e>, depth: usize, sink: &mut impl Sink<'e>) {
-        let keys = &self.keys[at as usize].keys;
+        let Key { keys, lengths, .. } = &self.keys[at as usize];
         for (name, value) in object {
+            if lengths & length_bit(name.len()) == 0 {
+                continue;
+            }
             let Some(next) = keys.get(name) else { continue };
             let key = &self.keys[*next as usize];
             if !key.targets.is_empty() {

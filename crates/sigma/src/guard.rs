@@ -17,6 +17,9 @@ const LONGEST_EAGER: usize = 256;
 /// Shorter texts are seen so often that they tell nothing.
 const SHORTEST_GUARD: usize = 3;
 
+/// Stands between an event's texts where keywords are looked for, so none of these may have it.
+pub(crate) const SEPARATOR: char = '\0';
+
 /// How many alternatives of a regular expression are worth looking for.
 const MAX_ALTERNATIVES: usize = 64;
 
@@ -24,6 +27,9 @@ const MAX_ALTERNATIVES: usize = 64;
 pub(crate) fn is_eager(predicate: &Predicate) -> bool {
     match &predicate.test {
         Test::Text { cased: true, .. } => false,
+        Test::Text { op, text, .. } if predicate.scope == Scope::Anywhere => {
+            *op == TextOp::Contains && !text.is_empty() && text.len() <= LONGEST_EAGER && !text.contains(SEPARATOR)
+        }
         Test::Text { op, text, .. } => text.len() <= LONGEST_EAGER && (!text.is_empty() || *op == TextOp::Exact),
         Test::Number { op: NumberOp::Equal, .. } | Test::Bool(_) | Test::Present | Test::NotNull => {
             predicate.scope != Scope::Anywhere
@@ -49,7 +55,7 @@ pub(crate) fn guards(predicate: &Predicate) -> Option<Vec<Predicate>> {
         _ => None,
     };
     match texts {
-        Some(texts) if texts.iter().all(|text| text.len() >= SHORTEST_GUARD) => {
+        Some(texts) if texts.iter().all(|text| text.len() >= SHORTEST_GUARD && !text.contains(SEPARATOR)) => {
             let contains = |text: &String| Predicate {
                 scope: predicate.scope.clone(),
                 test: Test::Text { op: TextOp::Contains, text: beginning(text).into(), cased: false },

@@ -29,6 +29,7 @@ mod compile;
 mod grams;
 mod guard;
 mod literals;
+mod packed;
 mod substrings;
 mod trie;
 mod trigger;

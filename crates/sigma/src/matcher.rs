@@ -1,22 +1,24 @@
 //! One event tried against all rules.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use cybervault_model::{Evidence, TelemetryEvent};
 
 use crate::{
     bits,
-    compile::{Compiled, Node, PredicateId, compile},
+    compile::{Answered, Compiled, Node, PredicateId, compile},
     evidence,
     fields::{FieldId, FieldTable, Sink, each_text, find_text},
     fold::fold_into,
+    guard::SEPARATOR,
     literals::Literals,
     load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
     mapping::Mappings,
-    predicate::{Number, TemplatePiece, Test, append_text, compare},
+    predicate::{Number, TemplatePiece, Test, append_text, compare, write_text},
     route::{Router, Routing},
     scalar::{Scalar, number_in},
     scratch::{Marks, Scratch, Slots},
+    substrings::Substrings,
 };
 
 /// A rule's place in [`Matcher::rules`].
@@ -46,7 +48,7 @@ impl Matcher {
         let compiled = compile(&pack.rules);
         let rules: Vec<_> = pack.rules.iter().map(|Rule { meta, .. }| meta.clone()).collect();
         let sources: Vec<_> = rules.iter().map(|rule| rule.logsource.clone()).collect();
-        let router = Router::new(mappings, &compiled.fields, &sources);
+        let router = Router::new(mappings, &compiled.fields, &sources, &compiled.asked);
         Self { rules, failed: pack.failed.clone(), version: pack.version.clone(), compiled, router }
     }
 
@@ -67,14 +69,17 @@ impl Matcher {
 
     /// Bytes that the largest part takes: the tables of rules' literals.
     pub fn literals_bytes(&self) -> usize {
-        let fields = self.compiled.tests.iter().filter_map(|tests| tests.literals.as_deref());
-        let keywords = self.compiled.keywords.iter().map(|keywords| &keywords.literals);
-        fields.chain(keywords).map(Literals::memory).sum()
+        let compiled = &self.compiled;
+        let at_once = compiled.tests.iter().filter_map(|tests| tests.literals.as_deref()).map(Literals::memory);
+        let later = compiled.tests.iter().filter_map(|tests| tests.later.as_deref());
+        let rest = later.chain(&compiled.keywords).chain(&compiled.every_keyword).map(Substrings::memory);
+        at_once.sum::<usize>() + rest.sum::<usize>()
     }
 
     /// What a thread needs to call [`Self::matches`].
     pub fn scratch(&self) -> Scratch {
-        Scratch::new(self.compiled.fields.count(), self.compiled.questions.len(), self.rules.len())
+        let compiled = &self.compiled;
+        Scratch::new(compiled.fields.count(), compiled.questions.len(), self.rules.len(), self.router.none_allowed())
     }
 
     /// The rules that are true of the event, in ascending order.
@@ -90,7 +95,7 @@ impl Matcher {
         hits.clear();
         marks.reset();
         let table = self.router.route(event, routing, &mut marks.allowed, text);
-        if marks.allowed.iter().all(|word| *word == 0) {
+        if marks.allowed.rules.iter().all(|word| *word == 0) {
             return hits;
         }
         let mut run = Run {
@@ -116,8 +121,9 @@ impl Matcher {
         let Scratch { slots, marks, folded, text, .. } = scratch;
         marks.reset();
         let table = self.router.route(event, Routing::Auto, &mut marks.allowed, text);
-        // The rules around it are of no interest here.
-        marks.allowed.fill(0);
+        // The rules around it are of no interest here, and it need not be one for the event's log sources.
+        marks.allowed.rules.fill(0);
+        marks.allowed.fields.fill(u64::MAX);
         let mut run = Run {
             compiled: &self.compiled,
             table,
@@ -127,8 +133,7 @@ impl Matcher {
             folded,
             text,
         };
-        run.see(Routing::Auto);
-        run.see_keywords(Routing::Off);
+        run.see(Routing::Off);
         let found = evidence::collect(&mut run, self.compiled.conditions.roots[rule.get()]);
         *slots = run.slots.recycle();
         found
@@ -161,6 +166,9 @@ impl Matcher {
     }
 }
 
+/// So many texts of a field are looked for one by one.
+const ASKED_ALONE: u32 = 8;
+
 /// One event on its way.
 pub(crate) struct Run<'r, 'e> {
     pub(crate) compiled: &'r Compiled,
@@ -187,24 +195,30 @@ impl<'e> Run<'_, 'e> {
     fn see_keywords(&mut self, routing: Routing) {
         let compiled = self.compiled;
         if routing == Routing::Off {
-            if let Some(literals) = &compiled.tests[FieldId::ANYWHERE.index()].literals {
-                self.see_texts(literals);
-            }
-            return;
+            return self.see_texts(compiled.every_keyword.iter());
         }
-        for keywords in &compiled.keywords {
-            if bits::meet(&keywords.rules, &self.marks.allowed) {
-                self.see_texts(&keywords.literals);
-            }
-        }
+        let allowed = std::mem::take(&mut self.marks.allowed.keywords);
+        self.see_texts(bits::each(&allowed).map(|at| &compiled.keywords[at]));
+        self.marks.allowed.keywords = allowed;
     }
 
-    fn see_texts(&mut self, literals: &Literals) {
+    /// All texts are joined to one, since most are so short that looking at each would cost more than looking into it.
+    fn see_texts<'t>(&mut self, tables: impl Iterator<Item = &'t Substrings> + Clone) {
+        let Some(shortest) = tables.clone().map(Substrings::shortest).min() else { return };
+        self.text.clear();
         each_text(self.event.payload, 0, &mut |text| {
-            self.folded.clear();
-            fold_into(text, self.folded);
-            literals.scan(self.folded, |predicate| self.marks.hold(predicate, &self.compiled.triggered));
+            // A letter may take up to half as much again once it is folded.
+            if text.len() * 2 >= shortest {
+                self.text.push_str(text);
+                self.text.push(SEPARATOR);
+            }
         });
+        self.folded.clear();
+        fold_into(self.text, self.folded);
+        for table in tables {
+            let mut hold = |predicate| self.marks.hold(predicate, &self.compiled.triggered);
+            table.scan(self.folded.as_bytes(), &mut hold);
+        }
     }
 
     fn decide(&mut self, hits: &mut Vec<RuleIndex>) {
@@ -234,7 +248,10 @@ impl<'e> Run<'_, 'e> {
     /// Whether a predicate is true, tested now if it was not before.
     fn answer(&mut self, predicate: PredicateId) -> bool {
         let question = &self.compiled.questions[predicate as usize];
-        if question.eager || bits::has(&self.marks.tested, predicate as usize) {
+        if question.answered == Answered::AtOnce
+            || bits::has(&self.marks.tested, predicate as usize)
+            || question.answered == Answered::WithItsField && self.scan_later(question.field)
+        {
             return bits::has(&self.marks.held, predicate as usize);
         }
         let holds = if question.field == FieldId::ANYWHERE {
@@ -244,6 +261,31 @@ impl<'e> Run<'_, 'e> {
         };
         self.marks.answer(predicate, holds);
         holds
+    }
+
+    /// Looks for all the texts that were left until a rule asks, once so many were asked for that this pays; false before.
+    fn scan_later(&mut self, field: FieldId) -> bool {
+        let compiled = self.compiled;
+        let Some(later) = &compiled.tests[field.index()].later else { return true };
+        match self.marks.asked_for(field).cmp(&ASKED_ALONE) {
+            Ordering::Less => return false,
+            Ordering::Equal => {}
+            Ordering::Greater => return true,
+        }
+        let mut hold = |predicate: PredicateId| self.marks.hold(predicate, &compiled.triggered);
+        if field == FieldId::ANYWHERE {
+            each_text(self.event.payload, 0, &mut |text| {
+                write_text(Scalar::Text(text), "", false, self.folded);
+                later.scan(self.folded.as_bytes(), &mut hold);
+            });
+            return true;
+        }
+        for slot in self.slots.of(field) {
+            if write_text(slot.value, &self.table.targets[slot.target as usize].before, false, self.folded) {
+                later.scan(self.folded.as_bytes(), &mut hold);
+            }
+        }
+        true
     }
 
     fn any_text_passes(&mut self, test: &Test) -> bool {
@@ -314,8 +356,8 @@ impl<'e> Run<'_, 'e> {
 }
 
 impl<'e> Sink<'e> for Run<'_, 'e> {
-    fn has(&self, field: FieldId) -> bool {
-        self.slots.has(field)
+    fn misses(&self, field: FieldId) -> bool {
+        bits::has(&self.marks.allowed.fields, field.index()) && !self.slots.has(field)
     }
 
     fn value(&mut self, targets: &[u32], value: Scalar<'e>) {
@@ -323,6 +365,9 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         let mut written: Option<&str> = None;
         for id in targets {
             let target = &self.table.targets[*id as usize];
+            if !bits::has(&self.marks.allowed.fields, target.field.index()) {
+                continue;
+            }
             self.slots.push(target.field, *id, value);
             let tests = &self.compiled.tests[target.field.index()];
             let mut hold = |predicate: PredicateId| self.marks.hold(predicate, &self.compiled.triggered);
@@ -344,6 +389,12 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
                 predicate.copied().into_iter().for_each(&mut hold);
             }
             let Some(literals) = &tests.literals else { continue };
+            if let Scalar::Text(text) = value
+                && target.before.is_empty()
+                && !literals.may_find(text)
+            {
+                continue;
+            }
             if written != Some(&*target.before) {
                 self.folded.clear();
                 fold_into(&target.before, self.folded);

@@ -155,6 +155,20 @@ pub(crate) enum Test {
 }
 
 impl Test {
+    /// The fields whose values the value is compared with.
+    pub(crate) fn other_fields(&self) -> impl Iterator<Item = &str> {
+        let (field, pieces): (Option<&str>, &[TemplatePiece]) = match self {
+            Self::FieldRef { field, .. } => (Some(field), &[]),
+            Self::Template { pieces, .. } => (None, pieces),
+            _ => (None, &[]),
+        };
+        let of_pieces = pieces.iter().filter_map(|piece| match piece {
+            TemplatePiece::Field(name) => Some(&**name),
+            TemplatePiece::Text(_) => None,
+        });
+        field.into_iter().chain(of_pieces)
+    }
+
     /// Whether a value passes. `before` stands in front of the value as if it were part of it; `buffer` is overwritten.
     ///
     /// What needs more than the value (`Null`, `FieldRef`, `Template`) never passes here.

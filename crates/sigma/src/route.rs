@@ -4,6 +4,7 @@ use cybervault_model::{EventKind, TelemetryEvent};
 
 use crate::{
     bits::{self, Words},
+    compile::Asked,
     fields::{FieldTable, Fields, FixedMap, Place, follow, places},
     fold::fold_into,
     load::RuleSource,
@@ -63,9 +64,33 @@ pub(crate) struct Router {
     tables: Vec<FieldTable>,
     names: FixedMap<Box<str>, u32>,
     /// The distinct sources that rules ask for, each with those rules.
-    wanted: Vec<(Triple, Words)>,
+    wanted: Vec<(Triple, Allowed)>,
     /// The rules for events of a source, worked out ahead for the sources that mappings give.
-    known: FixedMap<Triple, Words>,
+    known: FixedMap<Triple, Allowed>,
+    none: Allowed,
+}
+
+/// Rules to try, and what they ask about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Allowed {
+    pub(crate) rules: Words,
+    pub(crate) fields: Words,
+    /// Tables of keywords.
+    pub(crate) keywords: Words,
+}
+
+impl Allowed {
+    fn fill(&mut self, word: u64) {
+        self.rules.fill(word);
+        self.fields.fill(word);
+        self.keywords.fill(word);
+    }
+
+    fn add(&mut self, other: &Self) {
+        bits::add(&mut self.rules, &other.rules);
+        bits::add(&mut self.fields, &other.fields);
+        bits::add(&mut self.keywords, &other.keywords);
+    }
 }
 
 /// A mapping, made fit for look-ups.
@@ -89,6 +114,8 @@ struct Format {
     present: FixedMap<Box<str>, u64>,
     /// Those of them that are deeper inside.
     present_inside: Vec<(Place, u64)>,
+    /// The lengths of these keys.
+    present_lengths: u64,
     /// Each source's bits of `present`, of which one is enough; 0 where it wants none.
     wants: Vec<u64>,
 }
@@ -97,27 +124,42 @@ struct Format {
 const PLAIN: usize = 0;
 
 impl Router {
-    pub(crate) fn new(mappings: &Mappings, fields: &Fields, rules: &[RuleSource]) -> Self {
+    /// `asked` is what each of the rules asks about.
+    pub(crate) fn new(mappings: &Mappings, fields: &Fields, rules: &[RuleSource], asked: &[Asked]) -> Self {
+        let tables = asked.iter().filter_map(|asked| asked.keywords).max().map_or(0, |last| last + 1);
+        let none = Allowed {
+            rules: bits::none(rules.len()),
+            fields: bits::none(fields.count()),
+            keywords: bits::none(tables),
+        };
         let mut router = Self {
             formats: Vec::new(),
             tables: vec![FieldTable::new(fields, &[], [])],
             names: FixedMap::default(),
             wanted: Vec::new(),
             known: FixedMap::default(),
+            none,
         };
-        for (rule, source) in rules.iter().enumerate() {
+        for (rule, (source, asked)) in rules.iter().zip(asked).enumerate() {
             let triple = router.intern(source);
             let at = router.wanted.iter().position(|(wanted, _)| *wanted == triple).unwrap_or_else(|| {
-                router.wanted.push((triple, bits::none(rules.len())));
+                router.wanted.push((triple, router.none.clone()));
                 router.wanted.len() - 1
             });
-            bits::set(&mut router.wanted[at].1, rule);
+            let allowed = &mut router.wanted[at].1;
+            bits::set(&mut allowed.rules, rule);
+            for field in &asked.fields {
+                bits::set(&mut allowed.fields, field.index());
+            }
+            if let Some(table) = asked.keywords {
+                bits::set(&mut allowed.keywords, table);
+            }
         }
         for mapping in &mappings.list {
             let format = router.format(mapping, fields);
             router.formats.push(format);
         }
-        router.work_out(mappings, rules.len());
+        router.work_out(mappings);
         router
     }
 
@@ -177,6 +219,7 @@ impl Router {
         };
         let wants = mapping.sources.iter().map(wants).collect();
         let numbers = mapping.sources.iter().map(numbers).collect();
+        let present_lengths = present.keys().fold(0, |lengths, key| lengths | bits::length_bit(key.len()));
         let inside = present.iter().filter(|(key, _)| key.contains('.'));
         let present_inside = inside.map(|(key, bit)| (Place::new(key), *bit)).collect();
         let all = |paths: &[String]| paths.iter().map(|path| Place::new(path)).collect();
@@ -195,12 +238,13 @@ impl Router {
             numbers,
             present,
             present_inside,
+            present_lengths,
             wants,
         }
     }
 
     /// Works out ahead which rules are for each source that the mappings give.
-    fn work_out(&mut self, mappings: &Mappings, rules: usize) {
+    fn work_out(&mut self, mappings: &Mappings) {
         for mapping in &mappings.list {
             let products: Vec<u32> = match &mapping.product {
                 Product::None => vec![0],
@@ -212,20 +256,25 @@ impl Router {
                 let category = self.number(source.category.as_deref());
                 for product in &products {
                     let triple = Triple { product: *product, service, category };
-                    let mut words = bits::none(rules);
-                    self.add_wanted(triple, &mut words);
-                    self.known.insert(triple, words);
+                    let mut allowed = self.none.clone();
+                    self.add_wanted(triple, &mut allowed);
+                    self.known.insert(triple, allowed);
                 }
             }
         }
     }
 
-    fn add_wanted(&self, triple: Triple, rules: &mut [u64]) {
-        for (wanted, words) in &self.wanted {
+    fn add_wanted(&self, triple: Triple, allowed: &mut Allowed) {
+        for (wanted, rules) in &self.wanted {
             if wanted.covers(triple) {
-                bits::add(rules, words);
+                allowed.add(rules);
             }
         }
+    }
+
+    /// Of what can be allowed, nothing.
+    pub(crate) fn none_allowed(&self) -> Allowed {
+        self.none.clone()
     }
 
     fn number(&self, name: Option<&str>) -> u32 {
@@ -239,20 +288,20 @@ impl Router {
         number.copied().unwrap_or(UNKNOWN)
     }
 
-    /// Puts the rules to try into `rules` and says where the event's fields are.
+    /// Puts the rules to try into `allowed`, and says where the event's fields are.
     pub(crate) fn route(
         &self,
         event: &TelemetryEvent<'_>,
         routing: Routing,
-        rules: &mut [u64],
+        allowed: &mut Allowed,
         buffer: &mut String,
     ) -> &FieldTable {
         if routing == Routing::Off {
-            rules.fill(u64::MAX);
+            allowed.fill(u64::MAX);
             let format = self.format_of(event).filter(|format| format.mapping.events.kind.is_some());
             return &self.tables[format.map_or(PLAIN, |format| format.table)];
         }
-        rules.fill(0);
+        allowed.fill(0);
         let mut table = None;
         let sent = event.source;
         let number = |sent: Option<&str>, mapped: u32| if sent.is_some() { self.number(sent) } else { mapped };
@@ -264,8 +313,8 @@ impl Router {
                 category: number(sent.category, source.numbers.category),
             };
             match self.known.get(&triple) {
-                Some(words) => bits::add(rules, words),
-                None => self.add_wanted(triple, rules),
+                Some(rules) => allowed.add(rules),
+                None => self.add_wanted(triple, allowed),
             }
         });
         &self.tables[table.unwrap_or(base)]
@@ -440,6 +489,9 @@ impl Format {
         let Some(object) = event.payload.as_object().filter(|_| !self.present.is_empty()) else { return 0 };
         let mut present = 0;
         for (key, value) in &object {
+            if self.present_lengths & bits::length_bit(key.len()) == 0 {
+                continue;
+            }
             let Some(bit) = self.present.get(key) else { continue };
             let has_value = match Scalar::of(value) {
                 Scalar::Null | Scalar::Text("") => false,

@@ -7,6 +7,7 @@ use crate::{
     compile::{PredicateId, RuleLists},
     fields::FieldId,
     matcher::RuleIndex,
+    route::Allowed,
     scalar::Scalar,
 };
 
@@ -81,20 +82,22 @@ pub(crate) struct Marks {
     /// Predicates that were tested on demand.
     pub(crate) tested: Box<[u64]>,
     touched: Vec<PredicateId>,
-    /// The rules that the event's log sources allow.
-    pub(crate) allowed: Box<[u64]>,
+    pub(crate) allowed: Allowed,
+    /// How often texts of a field that were left for later have been asked for.
+    later: Vec<(FieldId, u32)>,
     seen: Box<[u64]>,
     /// The rules to look at.
     pub(crate) candidates: Vec<u32>,
 }
 
 impl Marks {
-    fn new(predicates: usize, rules: usize) -> Self {
+    fn new(predicates: usize, rules: usize, allowed: Allowed) -> Self {
         Self {
+            allowed,
+            later: Vec::new(),
             held: bits::none(predicates),
             tested: bits::none(predicates),
             touched: Vec::new(),
-            allowed: bits::none(rules),
             seen: bits::none(rules),
             candidates: Vec::new(),
         }
@@ -102,6 +105,7 @@ impl Marks {
 
     /// Forgets the last event.
     pub(crate) fn reset(&mut self) {
+        self.later.clear();
         for predicate in self.touched.drain(..) {
             bits::clear_around(&mut self.held, predicate as usize);
             bits::clear_around(&mut self.tested, predicate as usize);
@@ -123,8 +127,22 @@ impl Marks {
 
     /// Notes that the rule is worth a look, if it is allowed.
     pub(crate) fn consider(&mut self, rule: u32) {
-        if bits::has(&self.allowed, rule as usize) && bits::set(&mut self.seen, rule as usize) {
+        if bits::has(&self.allowed.rules, rule as usize) && bits::set(&mut self.seen, rule as usize) {
             self.candidates.push(rule);
+        }
+    }
+
+    /// Counts that a text of the field that was left for later is asked for; returns how many were before.
+    pub(crate) fn asked_for(&mut self, field: FieldId) -> u32 {
+        match self.later.iter_mut().find(|(known, _)| *known == field) {
+            Some((_, count)) => {
+                *count = count.saturating_add(1);
+                *count
+            }
+            None => {
+                self.later.push((field, 0));
+                0
+            }
         }
     }
 
@@ -150,10 +168,10 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) fn new(fields: usize, predicates: usize, rules: usize) -> Self {
+    pub(crate) fn new(fields: usize, predicates: usize, rules: usize, allowed: Allowed) -> Self {
         Self {
             slots: Slots::new(fields),
-            marks: Marks::new(predicates, rules),
+            marks: Marks::new(predicates, rules, allowed),
             folded: String::new(),
             text: String::new(),
             hits: Vec::new(),

@@ -8,7 +8,7 @@ use aho_corasick::{
     nfa::{contiguous::Builder, contiguous::NFA, noncontiguous},
 };
 
-use crate::grams::Grams;
+use crate::{grams::Grams, packed::Packed};
 
 /// Texts, each with a number.
 pub(crate) struct Substrings {
@@ -19,14 +19,13 @@ pub(crate) struct Substrings {
     /// All of them, for values on which the others give up: slower, but the same for every value.
     steady: NFA,
     numbers: Box<[u32]>,
+    shortest: usize,
 }
 
 impl Substrings {
     /// `None` where there are no texts. None of them is empty.
     pub(crate) fn new(texts: &[(&str, u32)]) -> Option<Self> {
-        if texts.is_empty() {
-            return None;
-        }
+        let shortest = texts.iter().map(|(text, _)| text.len()).min()?;
         let patterns = texts.iter().map(|(text, _)| text);
         // Fails beyond 2³¹ states only, which no rules in memory reach.
         let states =
@@ -36,7 +35,13 @@ impl Substrings {
             beyond: ByLength::new(texts.iter().copied().filter(|(text, _)| !text.is_ascii())),
             steady: Builder::new().build_from_noncontiguous(&states).ok()?,
             numbers: texts.iter().map(|(_, number)| *number).collect(),
+            shortest,
         })
+    }
+
+    /// Bytes of the shortest text: in less there is none.
+    pub(crate) fn shortest(&self) -> usize {
+        self.shortest
     }
 
     /// Calls `found` with the number of every text in `value`; more than once for some.
@@ -69,10 +74,12 @@ impl Substrings {
 struct ByLength {
     bytes: Vec<(u8, u32)>,
     pairs: Option<Grams<2>>,
-    short: Option<Grams<4>>,
-    middle: Option<Grams<4>>,
-    long: Option<Grams<4>>,
+    few: Option<Packed>,
+    quads: Vec<Grams<4>>,
 }
+
+/// Of how many texts vector instructions are quicker than samples of nearly every byte.
+const FEW: usize = 32;
 
 impl ByLength {
     fn new<'t>(texts: impl Iterator<Item = (&'t str, u32)>) -> Self {
@@ -80,12 +87,17 @@ impl ByLength {
         let of = |lengths: Range<usize>| -> Vec<(&str, u32)> {
             texts.iter().copied().filter(|(text, _)| lengths.contains(&text.len())).collect()
         };
+        // The widest range that is few, beginning with the shortest: these are the costliest to sample.
+        let ends = [usize::MAX, 8, 6];
+        let few_below = ends.into_iter().find(|end| of(2..*end).len() <= FEW).unwrap_or(0);
+        let few = Packed::new(&of(2..few_below));
+        let sampled = if few.is_some() { few_below } else { 2 };
+        let from = |lengths: Range<usize>| of(lengths.start.max(sampled)..lengths.end.max(sampled));
         Self {
             bytes: of(1..2).into_iter().map(|(text, number)| (text.as_bytes()[0], number)).collect(),
-            pairs: Grams::new(of(2..4)),
-            short: Grams::new(of(4..6)),
-            middle: Grams::new(of(6..8)),
-            long: Grams::new(of(8..usize::MAX)),
+            pairs: Grams::new(from(2..4)),
+            few,
+            quads: [8..usize::MAX, 6..8, 4..6].into_iter().filter_map(|lengths| Grams::new(from(lengths))).collect(),
         }
     }
 
@@ -96,15 +108,15 @@ impl ByLength {
                 found(*number);
             }
         }
-        self.long.as_ref().is_none_or(|grams| grams.scan(value, found))
-            && self.middle.as_ref().is_none_or(|grams| grams.scan(value, found))
-            && self.short.as_ref().is_none_or(|grams| grams.scan(value, found))
+        self.few.as_ref().is_none_or(|few| few.scan(value, found))
+            && self.quads.iter().all(|grams| grams.scan(value, found))
             && self.pairs.as_ref().is_none_or(|grams| grams.scan(value, found))
     }
 
     fn memory(&self) -> usize {
-        let grams = [&self.short, &self.middle, &self.long].into_iter().flatten().map(Grams::memory).sum::<usize>();
-        grams + self.pairs.as_ref().map_or(0, Grams::memory)
+        self.quads.iter().map(Grams::memory).sum::<usize>()
+            + self.pairs.as_ref().map_or(0, Grams::memory)
+            + self.few.as_ref().map_or(0, Packed::memory)
     }
 }
 

@@ -12,7 +12,7 @@ use rdkafka::{
 };
 
 use crate::{
-    KafkaSettings, Outbox, Output, StreamError,
+    KafkaSettings, Outbox, Output, Record, StreamError,
     transaction::{Batch, Committer, Outcome},
 };
 
@@ -34,12 +34,12 @@ pub struct BareLoop {
 }
 
 impl BareLoop {
-    /// Passes `records` through and returns how long it took, from the first record to the last commit. Strictly in
-    /// turn: read a batch, write it, commit it.
+    /// Passes `records` through, each of which `look` sees first, and returns how long it took, from the first record to the
+    /// last commit. Strictly in turn: read a batch, write it, commit it.
     ///
     /// # Errors
     /// When Kafka does not answer or a transaction fails.
-    pub fn run(&self, records: u64) -> Result<Duration, StreamError> {
+    pub fn run(&self, records: u64, look: &mut dyn FnMut(&Record<'_>)) -> Result<Duration, StreamError> {
         let kafka_error = |what: &str, error: &_| StreamError::from_kafka(what, error);
         let consumer: BaseConsumer = self
             .kafka
@@ -57,6 +57,7 @@ impl BareLoop {
             started.get_or_insert_with(Instant::now);
             (seen, in_batch) = (seen + 1, in_batch + 1);
             next.insert(message.partition(), message.offset() + 1);
+            look(&Record::from_message(&message));
             if seen.is_multiple_of(self.one_in) {
                 let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
                 let copied: Result<(), std::convert::Infallible> =

@@ -25,7 +25,7 @@ impl Stop {
     }
 
     /// A check that turns true once the word has been out for as long as a shutdown may take.
-    pub(crate) fn deadline(&self) -> impl Fn() -> bool + Send + use<> {
+    pub(crate) fn deadline(&self) -> impl Fn() -> bool + Clone + Send + use<> {
         let stop = self.clone();
         let since = OnceLock::new();
         move || stop.is_told() && since.get_or_init(Instant::now).elapsed() > stop.patience

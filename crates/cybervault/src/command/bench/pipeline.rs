@@ -1,6 +1,7 @@
 //! `bench pipeline`: the assess stage from Kafka to Kafka, beside a loop that only passes records on.
 
 use std::{
+    hint,
     io::{self, Write},
     sync::{
         Arc,
@@ -11,9 +12,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cybervault_model::Assessment;
+use cybervault_model::{Assessment, Decoder, Incoming};
 use cybervault_quota::{MAX_BYTES_PER_SECOND, MAX_EVENTS_PER_SECOND};
-use cybervault_stream::{Follower, Health, Publisher, Start, StreamError, apply_topics, bare::BareLoop};
+use cybervault_stream::{Follower, Health, Publisher, Record, Start, StreamError, apply_topics, bare::BareLoop};
 use serde_json::json;
 
 use super::{ROUNDS, events, median, per_second};
@@ -50,15 +51,18 @@ pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Resul
     config.quota.plans.enterprise.bytes_per_second = MAX_BYTES_PER_SECOND;
     let live = Arc::new(Live::load(&config, Sources::of(&config, true)?)?);
 
-    let (mut bare, mut pipeline) = (Vec::new(), Vec::new());
+    let (mut bare, mut decoding, mut pipeline) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         let bench = Bench::new(&config, &live, round)?;
         bench.fill(args.events)?;
-        bare.push(bench.bare(args.events)?);
+        bare.push(bench.bare("bare", args.events, &mut |_| ())?);
+        decoding.push(bench.decoding(args.events)?);
         pipeline.push(bench.pipeline(args.events)?);
-        say(&format!("round {round}: bare {:.0}/s, pipeline {:.0}/s", bare[round - 1], pipeline[round - 1]))?;
+        let last = |rates: &[f64]| rates.last().copied().unwrap_or_default();
+        let (bare, decoding, pipeline) = (last(&bare), last(&decoding), last(&pipeline));
+        say(&format!("round {round}: bare {bare:.0}/s, with decoding {decoding:.0}/s, pipeline {pipeline:.0}/s"))?;
     }
-    let (bare, pipeline) = (median(bare), median(pipeline));
+    let (bare, decoding, pipeline) = (median(bare), median(decoding), median(pipeline));
     let rate = args.rate.map_or(pipeline / 2.0, f64::from);
     let latencies = Bench::new(&config, &live, ROUNDS + 1)?.latencies(rate)?;
     super::answer(
@@ -67,6 +71,8 @@ pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Resul
             "pipeline_events_per_second": pipeline,
             "bare_events_per_second": bare,
             "ratio": pipeline / bare,
+            "decoding_events_per_second": decoding,
+            "ratio_to_decoding": pipeline / decoding,
             "p50_ms": quantile(&latencies, 0.50),
             "p99_ms": quantile(&latencies, 0.99),
             "latency_at_events_per_second": rate.round(),
@@ -108,17 +114,27 @@ impl<'a> Bench<'a> {
         Ok(publisher.flush(PATIENCE)?)
     }
 
-    fn bare(&self, count: u64) -> anyhow::Result<f64> {
+    /// Records a second that the bare loop passes through, each shown to `look`.
+    fn bare(&self, name: &str, count: u64, look: &mut dyn FnMut(&Record<'_>)) -> anyhow::Result<f64> {
         let bare = BareLoop {
             kafka: self.config.kafka(),
-            group: format!("{}bare", self.config.kafka.topic_prefix),
+            group: format!("{}{name}", self.config.kafka.topic_prefix),
             input: self.input(),
             // Nobody reads it in a round.
             output: self.config.topic(|names| &names.response_actions),
             one_in: events::ONE_IN,
             batch: self.config.batch.max_records as u64,
         };
-        Ok(per_second(count, bare.run(count)?))
+        Ok(per_second(count, bare.run(count, look)?))
+    }
+
+    /// The same, with every record decoded: what no stage that looks into events can surpass on one thread.
+    fn decoding(&self, count: u64) -> anyhow::Result<f64> {
+        let mut decoder = Decoder::new(self.config.limits.reader());
+        self.bare("decoding", count, &mut |record| {
+            let incoming = Incoming { key: record.key, value: record.value, ..Incoming::default() };
+            let _ = hint::black_box(decoder.decode(&incoming).map(|decoded| decoded.event().tenant_id.len()));
+        })
     }
 
     /// Records a second from the first record on that a stage at work takes up to the last commit.
