@@ -83,6 +83,11 @@ impl Follower {
     /// When no broker answers, or a topic is missing or not readable.
     pub fn open(kafka: &KafkaSettings, topics: &[&str], start: Start) -> Result<Self, StreamError> {
         let consumer = kafka.lone_consumer("read_committed")?;
+        let (offsets, at_end) = match start {
+            Start::Beginning => (BTreeMap::new(), false),
+            Start::End => (BTreeMap::new(), true),
+            Start::At(offsets) => (offsets, false),
+        };
         let mut assignment = TopicPartitionList::new();
         for topic in topics {
             let wait = Duration::from_secs(10);
@@ -95,16 +100,15 @@ impl Follower {
                 return Err(StreamError::MissingTopic((*topic).to_owned()));
             }
             for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-                let offset = match &start {
-                    Start::Beginning => Offset::Beginning,
-                    Start::At(offsets) => offsets
-                        .get(&((*topic).to_owned(), partition))
-                        .map_or(Offset::Beginning, |offset| Offset::Offset(*offset)),
+                let offset = if at_end {
                     // The end as it is now; the client's own `End` would be the end at the first fetch.
-                    Start::End => consumer
+                    consumer
                         .fetch_watermarks(topic, partition, wait)
                         .map(|(_, high)| Offset::Offset(high))
-                        .map_err(|error| StreamError::from_kafka(*topic, &error))?,
+                        .map_err(|error| StreamError::from_kafka(*topic, &error))?
+                } else {
+                    let known = offsets.get(&((*topic).to_owned(), partition));
+                    known.map_or(Offset::Beginning, |offset| Offset::Offset(*offset))
                 };
                 assignment
                     .add_partition_offset(topic, partition, offset)
