@@ -61,7 +61,8 @@ impl Detection {
             }
         });
         let hits = hits.collect();
-        let fields = |name: &str| self.matcher.field_values(event, name).into_iter().map(Into::into).collect();
+        let fields = self.matcher.fields(event);
+        let fields = |name: &str| fields.values(name).into_iter().map(Into::into).collect();
         self.scorer.assess(tenant_id, event, record_time, hits, &fields, self.matcher.version())
     }
 }

@@ -174,7 +174,7 @@ impl Explainer {
         let line = |line: &Line| {
             let is_met = |value: &&(String, Option<usize>)| value.1.is_some_and(|rule| true_ones[rule]);
             let (met, unmet): (Vec<_>, Vec<_>) = line.values.iter().partition(is_met);
-            let found = line.field.as_ref().map(|field| self.matcher.field_values(event, field)).unwrap_or_default();
+            let found = line.field.as_ref().map(|field| self.matcher.fields(event).values(field)).unwrap_or_default();
             ExplainedLine {
                 alternative: line.alternative,
                 field: line.field.clone(),

@@ -1,6 +1,6 @@
 //! Which fields rules ask about, and where in an event each of them is found.
 
-use std::{collections::HashMap, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt};
 
 use cybervault_model::json::{Object, Value};
 use foldhash::fast::FixedState;
@@ -206,8 +206,8 @@ impl FieldTable {
 }
 
 /// Where a path may lead from: the top, and the objects at `inside`.
-pub(crate) fn places(path: &str, inside: &[String]) -> impl Iterator<Item = String> {
-    std::iter::once(path.to_owned()).chain(inside.iter().map(move |object| format!("{object}.{path}")))
+pub(crate) fn places<'p>(path: &'p str, inside: &[String]) -> impl Iterator<Item = Cow<'p, str>> {
+    std::iter::once(path.into()).chain(inside.iter().map(move |object| format!("{object}.{path}").into()))
 }
 
 /// A place in an event: a key, or keys inside each other that may be one with dots in it as well.
@@ -259,6 +259,15 @@ pub(crate) fn follow<'e, K: AsRef<str>>(
         for element in &list {
             follow(element, path, depth + 1, found);
         }
+    }
+}
+
+/// As [`follow`], with dots between the keys.
+pub(crate) fn follow_path<'e>(value: Value<'e, 'e>, path: &str, found: &mut impl FnMut(Scalar<'e>)) {
+    if path.contains('.') {
+        follow(value, &path.split('.').collect::<Vec<_>>(), 0, found);
+    } else {
+        follow(value, &[path], 0, found);
     }
 }
 

@@ -44,7 +44,7 @@ mod scratch;
 pub use explain::{ExplainedLine, ExplainedSelection, Explainer, Explanation};
 pub use load::{Rule, RuleFailure, RuleFile, RuleMeta, RulePack, RuleSource, load, load_with};
 pub use mapping::{MappingError, Mappings};
-pub use matcher::{Matcher, RuleIndex};
+pub use matcher::{EventFields, Matcher, RuleIndex};
 pub use pipeline::{PipelineError, PipelineFile, Pipelines};
 pub use route::Routing;
 pub use scratch::Scratch;

@@ -15,7 +15,7 @@ use crate::{
     load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
     mapping::Mappings,
     predicate::{Number, TemplatePiece, Test, append_text, compare, write_text},
-    route::{Router, Routing},
+    route::{Layout, Router, Routing},
     scalar::{Scalar, number_in},
     scratch::{Marks, Scratch, Slots},
     substrings::Substrings,
@@ -139,10 +139,29 @@ impl Matcher {
         found
     }
 
-    /// The values of a field, by its Sigma name, found as the event's mapping says. For use on hits: it goes over the event.
-    pub fn field_values<'e>(&self, event: &TelemetryEvent<'e>, sigma_field: &str) -> Vec<Cow<'e, str>> {
+    /// Where the event's fields are, for use on hits.
+    pub fn fields<'m, 'e>(&'m self, event: &'m TelemetryEvent<'e>) -> EventFields<'m, 'e> {
+        EventFields { layout: self.router.layout(event), event }
+    }
+
+    /// The log sources that the event belongs to; none where they are unknown.
+    pub fn log_sources(&self, event: &TelemetryEvent<'_>) -> Vec<RuleSource> {
+        self.router.sources(event)
+    }
+}
+
+/// An event's fields by their Sigma names.
+#[derive(Clone, Copy, Debug)]
+pub struct EventFields<'m, 'e> {
+    layout: Layout<'m>,
+    event: &'m TelemetryEvent<'e>,
+}
+
+impl<'e> EventFields<'_, 'e> {
+    /// The values of a field, found as the event's mapping says. Goes over the event.
+    pub fn values(&self, sigma_field: &str) -> Vec<Cow<'e, str>> {
         let mut values = Vec::new();
-        self.router.field_values(event, sigma_field, &mut |before, value| {
+        self.layout.field_values(self.event, sigma_field, &mut |before, value| {
             let value = match value {
                 Scalar::Text(text) if before.is_empty() => Cow::Borrowed(text),
                 value => {
@@ -158,11 +177,6 @@ impl Matcher {
             }
         });
         values
-    }
-
-    /// The log sources that the event belongs to; none where they are unknown.
-    pub fn log_sources(&self, event: &TelemetryEvent<'_>) -> Vec<RuleSource> {
-        self.router.sources(event)
     }
 }
 

@@ -5,7 +5,7 @@ use cybervault_model::{EventKind, TelemetryEvent};
 use crate::{
     bits::{self, Words},
     compile::Asked,
-    fields::{FieldTable, Fields, FixedMap, Place, follow, places},
+    fields::{FieldTable, Fields, FixedMap, Place, follow, follow_path, places},
     fold::fold_into,
     load::RuleSource,
     mapping::{Mapping, Mappings, Product, Source},
@@ -381,42 +381,56 @@ impl Router {
         sources
     }
 
-    /// The values of a Sigma field, found as its mapping says, with what belongs in front of each.
+    /// How the event is laid out.
+    pub(crate) fn layout(&self, event: &TelemetryEvent<'_>) -> Layout<'_> {
+        let format = self.format_of(event);
+        let mut own = None;
+        if let Some(format) = format {
+            self.each_source_of(format, event, &mut String::new(), &mut |source| {
+                own = own.or(source.index.filter(|index| !format.mapping.sources[*index].fields.is_empty()));
+            });
+        }
+        Layout { format, own }
+    }
+}
+
+/// Which mapping an event fits, and which of its sources with fields of their own it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout<'m> {
+    format: Option<&'m Format>,
+    own: Option<usize>,
+}
+
+impl Layout<'_> {
+    /// The values of a Sigma field, found as the mapping says, with what belongs in front of each.
     pub(crate) fn field_values<'e>(
         &self,
         event: &TelemetryEvent<'e>,
         field: &str,
         found: &mut impl FnMut(&str, Scalar<'e>),
     ) {
-        let path: Vec<_> = field.split('.').collect();
         let mut any = false;
         let mut give = |before: &str, value: Scalar<'e>| {
             any = true;
             found(before, value);
         };
-        if path.len() > 1 {
+        if field.contains('.') {
             follow(event.payload, &[field], 0, &mut |value| give("", value));
         }
-        follow(event.payload, &path, 0, &mut |value| give("", value));
-        let Some(format) = self.format_of(event) else { return };
-        let mut own = None;
-        self.each_source_of(format, event, &mut String::new(), &mut |source| {
-            own = own.or(source.index.filter(|index| !format.mapping.sources[*index].fields.is_empty()));
-        });
+        follow_path(event.payload, field, &mut |value| give("", value));
+        let Some(format) = self.format else { return };
         let inside = &format.mapping.inside;
         for place in places(field, inside).skip(1) {
-            let path: Vec<_> = place.split('.').collect();
-            follow(event.payload, &path, 0, &mut |value| give("", value));
+            follow_path(event.payload, &place, &mut |value| give("", value));
         }
-        let maps = [Some(&format.mapping.fields), own.map(|index: usize| &format.mapping.sources[index].fields)];
+        let maps = [Some(&format.mapping.fields), self.own.map(|index| &format.mapping.sources[index].fields)];
         for paths in maps.into_iter().flatten().filter_map(|fields| fields.get(field)) {
             for path in paths {
                 if path.is_otherwise() && any {
                     continue;
                 }
                 for place in places(path.path(), inside) {
-                    let keys: Vec<_> = place.split('.').collect();
-                    follow(event.payload, &keys, 0, &mut |value| {
+                    follow_path(event.payload, &place, &mut |value| {
                         any = true;
                         found(path.before(), value);
                     });

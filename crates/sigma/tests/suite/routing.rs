@@ -104,10 +104,10 @@ fn field_values_come_through_the_mapping() {
     let event = r#"{"process_name":"a.exe","hash_md5":"F00","network_connections":[{"dst_ip":"1.2.3.4"},{"dst_ip":"5.6.7.8"}]}"#;
     let document = reader.read(event.as_bytes()).unwrap();
     let event = TelemetryEvent { kind: EventKind::EndpointTelemetry, ..raw(&document, event.as_bytes()) };
-    assert_eq!(matcher.field_values(&event, "Image"), ["a.exe"]);
-    assert_eq!(matcher.field_values(&event, "Hashes"), ["MD5=F00"]);
-    assert_eq!(matcher.field_values(&event, "DestinationIp"), ["1.2.3.4", "5.6.7.8"]);
-    assert_eq!(matcher.field_values(&event, "process_name"), ["a.exe"]);
+    assert_eq!(matcher.fields(&event).values("Image"), ["a.exe"]);
+    assert_eq!(matcher.fields(&event).values("Hashes"), ["MD5=F00"]);
+    assert_eq!(matcher.fields(&event).values("DestinationIp"), ["1.2.3.4", "5.6.7.8"]);
+    assert_eq!(matcher.fields(&event).values("process_name"), ["a.exe"]);
     let categories: Vec<_> = matcher.log_sources(&event).into_iter().filter_map(|source| source.category).collect();
     assert_eq!(categories, ["process_creation", "network_connection"]);
 }
