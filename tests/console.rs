@@ -1,11 +1,11 @@
 //! The console in a real browser: sign in, watch an attack arrive, open it, approve an action, see it approved on the topic.
 #![allow(clippy::unwrap_used)]
 
-mod support;
 #[path = "support/browser.rs"]
 mod browser;
 #[path = "support/gateway.rs"]
 mod gateway_support;
+mod support;
 
 use cybervault_testkit::{eventually, topic::Record};
 use serde_json::{Value, json};
@@ -66,7 +66,9 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     fleet.send([attack(2)]);
     eventually("one waits", PATIENCE, || browser.find("#pause").text().contains("Show 1 new").then_some(()));
     browser.find("#pause").click();
-    eventually("two rows", PATIENCE, || (browser.run("return document.querySelectorAll('#feed tbody tr').length") == 2).then_some(()));
+    eventually("two rows", PATIENCE, || {
+        (browser.run("return document.querySelectorAll('#feed tbody tr').length") == 2).then_some(())
+    });
     browser.run("document.activeElement.blur()");
     browser.press("jj\u{e007}");
     eventually("the finding", PATIENCE, || browser.url().contains("/findings/ta_").then_some(()));
@@ -95,24 +97,40 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     });
     eventually("approved in the console", PATIENCE, || {
         browser.open(&format!("{}/approvals", gateway.base));
-        let text = browser.run(&format!("return document.querySelector(\"#decided tr[data-action='{action_id}']\")?.innerText"));
+        let text = browser
+            .run(&format!("return document.querySelector(\"#decided tr[data-action='{action_id}']\")?.innerText"));
         text.as_str().is_some_and(|text| text.contains("approved")).then_some(())
     });
 
     // Every page works, says something, and loads nothing that the policy forbids.
-    for path in ["/attack", "/quota", "/pipeline", "/reports", "/reports?print", "/entities/host/ws-%3Cb%3E7%3C%2Fb%3E", "/?severity=high&q=T1059.001"] {
+    for path in [
+        "/attack",
+        "/quota",
+        "/pipeline",
+        "/reports",
+        "/reports?print",
+        "/entities/host/ws-%3Cb%3E7%3C%2Fb%3E",
+        "/?severity=high&q=T1059.001",
+    ] {
         browser.open(&format!("{}{path}", gateway.base));
         assert!(!browser.find("h1").text().is_empty(), "{path}");
-        assert_eq!(browser.run("return document.querySelectorAll('img:not([alt]), input:not([type=hidden]):not([aria-label])').length
-            - document.querySelectorAll('label input:not([type=hidden])').length"), 0, "{path}: inputs have names");
+        assert_eq!(
+            browser.run(
+                "return document.querySelectorAll('img:not([alt]), input:not([type=hidden]):not([aria-label])').length
+            - document.querySelectorAll('label input:not([type=hidden])').length"
+            ),
+            0,
+            "{path}: inputs have names"
+        );
     }
     let complaints = browser.complaints();
-    let serious: Vec<_> = complaints.iter().filter(|said| !said.contains("401 (Unauthorized)")).collect();
-    assert!(serious.is_empty(), "{serious:?}");
+    let unexpected: Vec<_> = complaints.iter().filter(|said| !said.contains("401 (Unauthorized)")).collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
 
     // A form without the session's token is refused; another tenant's finding is none.
-    let finding = browser.run("return (await (await fetch('/')).text()).match(/findings\\/(ta_[0-9a-f]+)/)[1]");
-    let forged = browser.run(&format!("return (await fetch('/approvals/{action_id}', {{method: 'POST', body: new URLSearchParams({{verdict: 'deny'}})}})).status"));
+    let finding = browser
+        .run("return fetch('/').then(page => page.text()).then(text => text.match(/findings\\/(ta_[0-9a-f]+)/)[1])");
+    let forged = browser.run(&format!("return fetch('/approvals/{action_id}', {{method: 'POST', body: new URLSearchParams({{verdict: 'deny'}})}}).then(answer => answer.status)"));
     assert_eq!(forged, 403);
     let (_, other) = key(&fleet, "globex", &["--kind", "read"]);
     browser.find("form[action='/sign-out'] button").click();
@@ -163,7 +181,15 @@ fn the_console_looks_as_the_pictures_in_docs_show() {
         browser.picture(&format!("live-{theme}"));
         let row = browser.find("#feed tbody tr[data-severity=critical] .title a").attribute("href").unwrap();
         let entity = browser.find("#feed tbody tr[data-severity=critical] a.entity").attribute("href").unwrap();
-        for (name, path) in [("finding", &*row), ("entity", &*entity), ("attack", "/attack"), ("approvals", "/approvals"), ("pipeline", "/pipeline"), ("reports", "/reports"), ("quota", "/quota")] {
+        for (name, path) in [
+            ("finding", &*row),
+            ("entity", &*entity),
+            ("attack", "/attack"),
+            ("approvals", "/approvals"),
+            ("pipeline", "/pipeline"),
+            ("reports", "/reports"),
+            ("quota", "/quota"),
+        ] {
             browser.open(&format!("{base}{path}"));
             browser.find("h1");
             browser.picture(&format!("{name}-{theme}"));

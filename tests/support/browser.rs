@@ -1,13 +1,7 @@
 //! A real Chromium, driven by the WebDriver protocol.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::{
-    fs,
-    net::TcpListener,
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
 
 use cybervault_testkit::{Worker, eventually};
 use serde_json::{Value, json};
@@ -45,8 +39,11 @@ impl Browser {
         let created = browser.post("", &wanted);
         let id = created["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {created}"));
         browser.session = format!("{base}/session/{id}");
-        browser.post("/goog/cdp/execute", &json!({"cmd": "Emulation.setEmulatedMedia",
-            "params": {"features": [{"name": "prefers-color-scheme", "value": scheme}]}}));
+        browser.post(
+            "/goog/cdp/execute",
+            &json!({"cmd": "Emulation.setEmulatedMedia",
+            "params": {"features": [{"name": "prefers-color-scheme", "value": scheme}]}}),
+        );
         Some(browser)
     }
 
@@ -57,7 +54,8 @@ impl Browser {
     }
 
     fn get(&self, path: &str) -> Value {
-        let text = self.agent.get(format!("{}{path}", self.session)).call().unwrap().into_body().read_to_string().unwrap();
+        let text =
+            self.agent.get(format!("{}{path}", self.session)).call().unwrap().into_body().read_to_string().unwrap();
         serde_json::from_str::<Value>(&text).unwrap()["value"].take()
     }
 
@@ -86,7 +84,12 @@ impl Browser {
     pub(crate) fn press(&self, keys: &str) {
         let actions: Vec<Value> = keys
             .chars()
-            .flat_map(|key| [json!({"type": "keyDown", "value": key.to_string()}), json!({"type": "keyUp", "value": key.to_string()})])
+            .flat_map(|key| {
+                [
+                    json!({"type": "keyDown", "value": key.to_string()}),
+                    json!({"type": "keyUp", "value": key.to_string()}),
+                ]
+            })
             .collect();
         self.post("/actions", &json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}));
     }
@@ -95,7 +98,8 @@ impl Browser {
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({"type": "browser"}));
         let entries = log.as_array().cloned().unwrap_or_default();
-        entries.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+        let serious = entries.iter().filter(|entry| entry["level"] == "SEVERE");
+        serious.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// Keeps a picture of the page, where `CONSOLE_SCREENSHOTS` names a folder for it.

@@ -127,7 +127,8 @@ impl Api {
         };
         let mut response = sent.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
         let headers = response.headers().iter();
-        let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").to_owned())).collect();
+        let headers =
+            headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").to_owned())).collect();
         let status = response.status().as_u16();
         let text = response.body_mut().read_to_string().unwrap();
         let reply = Reply { status, headers, text };
@@ -139,7 +140,8 @@ impl Api {
 
     /// The events of a stream, as (id, kind, data).
     pub(crate) fn stream(&self, last: Option<&str>) -> impl Iterator<Item = (String, String, Value)> {
-        let mut request = self.agent.get(format!("{}/v3/stream", self.base));
+        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_recv_body(Some(PATIENCE)).build().into();
+        let mut request = agent.get(format!("{}/v3/stream", self.base));
         request = request.header("authorization", format!("Bearer {}", self.key));
         if let Some(last) = last {
             request = request.header("last-event-id", last);
@@ -204,6 +206,7 @@ fn validate(schema: &Value, reply: &Reply) {
     let mut schema = schema.clone();
     schema["components"] = DOCUMENT["components"].clone();
     let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
-    let errors: Vec<String> = validator.iter_errors(&reply.json()).map(|error| format!("{error} at {}", error.instance_path())).collect();
+    let errors: Vec<String> =
+        validator.iter_errors(&reply.json()).map(|error| format!("{error} at {}", error.instance_path())).collect();
     assert!(errors.is_empty(), "not as the document says: {errors:?}: {}", reply.text);
 }

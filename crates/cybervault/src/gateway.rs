@@ -8,6 +8,7 @@ use cybervault_model::{
 };
 use cybervault_quota::{Bucket, Decision};
 use cybervault_sigma::{Routing, Scratch};
+use cybervault_stream::Health;
 
 use crate::{
     config::Config,
@@ -26,6 +27,8 @@ pub(crate) struct LiveEngine {
     limits: Limits,
     /// What one request at a time works at; its memory is used again by the next.
     desks: Mutex<Vec<Desk>>,
+    /// What each stage has committed, by its group, where all of it is done in this process.
+    progress: Option<(Health, [(String, &'static str); 3])>,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,13 @@ struct Desk {
 impl LiveEngine {
     /// An engine that takes what is in force from `live`.
     pub(crate) fn new(live: Arc<Live>, config: &Config) -> Self {
-        Self { live, limits: config.limits.reader(), desks: Mutex::default() }
+        Self { live, limits: config.limits.reader(), desks: Mutex::default(), progress: None }
+    }
+
+    /// The same, where the stages run in this process alone: their own counts then say how far they are.
+    pub(crate) fn with_stages(self, config: &Config, health: Health) -> Self {
+        let stages = [ASSESS, SELECT, GUARD].map(|stage| (group(config, stage), stage));
+        Self { progress: Some((health, stages)), ..self }
     }
 
     fn desk(&self) -> Desk {
@@ -81,6 +90,12 @@ impl Engine for LiveEngine {
             bytes_per_second: rates.bytes_per_second,
             burst_percent: rates.burst_percent,
         })
+    }
+
+    fn committed(&self, group: &str) -> Option<u64> {
+        let (health, stages) = self.progress.as_ref()?;
+        let (_, stage) = stages.iter().find(|(of, _)| of == group)?;
+        Some(health.records(stage))
     }
 
     fn rules(&self) -> Vec<RuleFacts> {

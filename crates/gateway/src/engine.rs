@@ -16,6 +16,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The rules in force.
     fn rules(&self) -> Vec<RuleFacts>;
+
+    /// How many records a consumer group has committed, where this is known better than by Kafka: the embedded broker
+    /// does not tell what transactions committed.
+    fn committed(&self, _group: &str) -> Option<u64> {
+        None
+    }
 }
 
 /// What is known of a tenant.

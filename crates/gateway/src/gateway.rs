@@ -89,7 +89,7 @@ impl Gateway {
         let hub = Hub::new(runtime.block_on(store.feed_end())?, landed.clone());
         let latency = Arc::default();
         let view = View::start(&settings, &store, (landed, Arc::clone(&latency)), stop.clone())?;
-        let monitor = Monitor::start(&settings, stop.clone())?;
+        let monitor = Monitor::start(&settings, engine.clone(), stop.clone())?;
         let journal = Journal::start(settings.kafka.clone(), settings.transactional_id.clone())?;
         let app = Arc::new(App {
             engine,

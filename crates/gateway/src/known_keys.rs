@@ -21,15 +21,30 @@ const USE_NOTED_MS: i64 = 60_000;
 /// Keys that are remembered.
 const KNOWN: usize = 16_384;
 
+/// What is known of a key without a look-up.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// It was looked up a moment ago.
+    Now(Arc<KeyRecord>),
+    /// It was found earlier: it exists, but has to be looked up again.
+    Before,
+    /// Nothing.
+    Not,
+}
+
 /// Keys that were looked up a moment ago. Only those that exist: made-up ones take no room here.
 #[derive(Debug, Default)]
 pub(crate) struct KnownKeys(Mutex<HashMap<KeyHash, (Arc<KeyRecord>, Instant)>>);
 
 impl KnownKeys {
-    /// The key, if it was looked up a moment ago.
-    pub(crate) fn fresh(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
+    /// What is known of the key without a look-up.
+    pub(crate) fn known(&self, hash: &KeyHash) -> Known {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(hash).filter(|(_, at)| at.elapsed() < BELIEVED).map(|(key, _)| key.clone())
+        match known.get(hash) {
+            Some((key, at)) if at.elapsed() < BELIEVED => Known::Now(key.clone()),
+            Some(_) => Known::Before,
+            None => Known::Not,
+        }
     }
 
     /// Looks the key up, and notes that it was used.

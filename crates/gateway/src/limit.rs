@@ -108,8 +108,11 @@ impl Limiter {
         let spent = caller.store(app).spend(&key.0, class.as_str(), (now, cost * share, capacity)).await?;
         let left = if spent.granted { share - 1 } else { 0 };
         if left > 0 {
-            let share = Share { left, until: Instant::now() + SHARE_LASTS, paid_until: spent.paid_until };
-            self.shares.lock().unwrap_or_else(PoisonError::into_inner).insert(key, share);
+            let (now, mut shares) = (Instant::now(), self.shares.lock().unwrap_or_else(PoisonError::into_inner));
+            // Another request may have taken a share meanwhile: what is left of it counts, too.
+            let other = shares.get(&key).filter(|share| share.until > now).map_or(0, |share| share.left);
+            let until = now + SHARE_LASTS;
+            shares.insert(key, Share { left: left + other, until, paid_until: spent.paid_until });
         }
         Ok(verdict(spent.granted, left, spent.paid_until, now))
     }

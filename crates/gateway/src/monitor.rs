@@ -15,6 +15,7 @@ use cybervault_stream::{StreamError, offsets::Watch};
 use serde::Serialize;
 
 use crate::{
+    engine::Engine,
     settings::Settings,
     store::{Landed, ViewBatch, now},
 };
@@ -54,12 +55,16 @@ pub(crate) struct Monitor {
 
 impl Monitor {
     /// Starts to sample, until `stop` is true.
-    pub(crate) fn start(settings: &Settings, stop: Arc<AtomicBool>) -> Result<Arc<Self>, std::io::Error> {
+    pub(crate) fn start(
+        settings: &Settings,
+        engine: Arc<dyn Engine>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Arc<Self>, std::io::Error> {
         let monitor = Arc::new(Self::default());
         let (writer, settings) = (monitor.clone(), settings.clone());
         thread::Builder::new().name("monitor".to_owned()).spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                if let Err(error) = writer.watch(&settings, &stop) {
+                if let Err(error) = writer.watch(&settings, &*engine, &stop) {
                     tracing::debug!(%error, "the pipeline can't be watched");
                     pause(EVERY, &stop);
                 }
@@ -68,13 +73,18 @@ impl Monitor {
         Ok(monitor)
     }
 
-    fn watch(&self, settings: &Settings, stop: &AtomicBool) -> Result<(), StreamError> {
+    fn watch(&self, settings: &Settings, engine: &dyn Engine, stop: &AtomicBool) -> Result<(), StreamError> {
         let groups = settings.groups.iter();
         let watches: Vec<Watch> =
             groups.map(|(group, topic)| Watch::new(&settings.kafka, group, topic)).collect::<Result<_, _>>()?;
+        let sample = |watch: &Watch| {
+            let (end, done) = watch.sample()?;
+            let known = engine.committed(watch.group()).and_then(|records| i64::try_from(records).ok());
+            Ok::<_, StreamError>((end, known.unwrap_or(done)))
+        };
         let mut before: Option<(Instant, Vec<(i64, i64)>)> = None;
         while !stop.load(Ordering::Relaxed) {
-            let (at, found) = (Instant::now(), watches.iter().map(Watch::sample).collect::<Result<Vec<_>, _>>()?);
+            let (at, found) = (Instant::now(), watches.iter().map(sample).collect::<Result<Vec<_>, _>>()?);
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
             if let Some((then, earlier)) = &before {
                 let seconds = at.duration_since(*then).as_secs_f64();

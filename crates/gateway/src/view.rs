@@ -109,7 +109,7 @@ impl View {
         let mut renewed = Instant::now();
         while !self.is_stopped() {
             if renewed.elapsed() > RENEW {
-                if !self.runtime.block_on(self.store.lease_view(&self.holder, now()))? {
+                if !self.runtime.block_on(self.store.renew_view(&self.holder, now()))? {
                     return Ok(());
                 }
                 renewed = Instant::now();

@@ -59,6 +59,9 @@ pub enum JournalError {
     /// Kafka does not take it.
     #[error("Kafka does not take it: {0}")]
     Unavailable(String),
+    /// A record of it is larger than its topic takes.
+    #[error("{0}")]
+    TooLarge(String),
 }
 
 type Done = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
@@ -113,7 +116,7 @@ impl Journal {
         }
     }
 
-    /// Whether Kafka took what was handed in last, or at least answers.
+    /// Whether there is a producer that can write.
     pub fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)
     }
@@ -165,66 +168,92 @@ impl Writer {
     fn commit_all(&self, transactor: &Transactor, handed_in: &Receiver<Entry>) -> bool {
         let mut batch = Batch { out: Outbox::default(), offsets: Vec::new(), group: None };
         while let Ok(first) = handed_in.recv() {
-            batch.out.clear();
-            let mut callers = Vec::new();
-            let mut next = Some(first);
-            while let Some(entry) = next.take() {
-                if entry.since.elapsed() > PATIENCE {
-                    (entry.done)(Err(JournalError::Unavailable("it waited for too long".into())));
-                } else {
-                    entry.records.iter().for_each(|record| push(&mut batch.out, record));
-                    callers.push(entry.done);
+            let entries = gather(first, handed_in);
+            let outcome = write(transactor, &mut batch, &entries);
+            let goes_on = match outcome {
+                // One that is too large must not take the others down with it: each is then tried by itself.
+                Outcome::Fatal(StreamError::RecordTooLarge { .. }) if entries.len() > 1 => {
+                    transactor.abort().is_ok()
+                        && entries.into_iter().all(|entry| {
+                            let one = [entry];
+                            let outcome = write(transactor, &mut batch, &one);
+                            self.tell(transactor, outcome, one)
+                        })
                 }
-                if batch.out.byte_len() < MAX_BYTES {
-                    next = handed_in.try_recv().ok();
-                }
-            }
-            if callers.is_empty() {
-                continue;
-            }
-            let (result, goes_on) = commit(transactor, &batch);
-            self.healthy.store(result.is_ok(), Ordering::Relaxed);
-            counter!("cybervault_journal_writes_total", "result" => if result.is_ok() { "committed" } else { "failed" })
-                .increment(callers.len() as u64);
-            callers.into_iter().for_each(|done| done(result.clone()));
+                outcome => self.tell(transactor, outcome, entries),
+            };
             if !goes_on {
                 return true;
             }
         }
         false
     }
+
+    /// Tells those who wait what became of it. Whether the producer can go on.
+    fn tell(&self, transactor: &Transactor, outcome: Outcome, entries: impl IntoIterator<Item = Entry>) -> bool {
+        let (result, goes_on) = match outcome {
+            Outcome::Committed { seconds, .. } => {
+                histogram!("cybervault_journal_transaction_seconds").record(seconds);
+                (Ok(()), true)
+            }
+            Outcome::Aborted { error, .. } => (Err(JournalError::Unavailable(error)), true),
+            Outcome::Fatal(error @ StreamError::RecordTooLarge { .. }) => {
+                (Err(JournalError::TooLarge(error.to_string())), transactor.abort().is_ok())
+            }
+            Outcome::Fatal(error) => {
+                tracing::warn!(%error, "the producer can't go on; a new one takes over");
+                (Err(JournalError::Unavailable(error.to_string())), false)
+            }
+        };
+        self.healthy.store(goes_on, Ordering::Relaxed);
+        let word = if result.is_ok() { "committed" } else { "failed" };
+        for entry in entries {
+            counter!("cybervault_journal_writes_total", "result" => word).increment(1);
+            (entry.done)(result.clone());
+        }
+        goes_on
+    }
+}
+
+/// What was handed in by now; who has waited for too long is told so.
+fn gather(first: Entry, handed_in: &Receiver<Entry>) -> Vec<Entry> {
+    let (mut entries, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+    while let Some(entry) = next.take() {
+        if entry.since.elapsed() > PATIENCE {
+            (entry.done)(Err(JournalError::Unavailable("it waited for too long".into())));
+        } else {
+            bytes += entry.records.iter().map(|record| record.value.len()).sum::<usize>();
+            entries.push(entry);
+        }
+        if bytes < MAX_BYTES {
+            next = handed_in.try_recv().ok();
+        }
+    }
+    entries
+}
+
+/// Writes all of it in one transaction; again, where that was given up.
+fn write(transactor: &Transactor, batch: &mut Batch, entries: &[Entry]) -> Outcome {
+    batch.out.clear();
+    entries.iter().flat_map(|entry| &entry.records).for_each(|record| push(&mut batch.out, record));
+    let mut outcome = transactor.run(batch);
+    for _ in 1..ATTEMPTS {
+        match outcome {
+            Outcome::Aborted { error, .. } => {
+                tracing::warn!(error, "a transaction was given up; trying again");
+                outcome = transactor.run(batch);
+            }
+            _ => break,
+        }
+    }
+    outcome
 }
 
 fn push(out: &mut Outbox, record: &JournalRecord) {
     let headers: Vec<(&str, &[u8])> = record.headers.iter().map(|(name, value)| (*name, &**value)).collect();
     let output = Output { topic: &record.topic, key: &record.key, headers: &headers };
-    let written: Result<(), std::convert::Infallible> = out.push_at(output, Some(record.time), |bytes| {
+    let Ok(()) = out.push_at(output, Some(record.time), |bytes| {
         bytes.extend_from_slice(&record.value);
-        Ok(())
+        Ok::<_, std::convert::Infallible>(())
     });
-    match written {
-        Ok(()) => {}
-    }
-}
-
-/// Commits, and says whether the producer can go on.
-fn commit(transactor: &Transactor, batch: &Batch) -> (Result<(), JournalError>, bool) {
-    let mut last = String::new();
-    for _ in 0..ATTEMPTS {
-        match transactor.run(batch) {
-            Outcome::Committed { seconds, .. } => {
-                histogram!("cybervault_journal_transaction_seconds").record(seconds);
-                return (Ok(()), true);
-            }
-            Outcome::Aborted { error, .. } => {
-                tracing::warn!(error, "a transaction was given up; trying again");
-                last = error;
-            }
-            Outcome::Fatal(error) => {
-                tracing::warn!(%error, "the producer can't go on; a new one takes over");
-                return (Err(JournalError::Unavailable(error.to_string())), false);
-            }
-        }
-    }
-    (Err(JournalError::Unavailable(last)), true)
 }

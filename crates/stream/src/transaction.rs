@@ -312,7 +312,7 @@ impl Transactor {
         }
     }
 
-    fn abort(&self) -> Result<(), StreamError> {
+    pub(crate) fn abort(&self) -> Result<(), StreamError> {
         let aborted = self.retry("aborting the transaction", || self.producer.abort_transaction(CALL));
         // The reports of purged records belong to this transaction, not to the next one.
         while self.producer.in_flight_count() > 0 && !(self.give_up)() {

@@ -67,7 +67,11 @@ pub(super) fn run(args: &UpArgs, mut config: Config) -> anyhow::Result<Answer> {
     let folder = tempfile::tempdir().context("can't make a folder for the gateway's store")?;
     let place = Place::File(folder.path().join("gateway.db"));
     let settings = settings(&config, place, (Encoding::Json, Arc::new(NoRegistry)));
-    let gateway = Gateway::start(settings, Arc::new(LiveEngine::new(live.clone(), &config)), stop.clone())?;
+    let mut engine = LiveEngine::new(live.clone(), &config);
+    if broker.is_some() {
+        engine = engine.with_stages(&config, health.clone());
+    }
+    let gateway = Gateway::start(settings, Arc::new(engine), stop.clone())?;
     summary::tell_console(gateway.address(), &demo_keys(&gateway, &live)?)?;
 
     let topics = feed_topics(&config);

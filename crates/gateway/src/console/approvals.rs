@@ -47,15 +47,14 @@ pub(super) async fn page(
         @if !may && !pending.is_empty() { p.note { "Your key can read actions, but not decide on them." } }
         @for action in &pending {
             article.card.pending data-action=(action.action_id) {
-                header {
+                div {
                     h2 { (parts::words(action.kind.as_str())) " " span.mono { (action.target) } }
-                    span.grow {}
-                    span.muted { "expires in " (parts::distance(action.expires_at.as_millis() - now)) }
+                    p { (action.reason) }
+                    p.muted.small { a href={ "/findings/" (action.assessment_id) } { "finding" } " · playbook " (action.playbook_id)
+                        " · proposed " (parts::moment(action.proposed_at)) " · expires in "
+                        (parts::distance(action.expires_at.as_millis() - now)) " · "
+                        @if action.reversible { "can be undone" } @else { strong { "can't be undone" } } }
                 }
-                p { (action.reason) }
-                p.muted.small { "playbook " (action.playbook_id) " · proposed " (parts::moment(action.proposed_at)) " · "
-                    @if action.reversible { "can be undone" } @else { strong { "can't be undone" } }
-                    " · " a href={ "/findings/" (action.assessment_id) } { "the finding" } }
                 @if may { (decision_form(&visitor, action, "/approvals?submitted")) }
             }
         }

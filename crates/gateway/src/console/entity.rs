@@ -33,7 +33,7 @@ pub(super) async fn page(
             (parts::severity(found.assessment.severity)) " "
             (parts::score(found.assessment.risk_score.get(), found.assessment.severity)) " "
             a href={ "/findings/" (found.assessment.assessment_id) } { (found.title()) } " "
-            (parts::techniques(&found.assessment.mitre_attack, 3))
+            (parts::techniques(&found.assessment.mitre_attack, 2))
         };
         timeline.push((found.created_at, line));
     }

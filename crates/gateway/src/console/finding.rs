@@ -40,7 +40,7 @@ pub(super) async fn page(
             div {
                 p.crumb { a href="/" { "Live" } " / finding" }
                 h1 { (shown.title()) }
-                p.muted { (parts::severity(assessment.severity)) " " (assessment.verdict.as_str()) " · found " (parts::moment(shown.created_at))
+                p.muted { (parts::severity(assessment.severity)) " · " (assessment.verdict.as_str()) " · found " (parts::moment(shown.created_at))
                     @if let Some(at) = assessment.occurred_at { " · happened " (parts::moment(at)) } }
             }
             span.grow {}
@@ -137,8 +137,7 @@ fn contribution(reason: &Contribution) -> Markup {
                 span.grow {} span.weight title="weight in the score" { (format!("{:.2}", reason.weight)) }
             }
             @if !reason.evidence.is_empty() {
-                table.evidence {
-                    caption.sr { "Evidence" }
+                table.evidence aria-label="Evidence" {
                     @for item in &reason.evidence { tr { th scope="row" { (item.field) } td.mono { (item.value) } } }
                 }
             }

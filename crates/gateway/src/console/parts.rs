@@ -136,7 +136,7 @@ pub(super) fn count(number: i64) -> String {
     let digits = number.abs().to_string();
     let mut text = if number < 0 { "−".to_owned() } else { String::new() };
     for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
             text.push('\u{202f}');
         }
         text.push(digit);

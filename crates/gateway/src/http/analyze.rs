@@ -185,6 +185,10 @@ async fn commit(app: &App, caller: &Caller, id: &RequestId, all: Vec<(&Assessed,
 
 /// Hands records to the journal and waits until they are committed.
 pub(super) async fn write(app: &App, records: Vec<JournalRecord>) -> Result<(), ApiError> {
+    if !app.monitor.kafka_answers() {
+        // Nothing is gained by waiting, and nothing is written.
+        return Err(ApiError::new(Code::Unavailable, "Kafka does not answer now; nothing was written"));
+    }
     let (done, committed) = oneshot::channel();
     app.journal.write(records, move |result| {
         // Whoever asked may have gone.

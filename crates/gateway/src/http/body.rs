@@ -17,6 +17,10 @@ use super::{ApiError, Code};
 
 /// How long a sender may take for a body.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How much of a body that is too large is taken and thrown away …
+const MAX_DISCARDED: usize = 16 * 1024 * 1024;
+/// … and for how long.
+const PATIENCE_WITH_DISCARDED: Duration = Duration::from_secs(2);
 /// The longest address that is looked at.
 const MAX_URI: usize = 8 * 1024;
 
@@ -53,6 +57,9 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     let length =
         request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
+        // A client that is still sending would find the connection broken instead of the answer.
+        let rest = Limited::new(request.into_body(), MAX_DISCARDED).collect();
+        let _ = timeout(PATIENCE_WITH_DISCARDED, rest).await;
         return Err(too_large());
     }
     match timeout(PATIENCE, Limited::new(request.into_body(), limit).collect()).await {

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -60,7 +60,7 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
     tell_error(&mut response, &id, app.settings.public_url.as_deref().unwrap_or(""));
     finish(&mut response, &id);
     let (status, took) = (response.status(), started.elapsed());
-    let labels = [("method", method.to_string()), ("route", route.clone()), ("status", status.as_u16().to_string())];
+    let labels = [("method", known(&method)), ("route", route.clone()), ("status", status.as_u16().to_string())];
     counter!("cybervault_http_requests_total", &labels).increment(1);
     histogram!("cybervault_http_request_seconds", "route" => route.clone()).record(took.as_secs_f64());
     if status.is_server_error() {
@@ -69,6 +69,12 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
         tracing::debug!(request_id = &*id.0, %method, route, status = status.as_u16(), ?took, "request");
     }
     response
+}
+
+/// A method as a label: of made-up ones there is no end.
+fn known(method: &Method) -> String {
+    let names = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    names.into_iter().find(|name| *name == method.as_str()).unwrap_or("other").to_owned()
 }
 
 /// Writes the envelope of an error; of errors, too, that axum itself answers.

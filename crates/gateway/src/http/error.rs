@@ -119,6 +119,7 @@ impl From<JournalError> for ApiError {
         tracing::warn!(%error, "the journal");
         match error {
             JournalError::Full => Self::new(Code::Unavailable, "more writes wait for Kafka than may"),
+            JournalError::TooLarge(_) => Self::new(Code::TooLarge, "it is larger than its topic takes"),
             JournalError::Unavailable(_) => Self::new(
                 Code::Unavailable,
                 "Kafka does not take it now; it may have been written all the same, so try again with the same Idempotency-Key",

@@ -18,6 +18,7 @@ use crate::{
     app::App,
     engine::TenantFacts,
     key::{KeyKind, Scope, Secret},
+    known_keys::Known,
     limit::{Class, Verdict},
     store::{KeyRecord, Store},
 };
@@ -121,10 +122,11 @@ async fn authenticate(app: &App, headers: &HeaderMap, address: Option<IpAddr>) -
     let secret = Secret::parse(text)
         .ok_or_else(|| ApiError::new(Code::InvalidKey, "this is no key: prefix, length or checksum are wrong"))?;
     let hash = secret.hash();
-    let key = match app.keys.fresh(&hash) {
-        Some(key) => Some(key),
-        None if address.is_some_and(|address| app.addresses.is_exhausted(address)) => return Err(too_many_failures()),
-        None => app.keys.look_up(&app.store, &hash).await?,
+    let is_exhausted = || address.is_some_and(|address| app.addresses.is_exhausted(address));
+    let key = match app.keys.known(&hash) {
+        Known::Now(key) => Some(key),
+        Known::Not if is_exhausted() => return Err(too_many_failures()),
+        Known::Before | Known::Not => app.keys.look_up(&app.store, &hash).await?,
     };
     caller(app, key)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::{
     Router,
     handler::Handler,
-    http::Method,
     middleware::{from_fn, from_fn_with_state},
     routing::{MethodFilter, MethodRouter, get, on},
 };
@@ -37,41 +36,40 @@ struct Route {
 }
 
 fn route<T: 'static>(
-    method: Method,
+    method: &'static str,
     path: &'static str,
     scope: impl Into<Option<Scope>>,
     handler: impl Handler<T, Arc<App>>,
 ) -> Route {
-    let (name, filter, class) = match method {
-        Method::POST => ("POST", MethodFilter::POST, Class::Write),
-        Method::DELETE => ("DELETE", MethodFilter::DELETE, Class::Write),
-        _ => ("GET", MethodFilter::GET, Class::Read),
+    let (filter, class) = match method {
+        "POST" => (MethodFilter::POST, Class::Write),
+        "DELETE" => (MethodFilter::DELETE, Class::Write),
+        _ => (MethodFilter::GET, Class::Read),
     };
-    Route { shown: ApiRoute { method: name, path, scope: scope.into() }, class, handler: on(filter, handler) }
+    Route { shown: ApiRoute { method, path, scope: scope.into() }, class, handler: on(filter, handler) }
 }
 
 fn table() -> Vec<Route> {
-    use Method as M;
     use Scope as S;
     vec![
-        route(M::GET, "/v3/system/health", None, health::health),
-        route(M::POST, "/v3/threats/analyze", S::ThreatWrite, analyze::analyze),
-        route(M::POST, "/v3/threats/analyze/batch", S::ThreatWrite, analyze::analyze_batch),
-        route(M::GET, "/v3/threats/assessments", S::ThreatRead, look::assessments),
-        route(M::GET, "/v3/threats/assessments/{assessment_id}", S::ThreatRead, look::assessment),
-        route(M::GET, "/v3/response/actions", S::ResponseRead, look::actions),
-        route(M::GET, "/v3/response/actions/{action_id}", S::ResponseRead, look::action),
-        route(M::POST, "/v3/response/actions/{action_id}/approve", S::ResponseWrite, decide::approve),
-        route(M::POST, "/v3/response/actions/{action_id}/deny", S::ResponseWrite, decide::deny),
-        route(M::GET, "/v3/quota", S::QuotaRead, quota::quota),
-        route(M::GET, "/v3/rules", S::ThreatRead, look::rules),
-        route(M::GET, "/v3/entities/{kind}/{value}", S::ThreatRead, entities::entity),
-        route(M::GET, "/v3/compliance/reports", S::ThreatRead, compliance::reports),
-        route(M::GET, "/v3/stream", S::ThreatRead, stream::stream),
-        route(M::GET, "/v3/keys", S::Admin, keys::list),
-        route(M::POST, "/v3/keys", S::Admin, keys::issue),
-        route(M::POST, "/v3/keys/{key_id}/rotate", S::Admin, keys::rotate),
-        route(M::DELETE, "/v3/keys/{key_id}", S::Admin, keys::revoke),
+        route("GET", "/v3/system/health", None, health::health),
+        route("POST", "/v3/threats/analyze", S::ThreatWrite, analyze::analyze),
+        route("POST", "/v3/threats/analyze/batch", S::ThreatWrite, analyze::analyze_batch),
+        route("GET", "/v3/threats/assessments", S::ThreatRead, look::assessments),
+        route("GET", "/v3/threats/assessments/{assessment_id}", S::ThreatRead, look::assessment),
+        route("GET", "/v3/response/actions", S::ResponseRead, look::actions),
+        route("GET", "/v3/response/actions/{action_id}", S::ResponseRead, look::action),
+        route("POST", "/v3/response/actions/{action_id}/approve", S::ResponseWrite, decide::approve),
+        route("POST", "/v3/response/actions/{action_id}/deny", S::ResponseWrite, decide::deny),
+        route("GET", "/v3/quota", S::QuotaRead, quota::quota),
+        route("GET", "/v3/rules", S::ThreatRead, look::rules),
+        route("GET", "/v3/entities/{kind}/{value}", S::ThreatRead, entities::entity),
+        route("GET", "/v3/compliance/reports", S::ThreatRead, compliance::reports),
+        route("GET", "/v3/stream", S::ThreatRead, stream::stream),
+        route("GET", "/v3/keys", S::Admin, keys::list),
+        route("POST", "/v3/keys", S::Admin, keys::issue),
+        route("POST", "/v3/keys/{key_id}/rotate", S::Admin, keys::rotate),
+        route("DELETE", "/v3/keys/{key_id}", S::Admin, keys::revoke),
     ]
 }
 

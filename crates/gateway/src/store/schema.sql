@@ -90,9 +90,9 @@ CREATE TABLE assessment_entities (
     value TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     assessment_id TEXT NOT NULL,
-    PRIMARY KEY (tenant_id, value, kind, created_at, assessment_id)
+    PRIMARY KEY (tenant_id, assessment_id, kind, value)
 );
-CREATE INDEX assessment_entities_of_assessment ON assessment_entities (tenant_id, assessment_id);
+CREATE INDEX assessment_entities_by_value ON assessment_entities (tenant_id, value, kind, created_at, assessment_id);
 
 CREATE TABLE assessment_attack (
     tenant_id TEXT NOT NULL,
@@ -103,9 +103,9 @@ CREATE TABLE assessment_attack (
     technique_id TEXT NOT NULL,
     technique TEXT NOT NULL,
     risk_score BIGINT NOT NULL,
-    PRIMARY KEY (tenant_id, created_at, assessment_id, tactic_id, technique_id)
+    PRIMARY KEY (tenant_id, assessment_id, tactic_id, technique_id)
 );
-CREATE INDEX assessment_attack_of_assessment ON assessment_attack (tenant_id, assessment_id);
+CREATE INDEX assessment_attack_by_time ON assessment_attack (tenant_id, created_at);
 
 CREATE TABLE actions (
     tenant_id TEXT NOT NULL,

@@ -176,8 +176,9 @@ async fn a_record_lands_once_whoever_writes_and_however_often_it_comes() {
         assert!(!store.lease_view("other", now()).await.unwrap());
         let batch = ViewBatch { landed: records(), moves: [(("t".to_owned(), 0), (3, 9))].into() };
         assert!(!store.land("other", &batch).await.unwrap(), "without the lease nothing lands");
-        // A producer's repetition comes at another offset: the row stays what it was.
+        // A repetition comes at another offset: there is still one of it.
         assert!(land(&store, 3, vec![assessment("acme", 0, 80)]).await);
+        assert_eq!(store.entity(&tenant("acme"), "host", "ws-0").await.unwrap().unwrap().findings, 1);
         assert_eq!(store.view_offsets().await.unwrap(), [(("t".to_owned(), 0), 4)].into());
         let facts = store.facts(&tenant("acme"), (Timestamp::MIN, Timestamp::MAX)).await.unwrap();
         assert_eq!((facts.all_findings(), facts.rejected, facts.entities, facts.techniques), (2, 2, 3, 2));
@@ -272,7 +273,9 @@ async fn each_tenant_is_forgotten_at_its_own_age() {
     on_each(async |store| {
         let day = 24 * 60 * 60 * 1000;
         let old = |tenant_id| assessment(tenant_id, now().as_millis() - AT - 5 * day, 50);
-        assert!(land(&store, -1, vec![old("acme"), old("globex"), assessment("acme", now().as_millis() - AT, 50)]).await);
+        assert!(
+            land(&store, -1, vec![old("acme"), old("globex"), assessment("acme", now().as_millis() - AT, 50)]).await
+        );
         let retention = Retention { days: 10, tenants: [(tenant("acme"), 3)].into() };
         store.forget(&retention).await.unwrap();
         assert_eq!(list(&store, "acme", "").await.documents.len(), 1);
@@ -304,9 +307,8 @@ async fn a_bucket_grants_what_it_holds_and_fills_again_with_time() {
     on_each(async |store| {
         let acme = tenant("acme");
         let spend = async |now| store.spend(&acme, "read", (now, 100, 300)).await.unwrap();
-        let granted: Vec<bool> = [spend(0).await, spend(0).await, spend(0).await, spend(0).await]
-            .map(|spent| spent.granted)
-            .into();
+        let granted: Vec<bool> =
+            [spend(0).await, spend(0).await, spend(0).await, spend(0).await].map(|spent| spent.granted).into();
         assert_eq!(granted, [true, true, true, false]);
         assert_eq!(spend(50).await, limits::Spent { granted: false, paid_until: 300 });
         assert!(spend(100).await.granted && !spend(100).await.granted);

@@ -57,7 +57,7 @@ fn json(value: &impl Serialize) -> Result<String, StoreError> {
 }
 
 impl Store {
-    /// Takes or renews the lease to write the view. Whether `holder` has it.
+    /// Takes the lease to write the view. Whether `holder` has it.
     pub(crate) async fn lease_view(&self, holder: &str, now: Timestamp) -> Result<bool, StoreError> {
         let lease = sqlx::query(
             "INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
@@ -65,6 +65,13 @@ impl Store {
         );
         let lease = lease.bind(WRITER).bind(holder).bind(now.as_millis() + LEASE_MS).bind(now.as_millis());
         Ok(lease.execute(&self.write).await.attempt("taking the lease of the view")?.rows_affected() == 1)
+    }
+
+    /// Renews the lease. Not where there is none any more: then the view was emptied, and has to be begun anew.
+    pub(crate) async fn renew_view(&self, holder: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let renew = sqlx::query("UPDATE leases SET until = $3 WHERE name = $1 AND holder = $2");
+        let renew = renew.bind(WRITER).bind(holder).bind(now.as_millis() + LEASE_MS);
+        Ok(renew.execute(&self.write).await.attempt("renewing the lease of the view")?.rows_affected() == 1)
     }
 
     /// Gives the lease back, so that another need not wait for its end.
@@ -105,14 +112,18 @@ impl Store {
             seq += 1;
             seq
         };
-        let (mut findings, mut actions, mut rejections) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut findings, mut actions, mut rejections) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         for landed in &batch.landed {
             match landed {
-                Landed::Assessment { assessment, created_at } => findings.push((next(), &**assessment, *created_at)),
+                Landed::Assessment { assessment, created_at } => {
+                    let id = (&assessment.tenant_id, &assessment.assessment_id);
+                    findings.insert(id, (next(), &**assessment, *created_at));
+                }
                 Landed::Action(action) => actions.push((next(), &**action)),
                 Landed::Rejection(rejection) => add_rejection(&mut rejections, rejection),
             }
         }
+        let findings: Vec<_> = findings.into_values().collect();
         for chunk in findings.chunks(ROWS) {
             insert_findings(&mut transaction, chunk).await?;
         }
@@ -176,7 +187,8 @@ async fn reserve(transaction: &mut Transaction<'_, Any>, count: usize) -> Result
     Ok(number(&row, 0, what)? - count)
 }
 
-/// What comes again keeps the row it has: an assessment never changes.
+/// An assessment that comes again, by a replay for one, takes the place of the one that was there; each stands in `findings`
+/// once.
 async fn insert_findings(
     transaction: &mut Transaction<'_, Any>,
     findings: &[(i64, &Assessment, Timestamp)],
@@ -184,7 +196,9 @@ async fn insert_findings(
     let what = "inserting assessments";
     let sql = format!(
         "INSERT INTO assessments (tenant_id, assessment_id, seq, created_at, occurred_at, event_id, risk_score, severity, \
-         verdict, rules, document) VALUES {} ON CONFLICT DO NOTHING",
+         verdict, rules, document) VALUES {} ON CONFLICT (tenant_id, assessment_id) DO UPDATE SET seq = excluded.seq, \
+         created_at = excluded.created_at, occurred_at = excluded.occurred_at, risk_score = excluded.risk_score, \
+         severity = excluded.severity, verdict = excluded.verdict, rules = excluded.rules, document = excluded.document",
         places(findings.len(), 11)
     );
     let mut insert = sqlx::query(AssertSqlSafe(sql));
@@ -204,6 +218,14 @@ async fn insert_findings(
             .bind(Finding { assessment: found, created_at: *created_at }.json()?);
     }
     insert.execute(&mut **transaction).await.attempt(what)?;
+    for table in ["assessment_entities", "assessment_attack"] {
+        let sql =
+            format!("DELETE FROM {table} WHERE (tenant_id, assessment_id) IN (VALUES {})", places(findings.len(), 2));
+        let delete = findings.iter().fold(sqlx::query(AssertSqlSafe(sql)), |delete, (_, found, _)| {
+            delete.bind(found.tenant_id.as_str()).bind(&found.assessment_id)
+        });
+        delete.execute(&mut **transaction).await.attempt(what)?;
+    }
 
     let entities: Vec<_> = findings
         .iter()
