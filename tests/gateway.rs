@@ -98,7 +98,7 @@ fn an_analysed_event_is_on_the_topics_before_it_is_answered_and_its_action_can_b
     // The same request again is answered, not done, again.
     let again = api.call("POST", "/v3/threats/analyze", &sent, Some(event.as_bytes()));
     assert_eq!(
-        (again.status, again.json(), again.headers.get("idempotent-replayed").is_some()),
+        (again.status, again.json(), again.headers.contains_key("idempotent-replayed")),
         (201, found.clone(), true)
     );
     let other = api.call("POST", "/v3/threats/analyze", &sent, Some(attack("e9", "ws-7").to_string().as_bytes()));

@@ -99,7 +99,6 @@ impl Api {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)))
-            .max_redirects(0)
             .allow_non_standard_methods(true);
         Self { base: base.to_owned(), key: key.to_owned(), agent: config.build().into() }
     }
