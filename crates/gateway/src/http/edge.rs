@@ -63,7 +63,8 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
     let labels = [("method", known(&method)), ("route", route.clone()), ("status", status.as_u16().to_string())];
     counter!("cybervault_http_requests_total", &labels).increment(1);
     histogram!("cybervault_http_request_seconds", "route" => route.clone()).record(took.as_secs_f64());
-    if status.is_server_error() {
+    // Not to be ready is an answer, too.
+    if status.is_server_error() && route != "/readyz" {
         tracing::error!(request_id = &*id.0, %method, route, status = status.as_u16(), "request");
     } else {
         tracing::debug!(request_id = &*id.0, %method, route, status = status.as_u16(), ?took, "request");
