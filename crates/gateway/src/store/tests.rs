@@ -37,7 +37,7 @@ async fn on_each<T: AsyncFn(Store)>(test: T) {
 async fn postgres() -> Option<Place> {
     let server = Postgres::shared()?;
     sqlx::any::install_default_drivers();
-    let mut connection = sqlx::AnyConnection::connect(server.url()).await.unwrap();
+    let mut connection = AnyConnection::connect(server.url()).await.unwrap();
     let name = format!("t{}", random_text(12).unwrap().to_lowercase());
     connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
     let (before, _) = server.url().rsplit_once('/').unwrap();
