@@ -2,25 +2,19 @@
 
 mod access;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_executor::block_on;
 use rdkafka::{
-    ClientContext,
     admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode},
+    consumer::Consumer,
     metadata::Metadata,
 };
 
 pub use self::access::{Access, AccessPlan, Clock, probe};
 
-use crate::{KafkaSettings, StreamError};
+use crate::{KafkaSettings, StreamError, settings::reason};
 
 /// How long a broker may take to answer.
 const WAIT: Duration = Duration::from_secs(10);
@@ -116,35 +110,9 @@ fn settings(resource: ConfigResource) -> BTreeMap<String, String> {
 }
 
 fn metadata(kafka: &KafkaSettings) -> Result<Metadata, StreamError> {
-    let client: BaseConsumer<Listener> = kafka
-        .group_consumer("cybervault-doctor")
-        .create_with_context(Listener::default())
-        .map_err(|error| StreamError::Configuration(error.to_string()))?;
+    let client = kafka.lone_consumer("read_committed")?;
     client.fetch_metadata(None, WAIT).map_err(|error| {
-        // What keeps it from the broker, a certificate or a password, is told to those who poll.
-        let _ = client.poll(Duration::from_millis(100));
-        let reason = client.context().heard().unwrap_or_else(|| error.to_string());
+        let reason = reason(&client, &error);
         StreamError::Unreachable { bootstrap: kafka.bootstrap.clone(), reason }
     })
 }
-
-/// A client's context that keeps the first error that says something.
-#[derive(Debug, Default)]
-struct Listener(Mutex<Option<String>>);
-
-impl Listener {
-    fn heard(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ClientContext for Listener {
-    fn error(&self, error: KafkaError, reason: &str) {
-        // That all brokers are down is what one knows already.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.to_owned());
-        }
-    }
-}
-
-impl ConsumerContext for Listener {}

@@ -10,8 +10,13 @@ use rdkafka::{consumer::Consumer, types::RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    Health, KafkaSettings, Stage, StateLimits, StreamError, error::is_denied, health::RunnerHealth, measures::Measures,
-    session::Session, settings::LoneConsumer, stop::Stop,
+    Health, KafkaSettings, Stage, StateLimits, StreamError,
+    error::is_denied,
+    health::RunnerHealth,
+    measures::Measures,
+    session::Session,
+    settings::{LoneConsumer, reason},
+    stop::Stop,
 };
 
 /// When a batch ends: by the first of these that is reached.
@@ -131,15 +136,16 @@ impl<S: Stage> Runner<S> {
     fn wait_for_kafka(&self) -> Result<bool, StreamError> {
         let client = self.settings.kafka.lone_consumer("read_committed")?;
         let bootstrap = &self.settings.kafka.bootstrap;
-        let (started, mut backoff) = (Instant::now(), Duration::from_millis(250));
+        let (mut answered, mut backoff) = (None::<Instant>, Duration::from_millis(250));
         while !self.stop.is_told() {
             match client.fetch_metadata(None, Duration::from_secs(5)) {
                 Ok(metadata) => {
+                    let since = answered.get_or_insert_with(Instant::now).elapsed();
                     let partitions =
                         metadata.topics().iter().map(|t| (t.name().to_owned(), t.partitions().len())).collect();
                     match self.check_topics(&client, &partitions) {
                         // Topics that were created a moment ago are not known to every broker yet.
-                        Err(StreamError::MissingTopic(topic)) if started.elapsed() < NEW_TOPIC => {
+                        Err(StreamError::MissingTopic(topic)) if since < NEW_TOPIC => {
                             debug!(stage = %self.settings.stage, topic, "no such topic yet");
                             self.pause(Duration::from_millis(200));
                             continue;
@@ -154,9 +160,10 @@ impl<S: Stage> Runner<S> {
                     return Err(StreamError::from_kafka("the connection", &error));
                 }
                 Err(error) => {
+                    let error = reason(&client, &error);
                     self.health.broker_answers(false);
                     self.health.waits_for(format!("no answer from Kafka at {bootstrap}: {error}"));
-                    warn!(stage = %self.settings.stage, bootstrap, %error, retry_in_ms = backoff.as_millis(), "no answer from Kafka");
+                    warn!(stage = %self.settings.stage, bootstrap, error, retry_in_ms = backoff.as_millis(), "no answer from Kafka");
                     self.pause(backoff);
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }

@@ -1,10 +1,14 @@
 //! How the client reaches Kafka.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use rdkafka::{
     ClientConfig, ClientContext,
-    consumer::{BaseConsumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -113,7 +117,7 @@ impl KafkaSettings {
             .set("enable.partition.eof", "true")
             .set("statistics.interval.ms", "0");
         config.remove("group.instance.id");
-        config.create_with_context(Quiet).map_err(|error| StreamError::Configuration(error.to_string()))
+        config.create_with_context(Quiet::default()).map_err(|error| StreamError::Configuration(error.to_string()))
     }
 
     fn producer_defaults(&self) -> ClientConfig {
@@ -159,15 +163,27 @@ impl KafkaSettings {
 /// A consumer outside any group.
 pub(crate) type LoneConsumer = BaseConsumer<Quiet>;
 
+/// Why `client` gets no answer: what it heard on the way, about a certificate or a password, says more than `error` does.
+pub(crate) fn reason(client: &LoneConsumer, error: &KafkaError) -> String {
+    // It is told to those who poll.
+    let _ = client.poll(Duration::from_millis(10));
+    let heard = client.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    heard.unwrap_or_else(|| error.to_string())
+}
+
 /// A client whose errors are told by whoever calls it: coming to a partition's end, above all, is none.
-#[derive(Debug)]
-pub(crate) struct Quiet;
+#[derive(Debug, Default)]
+pub(crate) struct Quiet(Mutex<Option<String>>);
 
 impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::debug!(%error, reason, "Kafka reader");
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::PartitionEOF) => return,
+            // This follows on each reason that says more.
+            Some(RDKafkaErrorCode::AllBrokersDown) => {}
+            _ => *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned()),
         }
+        tracing::debug!(%error, reason, "Kafka reader");
     }
 }
 

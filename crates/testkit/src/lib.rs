@@ -16,6 +16,7 @@ mod security;
 mod wait;
 
 pub mod data;
+pub mod reader;
 pub mod topic;
 
 pub use kafka::{BOOTSTRAP, Kafka};

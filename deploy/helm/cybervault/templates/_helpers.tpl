@@ -85,6 +85,20 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $_ := set $config.kafka "schema_registry" $registry -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.gateway -}}
+{{- if .enabled -}}
+{{- $gateway := dict "listen" (printf "0.0.0.0:%d" (int .port)) -}}
+{{- if .publicUrl -}}
+{{- $_ := set $gateway "public_url" .publicUrl -}}
+{{- end -}}
+{{- if .store.postgresSecret -}}
+{{- $_ := set $gateway "store" (dict "postgres_file" (printf "/etc/cybervault/store/%s" .store.postgresKey)) -}}
+{{- else -}}
+{{- $_ := set $gateway "store" (dict "file" "/var/lib/cybervault/cybervault.db") -}}
+{{- end -}}
+{{- $_ := set $config "gateway" $gateway -}}
+{{- end -}}
+{{- end -}}
 {{- range $what := list "rules" "playbooks" -}}
 {{- if include "cybervault.contentVolume" (dict "root" $ "what" $what) -}}
 {{- $_ := set $config (printf "%s_dir" $what) (printf "/etc/cybervault/%s" $what) -}}
@@ -165,7 +179,7 @@ runAsNonRoot: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* A long-running pod. (root, component, args, settings, probe port, ports, preStop, envFrom) */}}
+{{/* A long-running pod. (root, component, args, settings, probe, ports, preStop, store) */}}
 {{- define "cybervault.pod" -}}
 {{- $root := .root -}}
 {{- $fullname := include "cybervault.fullname" $root -}}
@@ -233,10 +247,6 @@ spec:
         {{- with .settings.env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with .envFrom }}
-      envFrom:
-        - secretRef: {name: {{ . }}}
-      {{- end }}
       ports:
         {{- range $name, $port := .ports }}
         - {name: {{ $name }}, containerPort: {{ $port }}}
@@ -274,6 +284,13 @@ spec:
         {{- with include "cybervault.secretMounts" $root | trim }}
         {{- . | nindent 8 }}
         {{- end }}
+        {{- with .store }}
+        {{- if .postgresSecret }}
+        - {name: store, mountPath: /etc/cybervault/store, readOnly: true}
+        {{- else }}
+        - {name: store, mountPath: /var/lib/cybervault}
+        {{- end }}
+        {{- end }}
   volumes:
     - name: config
       configMap: {name: {{ $fullname }}-config}
@@ -285,5 +302,18 @@ spec:
     {{- end }}
     {{- with include "cybervault.secretVolumes" $root | trim }}
     {{- . | nindent 4 }}
+    {{- end }}
+    {{- with .store }}
+    - name: store
+      {{- if .postgresSecret }}
+      secret:
+        secretName: {{ .postgresSecret }}
+        defaultMode: 0440
+        items: [{key: {{ .postgresKey }}, path: {{ .postgresKey }}}]
+      {{- else if .claim }}
+      persistentVolumeClaim: {claimName: {{ .claim }}}
+      {{- else }}
+      emptyDir: {sizeLimit: 1Gi}
+      {{- end }}
     {{- end }}
 {{- end -}}
