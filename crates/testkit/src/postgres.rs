@@ -11,7 +11,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::{kafka::free_ports, process::{Process, Watchdog}, wait::poll};
+use crate::{
+    kafka::free_ports,
+    process::{Process, Watchdog},
+    wait::poll,
+};
 
 /// Names a PostgreSQL that runs already, as `postgres://user:password@host/database`; its user may create databases.
 const URL: &str = "CYBERVAULT_TEST_POSTGRES";
@@ -76,7 +80,9 @@ impl Postgres {
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
             command
         };
-        run(command("initdb").args(["--auth=trust", "--username=test", "--no-sync", "--encoding=UTF8", "-D"]).arg(&data))?;
+        run(command("initdb")
+            .args(["--auth=trust", "--username=test", "--no-sync", "--encoding=UTF8", "-D"])
+            .arg(&data))?;
         let [port, _] = free_ports()?;
         let mut server = command("postgres");
         server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", "", "-F", "-N", "200"]);
