@@ -1,5 +1,5 @@
 //! The console in a real browser: sign in, watch an attack arrive, open it, approve an action, see it approved on the topic.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 #[path = "support/browser.rs"]
 mod browser;

@@ -1,5 +1,5 @@
 //! The REST API over a real Kafka: what goes in comes out on the topics and in the view, and nobody sees another's.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 #[path = "support/gateway.rs"]
 mod gateway_support;

@@ -125,11 +125,11 @@ async fn land(store: &Store, from: i64, landed: Vec<Landed>) -> bool {
 }
 
 fn ids(page: &assessments::Page) -> Vec<String> {
-    let id = |document: &Box<serde_json::value::RawValue>| {
-        let value: serde_json::Value = serde_json::from_str(document.get()).unwrap();
+    let id = |document: &str| {
+        let value: serde_json::Value = serde_json::from_str(document).unwrap();
         value["event_id"].as_str().unwrap().to_owned()
     };
-    page.documents.iter().map(id).collect()
+    page.documents.iter().map(|document| id(document.get())).collect()
 }
 
 async fn list(store: &Store, tenant_id: &str, query: &str) -> assessments::Page {
