@@ -196,6 +196,15 @@ pub(crate) struct ScoreArgs {
     /// Rules instead of the configured ones.
     #[arg(long, value_name = "DIR")]
     pub(crate) rules: Option<PathBuf>,
+    /// Pipelines for the rules instead of the configured ones, files or folders; may be given several times.
+    #[arg(long = "pipeline", value_name = "FILE")]
+    pub(crate) pipelines: Vec<PathBuf>,
+    /// Says of every event why this rule fires or does not, instead; an id, a name or a title.
+    #[arg(long, value_name = "RULE")]
+    pub(crate) explain: Option<String>,
+    /// With `--explain`: for programs.
+    #[arg(long, requires = "explain")]
+    pub(crate) json: bool,
     /// What is printed, one line an event with findings.
     #[arg(long, value_enum, default_value_t = ScoreOutput::Assessments)]
     pub(crate) output: ScoreOutput,
@@ -245,6 +254,23 @@ pub(crate) enum RulesCommand {
     Check(RulesArgs),
     /// Runs the examples that stand in the rules.
     Test(RulesArgs),
+    /// Counts rules by level and log source, and measures on events which rules and fields take the time.
+    Stats(StatsArgs),
+    /// Prints what of ATT&CK the rules are about: a layer for ATT&CK Navigator.
+    Coverage(RulesArgs),
+}
+
+/// Arguments of `rules stats`.
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    #[command(flatten)]
+    pub(crate) rules: RulesArgs,
+    /// Events to measure on: NDJSON, also `.gz` and `.zst`. The first 1,000 are used.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+    /// How many rules and fields are named.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) top: usize,
 }
 
 /// Which rules.
@@ -253,6 +279,9 @@ pub(crate) struct RulesArgs {
     /// Where the rules are; without it, those that are configured.
     #[arg(value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// Pipelines for the rules instead of the configured ones, files or folders; may be given several times.
+    #[arg(long = "pipeline", value_name = "FILE")]
+    pub(crate) pipelines: Vec<PathBuf>,
     /// For programs.
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,6 +6,7 @@ mod doctor;
 mod gateway;
 mod generate;
 mod health;
+mod input;
 mod keys;
 mod replay;
 mod rules;

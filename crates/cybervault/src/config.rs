@@ -54,6 +54,8 @@ pub(crate) struct Config {
     /// The detection rules: a folder of Sigma rules. Without it, those that ship with the product. Read again when it
     /// changes.
     pub(crate) rules_dir: Option<PathBuf>,
+    /// What is done to the rules.
+    pub(crate) rules: Rules,
     /// The playbooks: a folder of YAML files. Without it, those that ship with the product. Read again when it changes.
     pub(crate) playbooks_dir: Option<PathBuf>,
     /// How hits become a score, a severity and a verdict.
@@ -115,6 +117,14 @@ pub(crate) struct SchemaRegistry {
     /// A file with the password in it.
     #[serde(default)]
     pub(crate) password_file: Option<PathBuf>,
+}
+
+/// What is done to the detection rules before they are compiled.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rules {
+    /// Processing pipelines in pySigma's YAML: files, or folders of them. Read again when they change.
+    pub(crate) pipelines: Vec<PathBuf>,
 }
 
 /// A part of the work.

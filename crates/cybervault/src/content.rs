@@ -67,6 +67,8 @@ pub(crate) struct Sources {
     pub(crate) tenants: Source,
     /// The rules' folder.
     pub(crate) rules: Source,
+    /// The pipelines that change the rules.
+    pub(crate) pipelines: Vec<Source>,
     /// The playbooks' folder.
     pub(crate) playbooks: Source,
 }
@@ -129,6 +131,7 @@ impl Sources {
         Ok(Self {
             tenants,
             rules: Source::path_or(config.rules_dir.as_deref(), Source::SHIPPED_RULES),
+            pipelines: config.rules.pipelines.iter().cloned().map(Source::Path).collect(),
             playbooks: Source::path_or(config.playbooks_dir.as_deref(), Source::SHIPPED_PLAYBOOKS),
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cybervault_model::{Assessment, ContributionKind, TelemetryEvent, TenantId, Timestamp};
 use cybervault_scoring::{AttackTable, Hit, Scorer, Weights};
-use cybervault_sigma::{Mappings, Matcher, RuleFile, RuleIndex, RulePack, Scratch};
+use cybervault_sigma::{Mappings, Matcher, PipelineFile, Pipelines, RuleFile, RuleIndex, RulePack, Scratch, load_with};
 
 use crate::content::{ContentError, Source, SourceFile};
 
@@ -16,20 +16,52 @@ pub(crate) struct Detection {
     scorer: Scorer,
 }
 
-/// Reads rules; what can't be used of them is in [`RulePack::failed`].
-pub(crate) fn load_pack(files: &[SourceFile]) -> RulePack {
-    cybervault_sigma::load(files.iter().map(|file| RuleFile { path: &file.path, text: &file.text }))
+/// Rules as their files have them, and the pipelines that change them.
+#[derive(Debug)]
+pub(crate) struct RuleFiles {
+    pub(crate) files: Vec<SourceFile>,
+    pub(crate) pipelines: Pipelines,
+}
+
+impl RuleFiles {
+    /// Reads the files of both.
+    ///
+    /// # Errors
+    /// When files can't be read, there are no rules, or a pipeline can't be used.
+    pub(crate) fn read(rules: &Source, pipelines: &[Source]) -> Result<Self, ContentError> {
+        let what = "pipelines";
+        let mut read = Vec::new();
+        for source in pipelines {
+            read.append(&mut source.read(what)?);
+        }
+        let parsed = Pipelines::read(read.iter().map(|file| PipelineFile { path: &file.path, text: &file.text }));
+        let pipelines = parsed.map_err(|error| {
+            let place = pipelines.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            ContentError::Invalid { what, place, reason: error.to_string() }
+        })?;
+        Ok(Self { files: rules.read("rules")?, pipelines })
+    }
+
+    /// The rules' files, as they are to be parsed.
+    pub(crate) fn rule_files(&self) -> impl Iterator<Item = RuleFile<'_>> {
+        self.files.iter().map(|file| RuleFile { path: &file.path, text: &file.text })
+    }
+
+    /// The rules; what can't be used of them is in [`RulePack::failed`].
+    pub(crate) fn pack(&self) -> RulePack {
+        load_with(self.rule_files(), &self.pipelines)
+    }
 }
 
 impl Detection {
-    /// Reads and compiles the rules of `source`. Single rules that can't be used are left out, see [`Matcher::failed`].
+    /// Reads and compiles the rules of `source`, as `pipelines` change them. Single rules that can't be used are left out,
+    /// see [`Matcher::failed`].
     ///
     /// # Errors
-    /// When there are no rules, or none that can be used; or when the weights make no sense.
-    pub(crate) fn load(source: &Source, weights: Weights) -> Result<Self, ContentError> {
-        let what = "rules";
-        let invalid = |reason| ContentError::Invalid { what, place: source.to_string(), reason };
-        let pack = load_pack(&source.read(what)?);
+    /// When there are no rules, or none that can be used; when a pipeline can't be used; or when the weights make no sense.
+    pub(crate) fn load(source: &Source, pipelines: &[Source], weights: Weights) -> Result<Self, ContentError> {
+        let invalid = |reason| ContentError::Invalid { what: "rules", place: source.to_string(), reason };
+        let pack = RuleFiles::read(source, pipelines)?.pack();
         let matcher = Matcher::compile(&pack, &Mappings::builtin());
         if matcher.rules().is_empty() {
             let first = matcher.failed().first().map(ToString::to_string).unwrap_or_default();

@@ -58,11 +58,11 @@ pub(crate) struct Live {
 impl Live {
     /// Reads and checks everything.
     pub(crate) fn load(config: &Config, sources: Sources) -> Result<Self, ContentError> {
-        let seen = [&sources.tenants, &sources.rules, &sources.playbooks].map(fingerprint);
+        let seen = Part::ALL.map(|part| fingerprint(&sources, part));
         let live = Self {
             seen: Mutex::new(seen),
             admission: ArcSwap::from_pointee(load_tenants(config, &sources.tenants)?),
-            detection: ArcSwap::from_pointee(Detection::load(&sources.rules, config.scoring)?),
+            detection: ArcSwap::from_pointee(Detection::load(&sources.rules, &sources.pipelines, config.scoring)?),
             playbooks: ArcSwap::from_pointee(load_playbooks(&sources.playbooks)?),
             config: config.clone(),
             sources,
@@ -102,7 +102,7 @@ impl Live {
 
     /// Reads `part` again, if its files have changed or `anyway`. What is wrong is logged, and the old stays in force.
     pub(crate) fn reload(&self, part: Part, anyway: bool) {
-        let now = fingerprint(self.source(part));
+        let now = fingerprint(&self.sources, part);
         let before = {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             mem::replace(&mut seen[part as usize], now)
@@ -130,7 +130,7 @@ impl Live {
             Part::Tenants => self.admission.store(Arc::new(load_tenants(&self.config, source)?)),
             Part::Playbooks => self.playbooks.store(Arc::new(load_playbooks(source)?)),
             Part::Rules => {
-                let new = Detection::load(source, self.config.scoring)?;
+                let new = Detection::load(source, &self.sources.pipelines, self.config.scoring)?;
                 // A rule that is in force must not get lost by a slip in its file.
                 let failed = new.matcher.failed();
                 if let [first, ..] = failed
@@ -165,11 +165,18 @@ impl Live {
     }
 }
 
-/// What the files of `source` say, in a number; 0 where they can't be read.
-fn fingerprint(source: &Source) -> u64 {
+/// What the files of a part say, in a number; 0 where they can't be read.
+fn fingerprint(sources: &Sources, part: Part) -> u64 {
+    let (source, more) = match part {
+        Part::Tenants => (&sources.tenants, &[][..]),
+        Part::Rules => (&sources.rules, &sources.pipelines[..]),
+        Part::Playbooks => (&sources.playbooks, &[][..]),
+    };
     let mut hash = DefaultHasher::new();
-    let Ok(files) = source.read("files") else { return 0 };
-    files.iter().for_each(|file| (&file.path, &file.text).hash(&mut hash));
+    for source in std::iter::once(source).chain(more) {
+        let Ok(files) = source.read("files") else { return 0 };
+        files.iter().for_each(|file| (&file.path, &file.text).hash(&mut hash));
+    }
     hash.finish()
 }
 
@@ -202,4 +209,36 @@ fn load_playbooks(source: &Source) -> Result<Playbooks, ContentError> {
     let files = source.read(what)?;
     let playbooks: Result<Vec<_>, _> = files.iter().map(|file| parse_playbook(&file.path, &file.text)).collect();
     playbooks.and_then(Playbooks::compile).map_err(|error| invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::Rules;
+
+    #[test]
+    fn a_changed_pipeline_is_taken_up_and_a_broken_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let [rules, pipeline] = ["rule.yml", "pipeline.yml"].map(|name| folder.path().join(name));
+        let rule = "title: t\nlogsource: {product: windows}\ndetection: {sel: {A: 1}, condition: sel}\n";
+        fs::write(&rules, rule).unwrap();
+        fs::write(&pipeline, "transformations: []\n").unwrap();
+        let pipelines = vec![pipeline.clone()];
+        let config = Config { rules_dir: Some(rules), rules: Rules { pipelines }, ..Config::default() };
+        let live = Live::load(&config, Sources::of(&config, true).unwrap()).unwrap();
+        let version = || live.detection().matcher.version().to_owned();
+        let first = version();
+        fs::write(&pipeline, "transformations: [{type: field_name_prefix, prefix: x.}]\n").unwrap();
+        live.reload(Part::Rules, false);
+        let second = version();
+        assert_ne!(first, second);
+        for broken in ["transformations: [{type: nothing}]\n", "transformations: [{type: rule_failure, message: no}]\n"]
+        {
+            fs::write(&pipeline, broken).unwrap();
+            live.reload(Part::Rules, false);
+            assert_eq!(version(), second, "{broken}");
+        }
+    }
 }

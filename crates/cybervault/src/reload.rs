@@ -68,7 +68,8 @@ fn watch(live: &Live, reload: Reload) -> Option<RecommendedWatcher> {
         .inspect_err(|error| tracing::warn!(%error, "file changes are not seen; send SIGHUP after one"))
         .ok()?;
     let sources = live.sources();
-    for path in [&sources.tenants, &sources.rules, &sources.playbooks].into_iter().filter_map(|source| source.path()) {
+    let all = [&sources.tenants, &sources.rules, &sources.playbooks].into_iter().chain(&sources.pipelines);
+    for path in all.filter_map(|source| source.path()) {
         // A file is replaced rather than written: what is seen of that is in its folder.
         let (folder, mode) = if path.is_dir() {
             (path, RecursiveMode::Recursive)

@@ -133,3 +133,96 @@ fn wrong_usage_is_told_apart_from_a_no() {
     assert_eq!(run(&["tail", "nothing"]).status.code(), Some(2));
     assert_eq!(run(&["--version"]).status.code(), Some(0));
 }
+
+const RULE: &str = "title: Shell\nid: 6a8a6b2e-8a53-4a52-9a0c-1a3f3a0f6b11\nlogsource: {category: process_creation, product: windows}\n\
+                    detection: {s: {Image|endswith: '\\cmd.exe'}, f: {User: SYSTEM}, condition: s and not f}\nlevel: high\n\
+                    tags: [attack.execution, attack.t1059.003]\n";
+
+/// A folder with a rule, a pipeline for it, and an event that it is true of only with the pipeline.
+fn shell_rule() -> (tempfile::TempDir, [String; 3]) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    write("rules/shell.yml", RULE);
+    let pipeline =
+        write("pipeline.yml", "name: own\ntransformations: [{type: field_name_mapping, mapping: {Image: exe}}]\n");
+    let events = write(
+        "events.ndjson",
+        "{\"Channel\":\"Security\",\"EventID\":4688,\"exe\":\"C:\\\\Windows\\\\System32\\\\cmd.exe\",\"SubjectUserName\":\"ann\"}\n",
+    );
+    let rules = folder.path().join("rules").display().to_string();
+    (folder, [rules, pipeline, events])
+}
+
+#[test]
+fn pipelines_from_flags_and_configuration_change_the_rules() {
+    let (folder, [rules, pipeline, events]) = shell_rule();
+    let score = |more: &[&str]| run(&[&["score", "--output", "hits", "--rules", &rules, &events], more].concat());
+    assert_eq!(json_lines(&score(&[])).len(), 0);
+    assert_eq!(json_lines(&score(&["--pipeline", &pipeline])).len(), 1);
+    assert_eq!(json_lines(&score(&["--set", &format!("rules.pipelines=[{pipeline}]")])).len(), 1);
+
+    let bad = folder.path().join("bad.yml");
+    fs::write(&bad, "name: bad\ntransformations:\n  - type: fold\n").unwrap();
+    let output = run(&["rules", "check", &rules, "--pipeline", bad.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("bad.yml:3: ") && stderr(&output).contains("unknown variant `fold`"),
+        "{output:?}"
+    );
+    fs::write(&bad, "transformations: [{type: rule_failure, message: not here}]\n").unwrap();
+    let output = run(&["rules", "check", &rules, "--pipeline", bad.to_str().unwrap(), "--json"]);
+    assert_eq!(
+        (output.status.code(), json_lines(&output)[0]["failed"][0]["error"].as_str()),
+        (Some(1), Some("Shell: not here"))
+    );
+}
+
+#[test]
+fn score_explains_a_rule_event_by_event() {
+    let (_folder, [rules, pipeline, events]) = shell_rule();
+    let explain = |more: &[&str]| run(&[&["score", "--rules", &rules, "--explain", "Shell", &events], more].concat());
+    let said = String::from_utf8(explain(&[]).stdout).unwrap();
+    for line in [
+        "line 1: does not fire: Shell (6a8a6b2e-8a53-4a52-9a0c-1a3f3a0f6b11)",
+        "  false  s\n    false  Image endswith `\\cmd.exe`\n           the event has no such field\n",
+        "  false  f\n    false  User is `SYSTEM`\n           = ann\n",
+        "  condition: (s and not f)",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let told = &json_lines(&explain(&["--json", "--pipeline", &pipeline]))[0];
+    assert_eq!(
+        (&told["line"], &told["fires"], &told["selections"][1]["lines"][0]["field"]),
+        (&json!(1), &json!(true), &json!("exe"))
+    );
+    assert_eq!(run(&["score", "--rules", &rules, "--explain", "none", &events]).status.code(), Some(2));
+}
+
+#[test]
+fn rules_are_counted_and_their_cost_and_coverage_told() {
+    let (_folder, [rules, pipeline, events]) = shell_rule();
+    let output = run(&["rules", "stats", &rules, "--pipeline", &pipeline, "--events", &events, "--json"]);
+    let stats = &json_lines(&output)[0];
+    assert_eq!(
+        (&stats["rules"], &stats["levels"]["high"], &stats["log_sources"][0]["mapped"]),
+        (&json!(1), &json!(1), &json!(true))
+    );
+    assert_eq!((&stats["cost"]["events"], &stats["cost"]["rules"][0]["hits"]), (&json!(1), &json!(1)), "{stats}");
+    // What tells the log source has no cost of its own.
+    let fields: Vec<_> = stats["cost"]["fields"].as_array().unwrap().iter().map(|field| &field["field"]).collect();
+    assert!(fields.contains(&&json!("exe")) && !fields.contains(&&json!("Channel")), "{stats}");
+    let said = String::from_utf8(run(&["rules", "stats"]).stdout).unwrap();
+    assert!(said.contains("by log source") && said.contains("-/-/network_traffic\n"), "{said}");
+
+    let layer = &whole_json(&run(&["rules", "coverage", &rules]));
+    assert_eq!((&layer["domain"], &layer["versions"]["layer"]), (&json!("enterprise-attack"), &json!("4.5")));
+    assert_eq!(
+        (&layer["techniques"][0]["techniqueID"], &layer["techniques"][0]["score"]),
+        (&json!("T1059.003"), &json!(1))
+    );
+}

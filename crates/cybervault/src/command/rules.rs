@@ -1,8 +1,11 @@
 //! `cybervault rules`.
 
+mod coverage;
+mod stats;
+
 use std::{
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use cybervault_model::{Decoder, Incoming, json::Limits};
@@ -15,20 +18,30 @@ use crate::{
     cli::{RulesArgs, RulesCommand},
     config::Config,
     content::{Source, SourceFile},
-    detection::load_pack,
+    detection::RuleFiles,
 };
 
 pub(super) fn run(command: &RulesCommand, config: &Config) -> anyhow::Result<Answer> {
-    let source = |args: &RulesArgs| rules_source(args.dir.as_deref(), config);
+    let read = |args: &RulesArgs| {
+        RuleFiles::read(&rules_source(args.dir.as_deref(), config), &pipeline_sources(&args.pipelines, config))
+    };
     match command {
-        RulesCommand::Check(args) => check(&source(args), args.json),
-        RulesCommand::Test(args) => test(&source(args), args.json),
+        RulesCommand::Check(args) => check(&read(args)?, args.json),
+        RulesCommand::Test(args) => test(&read(args)?, args.json),
+        RulesCommand::Stats(args) => stats::run(&read(&args.rules)?, args, config),
+        RulesCommand::Coverage(args) => coverage::run(&read(args)?),
     }
 }
 
 /// The rules in `dir`, else those that are configured.
 pub(super) fn rules_source(dir: Option<&Path>, config: &Config) -> Source {
     Source::path_or(dir.or(config.rules_dir.as_deref()), Source::SHIPPED_RULES)
+}
+
+/// The pipelines that are named, else those that are configured.
+pub(super) fn pipeline_sources(named: &[PathBuf], config: &Config) -> Vec<Source> {
+    let paths = if named.is_empty() { &config.rules.pipelines[..] } else { named };
+    paths.iter().cloned().map(Source::Path).collect()
 }
 
 /// What `rules check --json` prints.
@@ -59,8 +72,8 @@ impl<'a> Failed<'a> {
     }
 }
 
-fn check(source: &Source, json: bool) -> anyhow::Result<Answer> {
-    let pack = load_pack(&source.read("rules")?);
+fn check(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
+    let pack = rules.pack();
     let matcher = Matcher::compile(&pack, &Mappings::builtin());
     let (loaded, failed) = (matcher.rules().len(), matcher.failed());
     let mut out = io::stdout().lock();
@@ -122,15 +135,14 @@ struct Wrong {
     error: String,
 }
 
-fn test(source: &Source, json: bool) -> anyhow::Result<Answer> {
-    let files = source.read("rules")?;
-    let matcher = Matcher::compile(&load_pack(&files), &Mappings::builtin());
+fn test(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
+    let matcher = Matcher::compile(&rules.pack(), &Mappings::builtin());
     let mut tested = Tested::default();
     for failure in matcher.failed() {
         let error = RuleFailure { path: String::new(), ..failure.clone() }.to_string();
         tested.failed.push(Wrong { path: failure.path.clone(), rule: String::new(), example: 0, error });
     }
-    for file in &files {
+    for file in &rules.files {
         test_file(file, &matcher, &mut tested);
     }
     let mut out = io::stdout().lock();

@@ -70,6 +70,14 @@ pub(super) struct Subject {
     pub(super) sections: Vec<Section>,
 }
 
+impl Subject {
+    /// Whether any detection item passes.
+    pub(super) fn any_item(&self, test: &mut impl FnMut(&DetectionItem) -> bool) -> bool {
+        let nodes = self.sections.iter().flat_map(|section| section.selections.values().flatten());
+        nodes.into_iter().any(|node| node.any(test))
+    }
+}
+
 impl Pipelines {
     /// Applies every item to a rule and the filters for it.
     ///

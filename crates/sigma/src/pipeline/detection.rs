@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rsigma_parser::{
-    ConditionExpr, Detection, Detections, FieldSpec, Modifier, SelectorPattern, SigmaString, SigmaValue, SpecialChar,
-    StringPart,
+    ConditionExpr, Detection, Detections, FieldSpec, Modifier, SigmaString, SigmaValue, SpecialChar, StringPart,
 };
 
 /// A line of a selection.
@@ -281,13 +280,9 @@ fn without(condition: ConditionExpr, gone: &[&str], names: &[&str]) -> Option<Co
         ConditionExpr::Not(inner) => Some(ConditionExpr::Not(Box::new(without(*inner, gone, names)?))),
         ConditionExpr::Identifier(name) => (!gone.contains(&name.as_str())).then_some(ConditionExpr::Identifier(name)),
         ConditionExpr::Selector { quantifier, pattern } => {
-            let mut chosen = names.iter().filter(|name| selects(&pattern, name)).peekable();
+            let mut chosen = names.iter().filter(|name| pattern.matches_detection_name(name)).peekable();
             let all_gone = chosen.peek().is_some() && chosen.all(|name| gone.contains(name));
             (!all_gone).then_some(ConditionExpr::Selector { quantifier, pattern })
         }
     }
-}
-
-fn selects(pattern: &SelectorPattern, name: &str) -> bool {
-    pattern.matches_detection_name(name)
 }

@@ -1,6 +1,6 @@
 //! Conditions on rules, and transformations of rules as a whole.
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::collections::BTreeSet;
 
 use rsigma_parser::{ConditionExpr, Detection, LogSource, Status, parse_sigma_yaml};
 use yaml_serde::{Mapping, Value};
@@ -15,10 +15,6 @@ use super::{
 
 impl RuleCondition {
     pub(super) fn holds_for_rule(&self, subject: &Subject, context: &Context<'_>) -> Result<bool, String> {
-        let any_item = |test: &mut dyn FnMut(&super::detection::DetectionItem) -> bool| {
-            let nodes = subject.sections.iter().flat_map(|section| section.selections.values().flatten());
-            nodes.into_iter().any(|node| node.any(&mut |item| test(item)))
-        };
         Ok(match self {
             Self::Logsource { category, product, service } => {
                 let fits = |wanted: &Option<String>, own: &Option<String>| wanted.is_none() || wanted == own;
@@ -26,10 +22,10 @@ impl RuleCondition {
                     fits(category, &own.category) && fits(product, &own.product) && fits(service, &own.service)
                 })
             }
-            Self::ContainsField { field } => any_item(&mut |item| item.field.as_ref() == Some(field)),
+            Self::ContainsField { field } => subject.any_item(&mut |item| item.field.as_ref() == Some(field)),
             Self::ContainsDetectionItem { field, value } => {
                 let wanted = sigma_value(value);
-                any_item(&mut |item| {
+                subject.any_item(&mut |item| {
                     let is_there = || item.values.iter().any(|value| same_value(value, &wanted));
                     item.field.as_ref() == Some(field) && item.has_plain_values() && is_there()
                 })
@@ -74,12 +70,17 @@ fn attribute_is(document: &Document, attribute: &str, op: Op, wanted: &Value) ->
             let order = own.as_f64().and_then(|own| own.partial_cmp(&wanted));
             Ok(order.is_some_and(|order| op.takes(order)))
         }
-        (_, Value::String(own)) => match op {
-            Op::Eq => Ok(*own == wanted_text),
-            Op::Ne => Ok(*own != wanted_text),
-            _ => Err("a text is equal (`eq`) or not (`ne`)".to_owned()),
-        },
-        (_, own) => Ok(op.takes(if own == wanted { Ordering::Equal } else { Ordering::Less }) && op != Op::Lt),
+        (_, own) => {
+            let equal = match own {
+                Value::String(own) => *own == wanted_text,
+                own => own == wanted,
+            };
+            match op {
+                Op::Eq => Ok(equal),
+                Op::Ne => Ok(!equal),
+                _ => Err("it is equal (`eq`) or not (`ne`), and nothing else".to_owned()),
+            }
+        }
     }
 }
 
@@ -156,12 +157,10 @@ pub(super) fn transform(
         }
         Transformation::StrictFieldMappingFailure {} => {
             let mut unmapped = BTreeSet::new();
-            for node in subject.sections.iter().flat_map(|section| section.selections.values().flatten()) {
-                node.any(&mut |item| {
-                    unmapped.extend(item.field.clone().filter(|field| !context.mapped.contains(field)));
-                    false
-                });
-            }
+            subject.any_item(&mut |item| {
+                unmapped.extend(item.field.clone().filter(|field| !context.mapped.contains(field)));
+                false
+            });
             if !unmapped.is_empty() {
                 let fields: Vec<_> = unmapped.into_iter().collect();
                 return Err(format!("no pipeline maps these fields: {}", fields.join(", ")));

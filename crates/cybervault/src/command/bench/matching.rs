@@ -12,13 +12,17 @@ use serde_json::json;
 use super::{ROUNDS, median, per_second};
 use crate::{
     cli::BenchMatchArgs,
-    command::{Answer, rules::rules_source},
+    command::{
+        Answer,
+        rules::{pipeline_sources, rules_source},
+    },
     config::Config,
     detection::Detection,
 };
 
 pub(super) fn run(args: &BenchMatchArgs, config: &Config) -> anyhow::Result<Answer> {
-    let detection = Detection::load(&rules_source(args.rules.as_deref(), config), config.scoring)?;
+    let detection =
+        Detection::load(&rules_source(args.rules.as_deref(), config), &pipeline_sources(&[], config), config.scoring)?;
     let bytes = fs::read(&args.events).with_context(|| format!("can't read {}", args.events.display()))?;
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {
