@@ -138,9 +138,11 @@ impl Fleet {
 
     /// The value of a worker's metric, all series that contain `labels` added up.
     pub(crate) fn metric(worker: &Worker, name: &str, labels: &str) -> f64 {
-        let log = worker.log();
-        let address = log.split("http://").nth(1).and_then(|rest| rest.split("/metrics").next());
-        let page = eventually("the metrics page", PATIENCE, || http_get(address?, "/metrics"));
+        let page = eventually("the metrics page", PATIENCE, || {
+            let log = worker.log();
+            let address = log.split("http://").nth(1).and_then(|rest| rest.split("/metrics").next());
+            http_get(address?, "/metrics")
+        });
         let series = page.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
