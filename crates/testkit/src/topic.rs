@@ -69,6 +69,8 @@ pub fn create(bootstrap: &str, topics: &[&str], partitions: i32, settings: &[(&s
 pub fn write(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = Record>) {
     let producer: BaseProducer = client(bootstrap)
         .set("enable.idempotence", "true")
+        // As Java's clients and the product's: the same key comes to the same partition.
+        .set("partitioner", "murmur2_random")
         .set("linger.ms", "5")
         .set("batch.size", "1000000")
         // What is too large is for the broker and the product to say.
