@@ -1,5 +1,7 @@
 //! Rules made into tables: predicates numbered, conditions flattened, each field's tests built.
 
+use std::collections::BTreeSet;
+
 use crate::{
     condition::Expr,
     fields::{FieldId, Fields, FixedMap},
@@ -290,21 +292,23 @@ impl Compiler {
         Asked { fields, keywords: None }
     }
 
-    /// The keywords for which each log source's rules wait, a table a source; notes in `asked` which rule has which.
+    /// The keywords that each log source's rules ask or wait for, a table a source; notes in `asked` which rule has which.
     fn keywords(&self, pack: &[Rule], asked: &mut [Asked], triggered: &[Vec<u32>]) -> Vec<Substrings> {
-        let mut sources: Vec<(&RuleSource, Vec<usize>)> = Vec::new();
-        for (id, rules) in triggered.iter().enumerate().filter(|(id, _)| self.questions[*id].is_keyword()) {
-            for rule in rules.iter().map(|rule| *rule as usize) {
-                let source = &pack[rule].meta.logsource;
-                let at = sources.iter().position(|(known, _)| *known == source).unwrap_or_else(|| {
-                    sources.push((source, Vec::new()));
-                    sources.len() - 1
-                });
-                asked[rule].keywords = Some(at);
-                if sources[at].1.last() != Some(&id) {
-                    sources[at].1.push(id);
-                }
-            }
+        let mut ids = vec![Vec::new(); pack.len()];
+        for (id, rules) in triggered.iter().enumerate() {
+            rules.iter().for_each(|rule| ids[*rule as usize].push(number(id)));
+        }
+        let mut sources: Vec<(&RuleSource, BTreeSet<usize>)> = Vec::new();
+        for (rule, (Rule { meta, expr, .. }, mut ids)) in pack.iter().zip(ids).enumerate() {
+            self.collect(expr, &mut ids);
+            let mut keywords = ids.into_iter().map(|id| id as usize).filter(|id| self.questions[*id].is_keyword());
+            let Some(first) = keywords.next() else { continue };
+            let at = sources.iter().position(|(known, _)| *known == &meta.logsource).unwrap_or_else(|| {
+                sources.push((&meta.logsource, BTreeSet::new()));
+                sources.len() - 1
+            });
+            asked[rule].keywords = Some(at);
+            sources[at].1.extend(keywords.chain([first]));
         }
         sources.into_iter().filter_map(|(_, ids)| self.substrings(ids)).collect()
     }

@@ -91,50 +91,46 @@ impl Matcher {
         routing: Routing,
         scratch: &'s mut Scratch,
     ) -> &'s [RuleIndex] {
-        let Scratch { slots, marks, folded, text, hits } = scratch;
+        let mut hits = std::mem::take(&mut scratch.hits);
         hits.clear();
-        marks.reset();
-        let table = self.router.route(event, routing, &mut marks.allowed, text);
-        if marks.allowed.rules.iter().all(|word| *word == 0) {
-            return hits;
-        }
-        let mut run = Run {
-            compiled: &self.compiled,
-            table,
-            event,
-            slots: std::mem::replace(slots, Slots::empty()).recycle(),
-            marks,
-            folded,
-            text,
-        };
-        run.see(routing);
-        run.decide(hits);
-        *slots = run.slots.recycle();
+        self.run(event, routing, scratch, |run| {
+            if run.marks.allowed.rules.iter().any(|word| *word != 0) {
+                run.see(routing);
+                run.decide(&mut hits);
+            }
+        });
         hits.sort_unstable();
-        hits
+        scratch.hits = hits;
+        &scratch.hits
     }
 
     /// What in the event made the rule true: at most 16 values of at most 256 bytes.
     ///
     /// The event is read as [`Routing::Auto`] reads it. `scratch` is free for use again afterwards.
     pub fn evidence(&self, rule: RuleIndex, event: &TelemetryEvent<'_>, scratch: &mut Scratch) -> Vec<Evidence> {
+        self.run(event, Routing::Auto, scratch, |run| {
+            // The rules around it are of no interest here, and it need not be one for the event's log sources.
+            run.marks.allowed.rules.fill(0);
+            run.marks.allowed.fields.fill(u64::MAX);
+            run.see(Routing::Off);
+            evidence::collect(run, self.compiled.conditions.roots[rule.get()])
+        })
+    }
+
+    /// Routes the event, and lets `look` at it.
+    fn run<'e, T>(
+        &self,
+        event: &TelemetryEvent<'e>,
+        routing: Routing,
+        scratch: &mut Scratch,
+        look: impl FnOnce(&mut Run<'_, 'e>) -> T,
+    ) -> T {
         let Scratch { slots, marks, folded, text, .. } = scratch;
         marks.reset();
-        let table = self.router.route(event, Routing::Auto, &mut marks.allowed, text);
-        // The rules around it are of no interest here, and it need not be one for the event's log sources.
-        marks.allowed.rules.fill(0);
-        marks.allowed.fields.fill(u64::MAX);
-        let mut run = Run {
-            compiled: &self.compiled,
-            table,
-            event,
-            slots: std::mem::replace(slots, Slots::empty()).recycle(),
-            marks,
-            folded,
-            text,
-        };
-        run.see(Routing::Off);
-        let found = evidence::collect(&mut run, self.compiled.conditions.roots[rule.get()]);
+        let table = self.router.route(event, routing, &mut marks.allowed, text);
+        let slots_for_event = std::mem::replace(slots, Slots::empty()).recycle();
+        let mut run = Run { compiled: &self.compiled, table, event, slots: slots_for_event, marks, folded, text };
+        let found = look(&mut run);
         *slots = run.slots.recycle();
         found
     }

@@ -159,7 +159,7 @@ impl Router {
             let format = router.format(mapping, fields);
             router.formats.push(format);
         }
-        router.work_out(mappings);
+        router.work_out();
         router
     }
 
@@ -244,18 +244,14 @@ impl Router {
     }
 
     /// Works out ahead which rules are for each source that the mappings give.
-    fn work_out(&mut self, mappings: &Mappings) {
-        for mapping in &mappings.list {
-            let products: Vec<u32> = match &mapping.product {
-                Product::None => vec![0],
-                Product::Named(name) => vec![self.number(Some(name))],
-                Product::In { .. } => self.wanted.iter().map(|(wanted, _)| wanted.product).chain([UNKNOWN]).collect(),
-            };
-            for source in &mapping.sources {
-                let service = self.number(source.service.as_deref());
-                let category = self.number(source.category.as_deref());
-                for product in &products {
-                    let triple = Triple { product: *product, service, category };
+    fn work_out(&mut self) {
+        let in_events: Vec<u32> = self.wanted.iter().map(|(wanted, _)| wanted.product).chain([UNKNOWN]).collect();
+        for format in &self.formats {
+            for (source, numbers) in format.mapping.sources.iter().zip(&format.numbers) {
+                let named = [numbers.product];
+                let is_in_events = format.product.is_some() && source.product.is_none();
+                for product in if is_in_events { &in_events[..] } else { &named } {
+                    let triple = Triple { product: *product, ..*numbers };
                     let mut allowed = self.none.clone();
                     self.add_wanted(triple, &mut allowed);
                     self.known.insert(triple, allowed);

@@ -136,3 +136,29 @@ fn events_made_to_hurt_are_matched_like_others() {
         }
     }
 }
+
+#[test]
+fn a_keyword_that_another_log_sources_rule_waits_for_is_found_all_the_same() {
+    let rule = |id: &str, service: &str, keywords: &str, condition: &str| {
+        format!(
+            "title: {id}\nid: {id}\nlogsource: {{product: linux, service: {service}}}\ndetection:\n  \
+             keywords: {keywords}\n  field: {{A|endswith: x}}\n  condition: {condition}\n---\n"
+        )
+    };
+    let text = [
+        rule("waits", "sshd", "['needle in a haystack']", "keywords"),
+        // Each has something rarer to wait for than the keyword, or something that it can't wait for.
+        rule("both", "cron", "{'|all': ['needle in a haystack', 'a much longer and so much rarer text']}", "keywords"),
+        rule("without", "cron", "['needle in a haystack']", "field and not keywords"),
+    ]
+    .concat();
+    let matcher = matcher(&text);
+    let hits = |event: &str, service| {
+        let source = Source { product: Some("linux"), service: Some(service), category: None };
+        hits(&matcher, event, EventKind::Raw, source, Routing::Auto)
+    };
+    let found = r#"{"A":"x","message":"a needle in a haystack, and a much longer and so much rarer text"}"#;
+    assert_eq!(hits(found, "sshd"), ["waits"]);
+    assert_eq!(hits(found, "cron"), ["both"]);
+    assert_eq!(hits(r#"{"A":"x","message":"a much longer and so much rarer text"}"#, "cron"), ["without"]);
+}
