@@ -46,7 +46,8 @@ impl Store {
     pub async fn forget(&self, retention: &Retention) -> Result<u64, StoreError> {
         let what = "deleting what is too old";
         let mut forgotten = 0;
-        let tenants = "SELECT DISTINCT tenant_id FROM assessments UNION SELECT DISTINCT tenant_id FROM rejections";
+        let tenants = "SELECT tenant_id FROM assessments UNION SELECT tenant_id FROM actions \
+                       UNION SELECT tenant_id FROM rejections";
         let rows = sqlx::query(tenants).fetch_all(&self.read).await.attempt(what)?;
         for row in &rows {
             let tenant_id = text(row, 0, what)?;

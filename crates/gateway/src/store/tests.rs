@@ -285,6 +285,18 @@ async fn each_tenant_is_forgotten_at_its_own_age() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_has_only_actions_or_rejections_left_is_forgotten_too() {
+    on_each(async |store| {
+        for (at, landed) in [action(ActionState::Approved, 5), rejection(0)].into_iter().enumerate() {
+            assert!(land(&store, i64::try_from(at).unwrap() - 1, vec![landed]).await);
+            assert!(store.forget(&Retention::default()).await.unwrap() > 0);
+        }
+        assert!(store.action(&tenant("acme"), "ra_1").await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_with_a_key_of_its_own_is_done_once() {
     on_each(async |store| {
         let acme = tenant("acme");
