@@ -12,9 +12,8 @@ use apache_avro::{
 use cybervault_model::avro::Subject;
 use cybervault_stream::{RegistrySettings, SchemaRegistry};
 use cybervault_testkit::{Registry, topic::Record};
-use serde_json::json;
 
-use support::{Fleet, unlimited};
+use support::{Fleet, attack, unlimited};
 
 /// A value behind the byte 0 and its schema's id.
 fn framed(id: u32, body: &[u8]) -> Vec<u8> {
@@ -28,16 +27,13 @@ fn events_and_assessments_travel_in_confluents_wire_format() {
     let id = client.register(&format!("{}-value", fleet.topic("telemetry.events")), Subject::TelemetryEvent).unwrap();
 
     let schema = Schema::parse_str(Subject::TelemetryEvent.schema_json()).unwrap();
-    let payload = json!({"hostname": "ws-9", "os": "windows", "process_name": "powershell.exe",
-        "process_path": r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
-        "command_line": "powershell.exe -NoProfile -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQAKQA="});
     let mut event = AvroRecord::new(&schema).unwrap();
     event.put("event_id", Some("e-1"));
     event.put("tenant_id", None::<String>);
     event.put("type", "endpoint_telemetry");
     event.put("occurred_at", Value::Union(0, Box::new(Value::Null)));
     event.put("source", Value::Union(0, Box::new(Value::Null)));
-    event.put("payload", payload.to_string());
+    event.put("payload", attack("e-1", "ws-9")["payload"].to_string());
     let body = GenericDatumWriter::builder(&schema).build().unwrap().write_value_to_vec(event).unwrap();
     let headers = vec![("content-type".to_owned(), b"application/avro".to_vec())];
     let unknown = Record { headers: headers.clone(), ..Record::new("acme", framed(id + 1_000_000, &body)) };

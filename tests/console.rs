@@ -8,36 +8,17 @@ mod gateway_support;
 mod support;
 
 use cybervault_testkit::{eventually, topic::Record};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use browser::Browser;
 use gateway_support::{Api, Gateway, key};
-use support::{Fleet, PATIENCE, unlimited};
-
-const PLAYBOOK: &str = "
-id: isolate
-title: Isolate a host
-when: {min_severity: high}
-actions: [{type: isolate_host, target: host}]
-mode: approval
-expires_after: 1h
-";
-
-fn attack(n: usize) -> Record {
-    let payload = json!({"hostname": "ws-<b>7</b>", "process_name": "powershell.exe", "os": "windows", "pid": n,
-        "process_path": r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
-        "command_line": "powershell.exe -NoProfile -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQAKQA="});
-    let event = json!({"event_id": format!("e{n}"), "type": "endpoint_telemetry", "payload": payload});
-    Record::new("acme", event.to_string())
-}
+use support::{Fleet, PATIENCE, attack, unlimited};
 
 #[test]
 fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     let Some(browser) = Browser::start(true) else { return };
     let fleet = Fleet::new("console", &unlimited(["acme", "globex"]));
-    std::fs::create_dir(fleet.path("playbooks")).unwrap();
-    std::fs::write(fleet.path("playbooks/isolate.yaml"), PLAYBOOK).unwrap();
-    let playbooks = format!("playbooks_dir={}", fleet.path("playbooks").display());
+    let playbooks = fleet.playbooks();
     let mut worker = fleet.worker("w1", &[&playbooks]);
     let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
     let (key_id, secret) = key(&fleet, "acme", &[]);
@@ -55,7 +36,7 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     assert!(browser.find("#empty").text().contains("Nothing found yet"));
 
     // It comes by itself, and what an attacker wrote is text.
-    fleet.send([attack(1)]);
+    fleet.send([Record::new("acme", attack("e1", "ws-<b>7</b>").to_string())]);
     let row = browser.find("#feed tbody tr");
     assert!(row.text().contains("ws-<b>7</b>"), "{}", row.text());
     assert_eq!(browser.run("return document.querySelectorAll('#feed b').length"), 0);
@@ -63,7 +44,7 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
 
     // Paused it waits; by the keyboard one comes to the finding.
     browser.find("#pause").click();
-    fleet.send([attack(2)]);
+    fleet.send([Record::new("acme", attack("e2", "ws-<b>7</b>").to_string())]);
     eventually("one waits", PATIENCE, || browser.find("#pause").text().contains("Show 1 new").then_some(()));
     browser.find("#pause").click();
     eventually("two rows", PATIENCE, || {

@@ -6,20 +6,12 @@ mod support;
 use std::time::Duration;
 
 use cybervault_testkit::topic::Record;
-use serde_json::json;
 
-use support::{Fleet, count, unlimited};
+use support::{Fleet, attack, count, unlimited};
 
 fn nested(depth: usize) -> String {
     let payload = format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
     format!(r#"{{"event_id":"deep","type":"vendor","payload":{payload}}}"#)
-}
-
-fn finding() -> String {
-    let payload = json!({"hostname": "ws-1", "process_name": "powershell.exe",
-        "process_path": r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
-        "command_line": "powershell.exe -NoProfile -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQAKQA="});
-    json!({"event_id": "good", "type": "endpoint_telemetry", "payload": payload}).to_string()
 }
 
 #[test]
@@ -34,7 +26,7 @@ fn every_kind_of_poison_is_told_and_every_record_is_accounted_for() {
         ("invalid_utf8", Record::new("acme", b"{\"a\":\"\xff\"}".to_vec())),
         ("too_deep", Record::new("acme", nested(100))),
         ("too_large", Record::new("acme", format!(r#"{{"a":"{}"}}"#, "x".repeat(1 << 20)))),
-        ("no_tenant", Record { key: None, ..Record::new("", finding()) }),
+        ("no_tenant", Record { key: None, ..Record::new("", attack("good", "ws-1").to_string()) }),
         (
             "tenant_mismatch",
             Record {
@@ -50,9 +42,9 @@ fn every_kind_of_poison_is_told_and_every_record_is_accounted_for() {
             },
         ),
     ];
-    let mut sent = vec![Record::new("acme", finding())];
+    let mut sent = vec![Record::new("acme", attack("good", "ws-1").to_string())];
     for (_, record) in &poison {
-        sent.extend([record.clone(), Record::new("acme", finding())]);
+        sent.extend([record.clone(), Record::new("acme", attack("good", "ws-1").to_string())]);
     }
     let (total, good) = (sent.len(), poison.len() + 1);
     fleet.send(sent);
@@ -77,7 +69,11 @@ fn every_kind_of_poison_is_told_and_every_record_is_accounted_for() {
 #[test]
 fn after_a_fix_dead_letters_are_sent_back_once() {
     let fleet = Fleet::new("replay", &unlimited(["acme"]));
-    fleet.send([Record::new("acme", nested(20)), Record::new("acme", "not json"), Record::new("acme", finding())]);
+    fleet.send([
+        Record::new("acme", nested(20)),
+        Record::new("acme", "not json"),
+        Record::new("acme", attack("good", "ws-1").to_string()),
+    ]);
     let mut strict = fleet.worker("w1", &["limits.max_depth=5"]);
     let dead = fleet.wait_for(&mut strict, "telemetry.dlq", 2);
     assert_eq!(count(dead.iter().filter_map(|letter| letter.header("error.reason"))), count(["too_deep", "not_json"]));

@@ -9,6 +9,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,34 +17,15 @@ use cybervault_testkit::{eventually, topic::Record};
 use serde_json::{Value, json};
 
 use gateway_support::{Gateway, key};
-use support::{Fleet, PATIENCE};
+use support::{Fleet, PATIENCE, attack};
 
 const TENANTS: &str = "tenants:\n- {tenant_id: acme, plan: enterprise}\n- {tenant_id: globex, plan: enterprise}\n\
                        - {tenant_id: small, plan: starter}\n- {tenant_id: gone, plan: starter, status: suspended}\n";
 
-const PLAYBOOK: &str = "
-id: isolate
-title: Isolate a host
-when: {min_severity: high}
-actions: [{type: isolate_host, target: host}]
-mode: approval
-expires_after: 1h
-";
-
 fn fleet(test: &str) -> (Fleet, String) {
     let fleet = Fleet::new(test, TENANTS);
-    std::fs::create_dir(fleet.path("playbooks")).unwrap();
-    std::fs::write(fleet.path("playbooks/isolate.yaml"), PLAYBOOK).unwrap();
-    let playbooks = format!("playbooks_dir={}", fleet.path("playbooks").display());
+    let playbooks = fleet.playbooks();
     (fleet, playbooks)
-}
-
-/// An event with findings of high severity.
-fn attack(event_id: &str, host: &str) -> Value {
-    json!({"event_id": event_id, "type": "endpoint_telemetry", "occurred_at": "2026-11-02T09:00:00Z", "payload": {
-        "hostname": host, "process_name": "powershell.exe", "os": "windows",
-        "process_path": r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
-        "command_line": "powershell.exe -NoProfile -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQAKQA="}})
 }
 
 fn without(mut value: Value, field: &str) -> Value {
@@ -357,6 +339,23 @@ fn a_revoked_key_is_refused_by_every_replica_within_a_second_and_limits_count_to
         });
     }
     assert!(revoked.elapsed() < Duration::from_secs(1));
+
+    // A stream ends with its key, however much there is to hear.
+    let (key_id, secret) = key(&fleet, "acme", &[]);
+    let (listening, writing) = (replicas[1].api(&secret), replicas[0].api(&key(&fleet, "acme", &[]).1));
+    let mut heard = listening.stream(None);
+    thread::scope(|scope| {
+        let steady = scope.spawn(move || {
+            for n in 0..100 {
+                writing.post("/v3/threats/analyze", &attack(&format!("steady-{n}"), "ws-1"));
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        heard.next().unwrap();
+        assert_eq!(admin.call("DELETE", &format!("/v3/keys/{key_id}"), &[], None).status, 204);
+        heard.for_each(drop);
+        assert!(!steady.is_finished(), "what lands kept the stream open");
+    });
 
     // Starter: 60 reads a minute and 15 % more at once, wherever they come in.
     let (_, secret) = key(&fleet, "small", &[]);

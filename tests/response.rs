@@ -6,29 +6,14 @@ mod support;
 use cybervault_testkit::topic::{self, Record};
 use serde_json::{Value, json};
 
-use support::{Fleet, unlimited};
-
-const PLAYBOOK: &str = "
-id: isolate
-title: Isolate a host
-when: {min_severity: high}
-actions: [{type: isolate_host, target: host}]
-mode: approval
-expires_after: 1h
-";
+use support::{Fleet, attack, unlimited};
 
 #[test]
 fn a_proposed_action_waits_for_a_decision_and_takes_it_once() {
     let fleet = Fleet::new("decision", &unlimited(["acme", "other"]));
-    std::fs::create_dir(fleet.path("playbooks")).unwrap();
-    std::fs::write(fleet.path("playbooks/isolate.yaml"), PLAYBOOK).unwrap();
-    let playbooks = format!("playbooks_dir={}", fleet.path("playbooks").display());
+    let playbooks = fleet.playbooks();
     let mut worker = fleet.worker("w1", &[&playbooks]);
-    let payload = json!({"hostname": "ws-7", "process_name": "powershell.exe", "os": "windows",
-        "process_path": r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
-        "command_line": "powershell.exe -NoProfile -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQAKQA="});
-    let event = json!({"event_id": "e1", "type": "endpoint_telemetry", "payload": payload});
-    fleet.send([Record::new("acme", event.to_string())]);
+    fleet.send([Record::new("acme", attack("e1", "ws-7").to_string())]);
     let actions = |worker: &mut _, count| -> Vec<Value> {
         let records = fleet.wait_for(worker, "response.actions", count);
         records.iter().map(|record| serde_json::from_slice(&record.value).unwrap()).collect()

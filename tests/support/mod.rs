@@ -13,7 +13,7 @@ use cybervault_testkit::{
     Kafka, User, Worker, eventually,
     topic::{self, Record},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cybervault");
 pub(crate) const PARTITIONS: i32 = 4;
@@ -38,6 +38,24 @@ pub(crate) fn unlimited<'a>(tenants: impl IntoIterator<Item = &'a str>) -> Strin
     format!("tenants:\n{}", lines.collect::<String>())
 }
 
+/// Isolates the host of a finding of high severity, once a person approves.
+const PLAYBOOK: &str = "
+id: isolate
+title: Isolate a host
+when: {min_severity: high}
+actions: [{type: isolate_host, target: host}]
+mode: approval
+expires_after: 1h
+";
+
+/// An event with findings of high severity.
+pub(crate) fn attack(event_id: &str, host: &str) -> Value {
+    json!({"event_id": event_id, "type": "endpoint_telemetry", "occurred_at": "2026-11-02T09:00:00Z", "payload": {
+        "hostname": host, "process_name": "powershell.exe", "os": "windows",
+        "process_path": r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
+        "command_line": "powershell.exe -NoProfile -EncodedCommand SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAZQBjAHQAKQA="}})
+}
+
 pub(crate) struct Fleet {
     /// Where the tests look into Kafka.
     pub(crate) bootstrap: String,
@@ -52,6 +70,14 @@ impl Fleet {
     pub(crate) fn new(test: &str, tenants: &str) -> Self {
         let kafka = Kafka::shared();
         Self::at(kafka.bootstrap().to_owned(), (kafka.bootstrap().to_owned(), Vec::new()), kafka.prefix(test), tenants)
+    }
+
+    /// Gives it a playbook that isolates hosts once a person approves; returns the setting that a process of it needs.
+    pub(crate) fn playbooks(&self) -> String {
+        let folder = self.path("playbooks");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("isolate.yaml"), PLAYBOOK).unwrap();
+        format!("playbooks_dir={}", folder.display())
     }
 
     /// On a secured broker, as one of its users.

@@ -25,13 +25,13 @@ use serde::Serialize;
 pub use self::routes::{ApiRoute, api_routes};
 pub(crate) use self::{
     compliance::{Framework, Period, Report},
-    decide::decide,
+    decide::{MAX_COMMENT, decide},
     edge::{RequestId, edge},
     error::{ApiError, Code},
     guard::{Caller, caller},
     health::obstacles,
     routes::router,
-    stream::{event_id, read_event_id},
+    stream::{event_id, read_event_id, subscribe},
 };
 
 /// A JSON answer.

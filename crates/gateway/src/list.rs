@@ -96,14 +96,15 @@ pub(crate) struct ListQuery {
 }
 
 impl ListQuery {
-    /// Reads the query of a URL.
-    pub(crate) fn parse(
-        resource: &'static Resource,
-        query: &str,
-        tenant_id: &TenantId,
-        key: &[u8; 32],
-    ) -> Result<Self, BadQuery> {
-        let mut list = Self {
+    /// The first page of `limit` rows.
+    pub(crate) fn new(resource: &'static Resource, limit: u32, sort: &str, filter: &str) -> Result<Self, BadQuery> {
+        let (sort, descending) = read_sort(resource, sort)?;
+        let (filter, filter_text) = (Some(Filter::parse(resource, filter)?), filter.to_owned());
+        Ok(Self { limit, sort, descending, filter, filter_text, ..Self::newest(resource) })
+    }
+
+    fn newest(resource: &'static Resource) -> Self {
+        Self {
             resource,
             limit: DEFAULT_LIMIT,
             sort: "created_at",
@@ -111,7 +112,17 @@ impl ListQuery {
             filter: None,
             filter_text: String::new(),
             after: None,
-        };
+        }
+    }
+
+    /// Reads the query of a URL.
+    pub(crate) fn parse(
+        resource: &'static Resource,
+        query: &str,
+        tenant_id: &TenantId,
+        key: &[u8; 32],
+    ) -> Result<Self, BadQuery> {
+        let mut list = Self::newest(resource);
         let mut cursor = None;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {

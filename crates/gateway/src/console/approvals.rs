@@ -18,14 +18,11 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{ApiError, RequestId, decide},
+    http::{ApiError, MAX_COMMENT, RequestId, decide},
     key::Scope,
     list::ListQuery,
     store::{ACTIONS, now},
 };
-
-/// The longest comment, in characters.
-const MAX_COMMENT: usize = 1_000;
 
 /// `GET /approvals`
 pub(super) async fn page(
@@ -85,9 +82,7 @@ async fn list(
     limit: u32,
 ) -> Result<Vec<ResponseAction>, PageError> {
     let (store, tenant_id) = (visitor.caller.store(app), visitor.caller.tenant_id(app));
-    let filter: String = form_urlencoded::byte_serialize(filter.as_bytes()).collect();
-    let asked = format!("limit={limit}&sort={sort}&filter={filter}");
-    let query = ListQuery::parse(&ACTIONS, &asked, tenant_id, store.cursor_key()).map_err(ApiError::from)?;
+    let query = ListQuery::new(&ACTIONS, limit, sort, filter).map_err(ApiError::from)?;
     let page = store.list(&query, tenant_id).await?;
     page.documents.iter().map(|document| parts::action(document)).collect()
 }
@@ -98,7 +93,7 @@ pub(super) fn decision_form(visitor: &Visitor, action: &ResponseAction, back: &s
         form.decide method="post" action={ "/approvals/" (action.action_id) } {
             input type="hidden" name="csrf" value=(visitor.csrf);
             input type="hidden" name="back" value=(back);
-            label.grow { span.sr { "Comment" } input name="comment" maxlength="1000" placeholder="Comment (optional)" autocomplete="off"; }
+            label.grow { span.sr { "Comment" } input name="comment" maxlength=(MAX_COMMENT) placeholder="Comment (optional)" autocomplete="off"; }
             button.primary name="verdict" value="approve" type="submit" { "Approve" }
             button.danger name="verdict" value="deny" type="submit" { "Deny" }
         }

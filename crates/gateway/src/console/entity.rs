@@ -47,7 +47,7 @@ pub(super) async fn page(
         timeline.push((action.updated_at, line));
     }
     timeline.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-    let span = distance(facts.first_seen, facts.last_seen);
+    let span = parts::distance(facts.last_seen - facts.first_seen);
     let body = html! {
         header.head {
             div { p.crumb { a href="/" { "Live" } " / " (kind) } h1.mono { (value) } }
@@ -76,8 +76,4 @@ pub(super) async fn page(
         }
     };
     Ok(shell(&visitor, "", &value, &body))
-}
-
-fn distance(from: i64, to: i64) -> String {
-    parts::distance(to - from)
 }

@@ -1,19 +1,14 @@
 //! The live feed: what was found lately, and what is being found.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Extension,
     extract::{RawQuery, State},
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event, KeepAlive},
-    },
+    response::{Response, sse::Event},
 };
-use cybervault_model::{Severity, TenantId};
-use futures_util::stream;
+use cybervault_model::Severity;
 use maud::{Markup, html};
-use tokio::time::timeout;
 
 use super::{
     page::{PageError, need, page as shell},
@@ -22,14 +17,11 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{ApiError, Period, event_id},
+    http::{ApiError, Period, event_id, read_event_id, subscribe},
     key::Scope,
     list::ListQuery,
-    store::{ASSESSMENTS, FeedKind, now},
+    store::{ASSESSMENTS, FeedItem, FeedKind, now},
 };
-
-/// How often the session behind an open feed is looked at again.
-const CHECK: Duration = Duration::from_millis(900);
 
 /// What the feed shows.
 #[derive(Clone, Debug, Default)]
@@ -84,9 +76,8 @@ pub(super) async fn page(
     let (store, tenant_id) = (caller.store(&app), caller.tenant_id(&app));
     // Before the rows are read, so that nothing lands unseen between the two.
     let end = event_id(store.feed_end().await?, tenant_id, app.store.cursor_key());
-    let filter: String = form_urlencoded::byte_serialize(wanted.filter().to_string().as_bytes()).collect();
-    let asked = format!("limit=100&sort=created_at:desc&filter={filter}");
-    let list = ListQuery::parse(&ASSESSMENTS, &asked, tenant_id, store.cursor_key()).map_err(ApiError::from)?;
+    let filter = wanted.filter().to_string();
+    let list = ListQuery::new(&ASSESSMENTS, 100, "created_at:desc", &filter).map_err(ApiError::from)?;
     let listed = store.list(&list, tenant_id).await?;
     let rows = listed.documents.iter().map(|document| found(document)).collect::<Result<Vec<_>, _>>()?;
     let facts = store.facts(tenant_id, pair(Period::of_days(1))).await?;
@@ -180,43 +171,18 @@ pub(super) async fn events(
 ) -> Result<Response, PageError> {
     need(&visitor, Scope::ThreatRead)?;
     let wanted = Wanted::parse(query.as_deref());
-    let tenant_id: TenantId = visitor.caller.tenant_id(&app).clone();
     let from = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .find(|(name, _)| name == "from")
         .map(|(_, value)| value.into_owned());
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned).or(from);
-    let after = last.and_then(|id| crate::http::read_event_id(&id, &tenant_id, app.store.cursor_key()));
-    let too_many = || PageError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "Too many listen already.");
-    let listener = app.hub.listen(&tenant_id, after).ok_or_else(too_many)?;
-    let state = (app, listener, visitor);
-    let rows = stream::unfold(state, move |(app, mut listener, visitor)| {
-        let (wanted, tenant_id) = (wanted.clone(), tenant_id.clone());
-        async move {
-            loop {
-                match timeout(CHECK, listener.next(&app.store)).await {
-                    Ok(Ok(item)) => {
-                        let id = event_id(item.seq, &tenant_id, app.store.cursor_key());
-                        let event = match item.kind {
-                            FeedKind::Assessment => match found(&item.document) {
-                                Ok(found) if wanted.matches(&found) => {
-                                    Event::default().event("row").data(row(&found).into_string())
-                                }
-                                _ => continue,
-                            },
-                            FeedKind::Action => Event::default().event("action").data("1"),
-                        };
-                        return Some((Ok::<_, Infallible>(event.id(id)), (app, listener, visitor)));
-                    }
-                    Ok(Err(_)) => return None,
-                    Err(_) => {
-                        let key = app.store.key_by_id(&visitor.caller.key.key_id).await.ok().flatten();
-                        if !key.is_some_and(|key| key.is_valid(now())) {
-                            return None;
-                        }
-                    }
-                }
-            }
+    let after = last.and_then(|id| read_event_id(&id, visitor.caller.tenant_id(&app), app.store.cursor_key()));
+    let show = move |item: &FeedItem| match item.kind {
+        FeedKind::Assessment => {
+            let found = found(&item.document).ok().filter(|found| wanted.matches(found))?;
+            Some(Event::default().event("row").data(row(&found).into_string()))
         }
-    });
-    Ok(Sse::new(rows).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
+        FeedKind::Action => Some(Event::default().event("action").data("1")),
+    };
+    let too_many = || PageError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "Too many listen already.");
+    subscribe(app, visitor.caller, after, show).ok_or_else(too_many)
 }

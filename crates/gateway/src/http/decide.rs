@@ -19,7 +19,7 @@ use crate::{app::App, store::now};
 /// Bytes of a decision's body.
 const MAX_BYTES: usize = 16 * 1024;
 /// The longest comment, in characters.
-const MAX_COMMENT: usize = 1_000;
+pub(crate) const MAX_COMMENT: usize = 1_000;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -20,7 +20,9 @@ use tokio::time::{Instant, timeout_at};
 use super::{ApiError, Caller, Code};
 use crate::{
     app::App,
-    store::{FeedItem, now},
+    hub::Listener,
+    key::Scope,
+    store::{FeedItem, FeedKind, now},
 };
 
 /// How often something is sent so that nobody in between takes the connection for dead.
@@ -43,37 +45,60 @@ pub(super) async fn stream(
         }
         None => None,
     };
+    let actions = caller.key.allows(Scope::ResponseRead);
+    let show = move |item: &FeedItem| match item.kind {
+        FeedKind::Action if !actions => None,
+        kind => Some(Event::default().event(kind.as_str()).data(item.document.get())),
+    };
     let too_many = || ApiError::new(Code::Unavailable, "too many listen already");
-    let listener = app.hub.listen(&tenant_id, after).ok_or_else(too_many)?;
-    let (store, actions) = (caller.store(&app).clone(), caller.key.allows(crate::key::Scope::ResponseRead));
-    let state = (app, store, listener, caller);
-    let events = stream::unfold(state, move |(app, store, mut listener, caller)| async move {
-        loop {
-            match timeout_at(Instant::now() + CHECK, listener.next(&store)).await {
-                Ok(Ok(item)) => {
-                    if item.kind == crate::store::FeedKind::Action && !actions {
-                        continue;
-                    }
-                    let event = event(&item, app.store.cursor_key());
-                    return Some((Ok::<_, Infallible>(event), (app, store, listener, caller)));
-                }
-                // The client comes back, and reads on where it was.
-                Ok(Err(_)) => return None,
-                Err(_) => {
-                    let key = app.store.key(&caller.key.tenant_id, &caller.key.key_id).await;
-                    if !key.ok().flatten().is_some_and(|key| key.is_valid(now())) {
-                        return None;
-                    }
-                }
-            }
-        }
-    });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response())
+    subscribe(app, caller, after, show).ok_or_else(too_many)
 }
 
-fn event(item: &FeedItem, key: &[u8; 32]) -> Event {
-    let id = TenantId::new(&item.tenant_id).map(|tenant_id| event_id(item.seq, &tenant_id, key)).unwrap_or_default();
-    Event::default().id(id).event(item.kind.as_str()).data(item.document.get())
+/// What lands for the caller's tenant after `after`, or from now on, as `show` makes it events. `None` when too many listen.
+pub(crate) fn subscribe(
+    app: Arc<App>,
+    caller: Caller,
+    after: Option<i64>,
+    show: impl FnMut(&FeedItem) -> Option<Event> + Send + 'static,
+) -> Option<Response> {
+    let listener = app.hub.listen(caller.tenant_id(&app), after)?;
+    let subscription = Subscription { app, caller, listener, show, check: Instant::now() + CHECK };
+    let events = stream::unfold(subscription, async |mut subscription| {
+        let event = subscription.next().await?;
+        Some((Ok::<_, Infallible>(event), subscription))
+    });
+    Some(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response())
+}
+
+struct Subscription<F> {
+    app: Arc<App>,
+    caller: Caller,
+    listener: Listener,
+    show: F,
+    /// When the key is next looked at.
+    check: Instant,
+}
+
+impl<F: FnMut(&FeedItem) -> Option<Event>> Subscription<F> {
+    /// The next event. None once the key is no longer taken, or where the store does not answer: a client that comes back
+    /// reads on where it was.
+    async fn next(&mut self) -> Option<Event> {
+        let Self { app, caller, listener, show, check } = self;
+        loop {
+            if Instant::now() >= *check {
+                let key = app.store.key(&caller.key.tenant_id, &caller.key.key_id).await.ok()??;
+                if !key.is_valid(now()) {
+                    return None;
+                }
+                *check = Instant::now() + CHECK;
+            }
+            let Ok(next) = timeout_at(*check, listener.next(caller.store(app))).await else { continue };
+            let item = next.ok()?;
+            if let Some(event) = show(&item) {
+                return Some(event.id(event_id(item.seq, caller.tenant_id(app), app.store.cursor_key())));
+            }
+        }
+    }
 }
 
 /// An item's place in the feed, as its tenant sees it. The places count all tenants' items; in clear they would tell each
