@@ -133,11 +133,11 @@ impl Writer {
         let mut wait = PAUSE;
         loop {
             // Waits for a broker that is away; those who have handed in something meanwhile have their own patience.
-            match Transactor::new(&self.kafka, &self.transactional_id, Box::new(|| false)) {
-                Ok(transactor) => {
+            match Transactor::new(&self.kafka, &self.transactional_id, || false) {
+                Ok(mut transactor) => {
                     self.healthy.store(true, Ordering::Relaxed);
                     wait = PAUSE;
-                    if !self.commit_all(&transactor, handed_in) {
+                    if !self.commit_all(&mut transactor, handed_in) {
                         return;
                     }
                 }
@@ -165,7 +165,7 @@ impl Writer {
     }
 
     /// Commits what is handed in. `true` when the producer can't go on, `false` once nobody can hand in any more.
-    fn commit_all(&self, transactor: &Transactor, handed_in: &Receiver<Entry>) -> bool {
+    fn commit_all(&self, transactor: &mut Transactor, handed_in: &Receiver<Entry>) -> bool {
         let mut batch = Batch { out: Outbox::default(), offsets: Vec::new(), group: None };
         while let Ok(first) = handed_in.recv() {
             let entries = gather(first, handed_in);
@@ -201,7 +201,7 @@ impl Writer {
                 (Err(JournalError::TooLarge(error.to_string())), transactor.abort().is_ok())
             }
             Outcome::Fatal(error) => {
-                tracing::warn!(%error, "the producer can't go on; a new one takes over");
+                tracing::warn!(%error, "the producers can't go on; new ones take over");
                 (Err(JournalError::Unavailable(error.to_string())), false)
             }
         };
@@ -233,7 +233,7 @@ fn gather(first: Entry, handed_in: &Receiver<Entry>) -> Vec<Entry> {
 }
 
 /// Writes all of it in one transaction; again, where that was given up.
-fn write(transactor: &Transactor, batch: &mut Batch, entries: &[Entry]) -> Outcome {
+fn write(transactor: &mut Transactor, batch: &mut Batch, entries: &[Entry]) -> Outcome {
     batch.out.clear();
     entries.iter().flat_map(|entry| &entry.records).for_each(|record| push(&mut batch.out, record));
     let mut outcome = transactor.run(batch);

@@ -4,6 +4,7 @@
 //! processes on one thread, and commits the batch before on another.
 #![forbid(unsafe_code)]
 
+mod clock;
 mod error;
 mod settings;
 
@@ -32,6 +33,7 @@ mod publisher;
 mod registry;
 mod topics;
 
+pub use clock::now;
 pub use dead_letter::{Poison, headers};
 pub use embedded::EmbeddedBroker;
 pub use error::StreamError;

@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use cybervault_model::Timestamp;
@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     Failure, Outbox, Poison, Record, RunnerSettings, Stage, State, StreamError, changelog,
+    clock::now,
     error::is_denied,
     health::RunnerHealth,
     measures::Measures,
@@ -447,9 +448,4 @@ impl<'r, S: Stage> Session<'r, S> {
             },
         }
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

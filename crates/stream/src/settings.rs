@@ -136,6 +136,12 @@ impl KafkaSettings {
         config
     }
 
+    /// How long others wait for the open transaction of a worker that died, unless its successor takes its id.
+    pub fn transaction_timeout_ms(&self) -> u64 {
+        let set = self.client.get("transaction.timeout.ms").and_then(|value| value.parse().ok());
+        set.unwrap_or(10_000)
+    }
+
     /// A producer without transactions.
     pub(crate) fn producer(&self) -> ClientConfig {
         self.producer_defaults()
@@ -144,10 +150,7 @@ impl KafkaSettings {
     /// A producer whose records belong to transactions.
     pub(crate) fn transactional_producer(&self, transactional_id: &str) -> ClientConfig {
         let mut config = self.producer_defaults();
-        if !self.client.contains_key("transaction.timeout.ms") {
-            // After a worker dies without its successor taking its id, others wait this long for its open transaction.
-            config.set("transaction.timeout.ms", "10000");
-        }
+        config.set("transaction.timeout.ms", self.transaction_timeout_ms().to_string());
         config.set("transactional.id", transactional_id);
         config
     }

@@ -1,9 +1,6 @@
 //! One batch, one transaction: outputs, state changes and input offsets, or none of them.
 //!
-//! A committer has its own thread, so that the next batch is computed while this one commits. It has two producers that
-//! take turns: once a commit is answered, the coordinator still writes its markers, and meanwhile refuses that producer's
-//! next transaction, upon which the client waits for 20 ms or, where only offsets are added, 100. A transaction begins once
-//! the one before it is committed, so what is written stays in order.
+//! A committer has its own thread, so that the next batch is computed while this one commits.
 
 use std::{
     sync::{
@@ -85,9 +82,6 @@ impl ProducerContext for DeliveryContext {
     }
 }
 
-/// How many producers take turns.
-const PRODUCERS: usize = 2;
-
 /// The thread that commits, and the way to it. Holds at most one batch.
 pub(crate) struct Committer {
     batches: Option<SyncSender<Batch>>,
@@ -104,15 +98,13 @@ impl Committer {
         transactional_id: &str,
         give_up: impl Fn() -> bool + Clone + Send + 'static,
     ) -> Result<Self, StreamError> {
-        let transactor = |n| Transactor::new(kafka, &format!("{transactional_id}.{n}"), Box::new(give_up.clone()));
-        let transactors = (0..PRODUCERS).map(transactor).collect::<Result<Vec<_>, _>>()?;
+        let mut transactor = Transactor::new(kafka, transactional_id, give_up)?;
         let (batches, next) = sync_channel::<Batch>(1);
         let (report, outcomes) = sync_channel(1);
         let thread = thread::Builder::new()
             .name("commit".into())
             .spawn(move || {
-                for transactor in transactors.iter().cycle() {
-                    let Ok(batch) = next.recv() else { break };
+                while let Ok(batch) = next.recv() {
                     let outcome = transactor.run(&batch);
                     let fatal = matches!(outcome, Outcome::Fatal(_));
                     if report.send((batch, outcome)).is_err() || fatal {
@@ -169,28 +161,62 @@ fn thread_gone() -> StreamError {
     StreamError::Fatal { what: "committing".into(), reason: "the committing thread has ended".into() }
 }
 
-/// One producer, and what it takes to see a transaction through.
+/// How many producers take turns.
+const PRODUCERS: usize = 2;
+
+/// Producers that take turns. Once a commit is answered, the coordinator still writes its markers, and meanwhile refuses
+/// that producer's next transaction, upon which the client waits for 20 ms or, where only offsets are added, 100. A
+/// transaction begins once the one before it has ended, so what is written stays in order.
 pub(crate) struct Transactor {
+    producers: Vec<TransactionalProducer>,
+    /// Whose transaction is the last.
+    last: usize,
+}
+
+impl Transactor {
+    /// Producers whose ids begin with `transactional_id`, which fences off and aborts whatever an earlier holder left open.
+    /// `give_up` says whether a broker that does not answer is to be waited for no longer.
+    pub(crate) fn new(
+        kafka: &KafkaSettings,
+        transactional_id: &str,
+        give_up: impl Fn() -> bool + Clone + Send + 'static,
+    ) -> Result<Self, StreamError> {
+        let producer = |n| {
+            let id = format!("{transactional_id}.{n}");
+            TransactionalProducer::new(kafka, id, Box::new(give_up.clone()))
+        };
+        Ok(Self { producers: (0..PRODUCERS).map(producer).collect::<Result<_, _>>()?, last: 0 })
+    }
+
+    /// Sees a transaction through.
+    pub(crate) fn run(&mut self, batch: &Batch) -> Outcome {
+        self.last = (self.last + 1) % PRODUCERS;
+        self.producers[self.last].run(batch)
+    }
+
+    /// Gives up the last transaction, after an outcome that left it open.
+    pub(crate) fn abort(&self) -> Result<(), StreamError> {
+        self.producers[self.last].abort()
+    }
+}
+
+/// One producer, and what it takes to see a transaction through.
+struct TransactionalProducer {
     producer: BaseProducer<DeliveryContext>,
     id: String,
     /// Whether a broker that does not answer is to be waited for no longer.
     give_up: Box<dyn Fn() -> bool + Send>,
 }
 
-impl Transactor {
-    /// A producer as `transactional_id`, which fences off and aborts whatever an earlier holder left open.
-    pub(crate) fn new(
-        kafka: &KafkaSettings,
-        transactional_id: &str,
-        give_up: Box<dyn Fn() -> bool + Send>,
-    ) -> Result<Self, StreamError> {
+impl TransactionalProducer {
+    fn new(kafka: &KafkaSettings, id: String, give_up: Box<dyn Fn() -> bool + Send>) -> Result<Self, StreamError> {
         let producer = kafka
-            .transactional_producer(transactional_id)
+            .transactional_producer(&id)
             .create_with_context(DeliveryContext::default())
             .map_err(|error| StreamError::Configuration(error.to_string()))?;
-        let transactor = Self { producer, id: transactional_id.into(), give_up };
-        transactor.init(&kafka.bootstrap)?;
-        Ok(transactor)
+        let new = Self { producer, id, give_up };
+        new.init(&kafka.bootstrap)?;
+        Ok(new)
     }
 
     fn init(&self, bootstrap: &str) -> Result<(), StreamError> {
@@ -210,7 +236,7 @@ impl Transactor {
         }
     }
 
-    pub(crate) fn run(&self, batch: &Batch) -> Outcome {
+    fn run(&self, batch: &Batch) -> Outcome {
         let started = Instant::now();
         match self.attempt(batch) {
             Ok(queued) => Outcome::Committed { seconds: started.elapsed().as_secs_f64(), queued },
@@ -312,7 +338,7 @@ impl Transactor {
         }
     }
 
-    pub(crate) fn abort(&self) -> Result<(), StreamError> {
+    fn abort(&self) -> Result<(), StreamError> {
         let aborted = self.retry("aborting the transaction", || self.producer.abort_transaction(CALL));
         // The reports of purged records belong to this transaction, not to the next one.
         while self.producer.in_flight_count() > 0 && !(self.give_up)() {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -13,7 +13,7 @@ use rdkafka::{
 };
 
 use super::WAIT;
-use crate::{KafkaSettings, StreamError};
+use crate::{KafkaSettings, StreamError, clock::now};
 
 /// What a fleet has to be allowed.
 #[derive(Clone, Debug, Default)]
@@ -151,9 +151,9 @@ fn read_clock(
 ) -> Result<Option<Clock>, KafkaError> {
     // The first record also asks for the producer's place in the topic: only the second is quick.
     write(producer, topic)?;
-    let before = now_ms();
+    let before = now().as_millis();
     let offset = write(producer, topic)?;
-    let after = now_ms();
+    let after = now().as_millis();
     let failed = |error: StreamError| KafkaError::Subscription(error.to_string());
     let client = kafka.lone_consumer("read_uncommitted").map_err(failed)?;
     let mut list = TopicPartitionList::new();
@@ -171,11 +171,6 @@ fn read_clock(
         }
     }
     Ok(None)
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn open(kafka: &KafkaSettings, transactional_id: &str) -> Result<BaseProducer<Deliveries>, StreamError> {
