@@ -57,14 +57,11 @@ impl Pipeline {
         health: &Health,
         stop: &Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
-        let registry = registry(config)?;
+        let (encoding, schemas) = codec(config, stop)?;
         let starter = Starter {
             config,
-            encoding: encoding(config, registry.as_deref(), stop)?,
-            schemas: match registry {
-                Some(registry) => registry,
-                None => Arc::new(NoRegistry),
-            },
+            encoding,
+            schemas,
             labels: TenantLabels::new(config.metrics.top_tenants),
             live,
             health,
@@ -231,12 +228,23 @@ pub(crate) fn registry(config: &Config) -> Result<Option<Arc<SchemaRegistry>>, R
     SchemaRegistry::new(&settings).map(|registry| Some(Arc::new(registry)))
 }
 
+/// The schemas that others write with, as far as the registry knows them.
+pub(crate) fn schemas(registry: Option<Arc<SchemaRegistry>>) -> Arc<dyn WriterSchemas> {
+    match registry {
+        Some(registry) => registry,
+        None => Arc::new(NoRegistry),
+    }
+}
+
+/// How records are written, and what is needed to read them. Waits for the schema registry, where schemas have to be
+/// registered, but no longer than until `stop` is true.
+pub(crate) fn codec(config: &Config, stop: &AtomicBool) -> anyhow::Result<(Encoding, Arc<dyn WriterSchemas>)> {
+    let registry = registry(config)?;
+    Ok((encoding(config, registry.as_deref(), stop)?, schemas(registry)))
+}
+
 /// The configured form of what is written, with its schemas registered where there is a registry.
-pub(crate) fn encoding(
-    config: &Config,
-    registry: Option<&SchemaRegistry>,
-    stop: &AtomicBool,
-) -> anyhow::Result<Encoding> {
+fn encoding(config: &Config, registry: Option<&SchemaRegistry>, stop: &AtomicBool) -> anyhow::Result<Encoding> {
     let registry = match (config.output.encoding, registry) {
         (OutputEncoding::Json, _) => return Ok(Encoding::Json),
         (OutputEncoding::Avro, None) => return Ok(Encoding::AvroSingleObject),

@@ -181,7 +181,7 @@ impl Secret {
 
     /// What is stored of it.
     pub fn hash(&self) -> KeyHash {
-        KeyHash(Sha256::digest(self.text.as_bytes()).into())
+        KeyHash::of(&self.text)
     }
 
     /// What people tell it from others by: the prefix and the last four characters, which are of the checksum.

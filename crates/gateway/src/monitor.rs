@@ -150,7 +150,8 @@ impl Latency {
     }
 }
 
-fn pause(pause: Duration, stop: &AtomicBool) {
+/// Waits, but no longer than until `stop` is true.
+pub(crate) fn pause(pause: Duration, stop: &AtomicBool) {
     let until = Instant::now() + pause;
     while !stop.load(Ordering::Relaxed) && Instant::now() < until {
         thread::sleep(Duration::from_millis(50));

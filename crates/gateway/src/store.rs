@@ -18,12 +18,10 @@ mod retention;
 mod sessions;
 mod view;
 
-use std::{
-    path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::PathBuf, time::Duration};
 
 use cybervault_model::Timestamp;
+pub(crate) use cybervault_stream::now;
 use sqlx::{
     Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Row, Transaction,
     any::{AnyPoolOptions, AnyRow},
@@ -265,12 +263,6 @@ fn number(row: &AnyRow, column: usize, what: &'static str) -> Result<i64, StoreE
 
 fn time(row: &AnyRow, column: usize, what: &'static str) -> Result<Option<Timestamp>, StoreError> {
     row.try_get::<Option<i64>, _>(column).attempt(what).map(|millis| millis.map(Timestamp::from_millis))
-}
-
-/// Now.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, sync::Notify};
 
 use crate::{
     key::random_text,
-    monitor::Latency,
+    monitor::{Latency, pause},
     settings::Settings,
     store::{Landed, Offsets, Store, StoreError, ViewBatch, now},
 };
@@ -84,20 +84,13 @@ impl View {
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "the view's lease can't be taken"),
             }
-            self.pause(PAUSE);
+            pause(PAUSE, &self.stop);
         }
         let _ = self.runtime.block_on(self.store.release_view(&self.holder));
     }
 
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
-    }
-
-    fn pause(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        while !self.is_stopped() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(50));
-        }
     }
 
     /// Lands records as long as the lease is held.

@@ -80,6 +80,20 @@ pub enum TargetKind {
     Tenant,
 }
 
+impl TargetKind {
+    /// The name as it stands in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Ip => "ip",
+            Self::Process => "process",
+            Self::File => "file",
+            Self::User => "user",
+            Self::Tenant => "tenant",
+        }
+    }
+}
+
 /// The one thing that an action is done to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
@@ -150,6 +164,17 @@ pub enum ActionMode {
     Approval,
     /// Done at once.
     Auto,
+}
+
+impl ActionMode {
+    /// The name as it stands in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DryRun => "dry_run",
+            Self::Approval => "approval",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// Where an action stands.

@@ -94,6 +94,17 @@ pub enum Plan {
     Enterprise,
 }
 
+impl Plan {
+    /// The name as it stands in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starter => "starter",
+            Self::Professional => "professional",
+            Self::Enterprise => "enterprise",
+        }
+    }
+}
+
 /// Whether a tenant's events are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

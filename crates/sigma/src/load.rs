@@ -6,6 +6,7 @@ use cybervault_model::{Level, derived_id};
 use rsigma_parser::{
     CorrelationRule, Detections, FilterRule, FilterRuleTarget, LogSource, SigmaRule, parse_sigma_yaml,
 };
+use serde::Serialize;
 
 use crate::{
     condition::{Expr, lower_conditions},
@@ -68,13 +69,16 @@ pub struct RuleMeta {
 }
 
 /// The log source a rule asks for; lower case. What is `None` may be anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct RuleSource {
     /// `windows`, `linux`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
     /// `sysmon`, `security`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// `process_creation`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
 }
 

@@ -3,7 +3,6 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use cybervault_gateway::{Gateway, Store};
-use cybervault_model::avro::{NoRegistry, WriterSchemas};
 use cybervault_stream::Health;
 
 use super::Answer;
@@ -30,13 +29,8 @@ pub(super) fn run(args: &GatewayArgs, config: &Config) -> anyhow::Result<Answer>
     let stop = Arc::new(AtomicBool::new(false));
     let reload = Reload::start(live.clone(), stop.clone())?;
     let metrics = admin::start(config.metrics.listen, metrics, Health::default(), stop.clone(), reload)?;
-    let registry = pipeline::registry(config)?;
-    let encoding = pipeline::encoding(config, registry.as_deref(), &stop)?;
-    let schemas: Arc<dyn WriterSchemas> = match registry {
-        Some(registry) => registry,
-        None => Arc::new(NoRegistry),
-    };
-    let settings = settings(config, config.gateway.store.place(), (encoding, schemas));
+    let codec = pipeline::codec(config, &stop)?;
+    let settings = settings(config, config.gateway.store.place(), codec);
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
     let engine = Arc::new(LiveEngine::new(live, config));
     let gateway = Gateway::start(settings, engine, stop)?;

@@ -1,14 +1,12 @@
 //! `cybervault keys`.
 
-use std::{
-    io::{self, Write},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::io::{self, Write};
 
 use anyhow::{Context, bail};
 use cybervault_gateway::{KeyKind, KeyRecord, NewKey, Secret, Store};
-use cybervault_model::{TenantId, Timestamp};
+use cybervault_model::TenantId;
 use cybervault_response::Period;
+use cybervault_stream::now;
 use serde_json::json;
 
 use super::Answer;
@@ -69,9 +67,7 @@ async fn obey(command: &KeysCommand, store: &Store) -> anyhow::Result<Answer> {
 fn show_once(secret: &Secret, record: &KeyRecord, json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if json {
-        let mut shown = serde_json::to_value(record)?;
-        shown["secret"] = secret.reveal().into();
-        writeln!(out, "{shown}")?;
+        writeln!(out, "{}", record.with_secret(secret))?;
     } else {
         writeln!(out, "{}", secret.reveal())?;
         drop(out);
@@ -107,9 +103,4 @@ fn millis(period: &str) -> anyhow::Result<i64> {
         period.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()).map(|days| format!("{}h", days * 24));
     let read: Result<Period, String> = hours.as_deref().unwrap_or(period).parse();
     Ok(read.map_err(anyhow::Error::msg)?.as_millis())
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -6,8 +6,7 @@ use std::{
 };
 
 use cybervault_model::{
-    Assessment, ContentType, Decision, DecodeError, QuotaRejection, Record, ResponseAction,
-    avro::{NoRegistry, WriterSchemas},
+    Assessment, ContentType, Decision, DecodeError, QuotaRejection, Record, ResponseAction, avro::WriterSchemas,
     decode_value,
 };
 use cybervault_stream::{Follower, OwnedRecord, Start};
@@ -26,11 +25,7 @@ pub(super) fn run(args: &TailArgs, config: &Config) -> anyhow::Result<Answer> {
         Begin::Beginning => Start::Beginning,
         Begin::End => Start::End,
     };
-    let registry = pipeline::registry(config)?;
-    let schemas: &dyn WriterSchemas = match &registry {
-        Some(registry) => &**registry,
-        None => &NoRegistry,
-    };
+    let schemas = pipeline::schemas(pipeline::registry(config)?);
     let mut follower = Follower::open(&config.kafka(), &[&topic], start)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut left = args.max.unwrap_or(u64::MAX);
@@ -45,7 +40,7 @@ pub(super) fn run(args: &TailArgs, config: &Config) -> anyhow::Result<Answer> {
         };
         let Some(record) = record else { continue };
         left -= 1;
-        let value = readable(&record, config, schemas);
+        let value = readable(&record, config, &*schemas);
         if args.json {
             writeln!(out, "{}", whole(&record, &value))?;
         } else {

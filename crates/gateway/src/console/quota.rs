@@ -40,12 +40,10 @@ pub(super) async fn page(
         })
         .collect();
     let (tenant, rates) = (caller.tenant, app.settings.rate_limits.of(caller.tenant.plan));
-    let plan =
-        serde_json::to_value(tenant.plan).ok().and_then(|plan| plan.as_str().map(str::to_owned)).unwrap_or_default();
     let total: i64 = by_reason.values().map(|(events, _)| events).sum();
     let kib = |bytes: u64| parts::count(i64::try_from(bytes / 1024).unwrap_or(i64::MAX));
     let body = html! {
-        header.head { div { h1 { "Quota" } p.muted { "Plan " strong { (plan) } } } }
+        header.head { div { h1 { "Quota" } p.muted { "Plan " strong { (tenant.plan.as_str()) } } } }
         section.tiles {
             div.tile { span.n { (parts::count(i64::try_from(tenant.events_per_second).unwrap_or(i64::MAX))) } span.l { "events a second" } }
             div.tile { span.n { (kib(tenant.bytes_per_second)) } span.l { "KiB a second" } }

@@ -10,7 +10,7 @@ use axum::{
 };
 use cybervault_model::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     ApiError, Caller, Code,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     app::App,
-    key::{KeyKind, Scope, Secret},
+    key::{KeyKind, Scope},
     store::{KeyRecord, NewKey, now},
 };
 
@@ -79,19 +79,11 @@ pub(super) async fn issue(
         return wrong(format!("a key of this kind can't have the scope `{}`", scope.as_str()));
     }
     let scopes = if scopes.is_empty() { kind.scopes().iter().copied().collect() } else { scopes };
-    // Nobody hands on more than they have; a sandbox opens nothing.
-    if kind != KeyKind::Test
-        && let Some(scope) = scopes.iter().find(|scope| !caller.key.allows(**scope))
-    {
-        return Err(ApiError::new(
-            Code::InvalidScope,
-            format!("this key has not the scope `{}` itself", scope.as_str()),
-        ));
-    }
+    may_hand_on(&caller, kind, &scopes)?;
     let new = NewKey { tenant_id: caller.key.tenant_id.clone(), kind, name, scopes, expires_at };
     let (secret, record) = app.store.issue_key(&new).await?;
     tracing::info!(tenant = %record.tenant_id, key = record.key_id, by = caller.name(), "key issued");
-    Ok(super::json(StatusCode::CREATED, &shown_once(&secret, &record)))
+    Ok(super::json(StatusCode::CREATED, &record.with_secret(&secret)))
 }
 
 /// `POST /v3/keys/{key_id}/rotate`
@@ -106,17 +98,10 @@ pub(super) async fn rotate(
         return Err(ApiError::new(Code::InvalidRequest, format!("`overlap_seconds` may be {MAX_OVERLAP_S}")));
     }
     let old = own(&app, &caller, &key_id).await?;
-    if old.kind != KeyKind::Test
-        && let Some(scope) = old.scopes.iter().find(|scope| !caller.key.allows(**scope))
-    {
-        return Err(ApiError::new(
-            Code::InvalidScope,
-            format!("this key has not the scope `{}` itself", scope.as_str()),
-        ));
-    }
+    may_hand_on(&caller, old.kind, &old.scopes)?;
     let (secret, record) = app.store.rotate_key(&old, i64::from(overlap_seconds) * 1000).await?;
     tracing::info!(tenant = %record.tenant_id, key = record.key_id, old = key_id, by = caller.name(), "key rotated");
-    Ok(super::json(StatusCode::CREATED, &shown_once(&secret, &record)))
+    Ok(super::json(StatusCode::CREATED, &record.with_secret(&secret)))
 }
 
 /// `DELETE /v3/keys/{key_id}`
@@ -137,8 +122,12 @@ async fn own(app: &App, caller: &Caller, key_id: &str) -> Result<KeyRecord, ApiE
     key.filter(|key| key.is_valid(now())).ok_or_else(ApiError::not_found)
 }
 
-fn shown_once(secret: &Secret, record: &KeyRecord) -> Value {
-    let mut shown = serde_json::to_value(record).unwrap_or_default();
-    shown["secret"] = secret.reveal().into();
-    shown
+/// Nobody hands on more than they have; a sandbox opens nothing.
+fn may_hand_on(caller: &Caller, kind: KeyKind, scopes: &BTreeSet<Scope>) -> Result<(), ApiError> {
+    match scopes.iter().find(|scope| kind != KeyKind::Test && !caller.key.allows(**scope)) {
+        Some(scope) => {
+            Err(ApiError::new(Code::InvalidScope, format!("this key has not the scope `{}` itself", scope.as_str())))
+        }
+        None => Ok(()),
+    }
 }

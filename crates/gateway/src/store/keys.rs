@@ -43,6 +43,13 @@ impl KeyRecord {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
 
+    /// The record together with the key in clear, as whoever asked for it is shown it once.
+    pub fn with_secret(&self, secret: &Secret) -> serde_json::Value {
+        let mut shown = serde_json::to_value(self).unwrap_or_default();
+        shown["secret"] = secret.reveal().into();
+        shown
+    }
+
     /// Whether it may be used for what asks for `scope`.
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)

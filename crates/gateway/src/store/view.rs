@@ -283,8 +283,6 @@ async fn insert_action(
 ) -> Result<(), StoreError> {
     let what = "inserting an action";
     let document = json(action)?;
-    let mode = serde_json::to_value(action.mode).ok().and_then(|mode| mode.as_str().map(str::to_owned));
-    let target_kind = serde_json::to_value(action.target.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
     // Proposed and approved may have the same time: a step forward counts, too.
     sqlx::query(
         "INSERT INTO actions (tenant_id, action_id, created_at, updated_at, expires_at, kind, state, step, mode, \
@@ -301,8 +299,8 @@ async fn insert_action(
     .bind(action.kind.as_str())
     .bind(action.state.as_str())
     .bind(i64::from(action.state != cybervault_model::ActionState::Proposed))
-    .bind(mode.unwrap_or_default())
-    .bind(target_kind.unwrap_or_default())
+    .bind(action.mode.as_str())
+    .bind(action.target.kind.as_str())
     .bind(clean(&action.target.value))
     .bind(&action.playbook_id)
     .bind(&action.assessment_id)

@@ -11,8 +11,6 @@ use super::Finding;
 use crate::config::Config;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-/// What a transaction may take where nobody says otherwise.
-const TRANSACTION_TIMEOUT_MS: u64 = 10_000;
 
 pub(super) fn look_at(config: &Config, cluster: &Cluster) -> Vec<Finding> {
     let mut findings = vec![match cluster.brokers {
@@ -61,8 +59,7 @@ fn version(settings: &BTreeMap<String, String>) -> Finding {
 fn broker(config: &Config, settings: &BTreeMap<String, String>, brokers: usize) -> Vec<Finding> {
     let number = |name: &str| settings.get(name).and_then(|value| value.parse::<u64>().ok());
     let mut findings = Vec::new();
-    let timeout = config.kafka().client.get("transaction.timeout.ms").and_then(|value| value.parse().ok());
-    let timeout = timeout.unwrap_or(TRANSACTION_TIMEOUT_MS);
+    let timeout = config.kafka().transaction_timeout_ms();
     if let Some(most) = number("transaction.max.timeout.ms").filter(|most| *most < timeout) {
         findings.push(Finding::wrong(
             "transaction.max.timeout.ms",

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cybervault_model::Level;
-use cybervault_sigma::{Mappings, RulePack};
+use cybervault_sigma::{Mappings, RulePack, RuleSource};
 use serde::Serialize;
 
 use self::cost::Cost;
@@ -31,12 +31,8 @@ struct Stats {
 
 #[derive(Serialize)]
 struct LogSource {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    product: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    category: Option<String>,
+    #[serde(flatten)]
+    source: RuleSource,
     rules: usize,
     /// Whether a mapping gives events that are of it; an envelope can always say so.
     mapped: bool,
@@ -62,16 +58,14 @@ fn count(pack: &RulePack) -> Stats {
     let mappings = Mappings::builtin();
     let (mut levels, mut statuses, mut sources) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for rule in &pack.rules {
-        *levels.entry(level(rule.meta.level)).or_default() += 1;
+        *levels.entry(rule.meta.level.as_str()).or_default() += 1;
         let status = rule.meta.status.clone().unwrap_or_else(|| "none".to_owned());
         *statuses.entry(status).or_default() += 1;
         let source = &rule.meta.logsource;
         sources.entry(source.to_string()).or_insert((source, 0)).1 += 1;
     }
-    let source = |(source, rules): (&cybervault_sigma::RuleSource, usize)| LogSource {
-        product: source.product.clone(),
-        service: source.service.clone(),
-        category: source.category.clone(),
+    let source = |(source, rules): (&RuleSource, usize)| LogSource {
+        source: source.clone(),
         rules,
         mapped: mappings.give(source),
     };
@@ -89,30 +83,19 @@ fn count(pack: &RulePack) -> Stats {
     }
 }
 
-const fn level(level: Level) -> &'static str {
-    match level {
-        Level::Informational => "informational",
-        Level::Low => "low",
-        Level::Medium => "medium",
-        Level::High => "high",
-        Level::Critical => "critical",
-    }
-}
-
 fn print(stats: &Stats, out: &mut impl Write) -> io::Result<()> {
     let Stats { rules, failed, correlations, filters, .. } = stats;
     writeln!(out, "{rules} rules, {correlations} correlations, {filters} filters; {failed} can't be used")?;
     writeln!(out, "\nby level")?;
-    for level in ["critical", "high", "medium", "low", "informational"] {
+    for level in Level::ALL.into_iter().rev().map(Level::as_str) {
         writeln!(out, "{:>7}  {level}", stats.levels.get(level).copied().unwrap_or_default())?;
     }
     writeln!(out, "\nby status")?;
     stats.statuses.iter().try_for_each(|(status, count)| writeln!(out, "{count:>7}  {status}"))?;
     writeln!(out, "\nby log source: product/service/category")?;
-    for LogSource { product, service, category, rules, mapped } in &stats.log_sources {
-        let [product, service, category] = [product, service, category].map(|name| name.as_deref().unwrap_or("-"));
+    for LogSource { source, rules, mapped } in &stats.log_sources {
         let note = if *mapped { "" } else { "  (only where an envelope says so)" };
-        writeln!(out, "{rules:>7}  {product}/{service}/{category}{note}")?;
+        writeln!(out, "{rules:>7}  {source}{note}")?;
     }
     stats.cost.iter().try_for_each(|cost| cost.print(out))
 }
