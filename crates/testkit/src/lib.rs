@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr)]
 
 mod cache;
+mod command;
 mod docker;
 mod kafka;
 mod maven;

@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tempfile::TempDir;
 
 use crate::{
+    command::run,
     kafka::free_ports,
     process::{Process, Watchdog},
     wait::poll,
@@ -103,15 +104,6 @@ impl Postgres {
     pub fn url(&self) -> &str {
         &self.url
     }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_owned();
-    let output = command.output().with_context(|| format!("cannot run {}", program.display()))?;
-    if !output.status.success() {
-        bail!("{} ({}): {}", program.display(), output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
 }
 
 /// Where Debian puts them, which is not on the PATH; the newest.

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::command::run;
 use crate::kafka::{NO_JAVA, version};
 use crate::{cache, maven};
 
@@ -46,12 +47,4 @@ fn environment() -> Result<std::path::PathBuf> {
         let mut pip = Command::new(folder.join("bin/python"));
         run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES))
     })
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim_end());
-    }
-    Ok(())
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::cache;
+use crate::command::run;
 use crate::kafka::free_ports;
 
 /// What the product's environment variables for client options begin with.
@@ -86,14 +87,10 @@ pub(crate) fn options() -> impl Iterator<Item = (String, String)> {
 }
 
 fn keytool(store: &Path, args: &[&str]) -> Result<()> {
-    let output = Command::new("keytool")
+    let mut keytool = Command::new("keytool");
+    keytool
         .args(args)
         .args(["-alias", "broker", "-storetype", "PKCS12", "-storepass", PASSWORD, "-keystore"])
-        .arg(store)
-        .output()
-        .context("cannot run keytool; install it with: apt-get install -y default-jdk-headless")?;
-    if !output.status.success() {
-        bail!("keytool {} failed: {}", args[0], String::from_utf8_lossy(&output.stdout).trim_end());
-    }
-    Ok(())
+        .arg(store);
+    run(&mut keytool).context("install it with: apt-get install -y default-jdk-headless")
 }

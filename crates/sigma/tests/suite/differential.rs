@@ -14,12 +14,23 @@ use rsigma_eval::{Engine, JsonEvent};
 use crate::{raw, reader};
 
 /// Where real data lies, if it does.
-pub(crate) fn shared(name: &str) -> Option<PathBuf> {
+fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
     path.exists().then_some(path)
 }
 
-pub(crate) fn rule_files(folder: &Path, files: &mut Vec<(String, String)>) {
+/// The public rules' files, each with its path, if they are here.
+pub(crate) fn public_rules() -> Option<Vec<(String, String)>> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut unpack = Command::new("tar");
+    unpack.arg("--zstd").arg("-xf").arg(shared("sigma-hq-rules.tar.zst")?).arg("-C").arg(folder.path());
+    assert!(unpack.status().unwrap().success());
+    let mut files = Vec::new();
+    rule_files(folder.path(), &mut files);
+    Some(files)
+}
+
+fn rule_files(folder: &Path, files: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -46,15 +57,10 @@ fn covers(wanted: &RuleSource, source: &RuleSource) -> bool {
 
 #[test]
 fn real_events_hit_the_same_public_rules_as_with_another_engine() {
-    let (Some(rules), Some(events)) = (shared("sigma-hq-rules.tar.zst"), shared("otrf-dev.ndjson.zst")) else {
+    let (Some(files), Some(events)) = (public_rules(), shared("otrf-dev.ndjson.zst")) else {
         println!("SKIPPED: ../shared/data with the public rules and events is not here");
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
-    let unpacked = Command::new("tar").arg("--zstd").arg("-xf").arg(rules).arg("-C").arg(folder.path()).status();
-    assert!(unpacked.unwrap().success());
-    let mut files = Vec::new();
-    rule_files(folder.path(), &mut files);
 
     let pack = load(files.iter().map(|(path, text)| RuleFile { path, text }));
     let matcher = Matcher::compile(&pack, &Mappings::builtin());
