@@ -75,6 +75,8 @@ fn describe() {
     describe_counter!("cybervault_response_outcomes_total", "What became of proposals and decisions");
     describe_counter!("cybervault_reloads_total", "Tenants, rules and playbooks taken up or refused");
     describe_gauge!("cybervault_rules_loaded", "Rules in force");
+    describe_gauge!("cybervault_indicators_loaded", "Indicators in force");
+    describe_counter!("cybervault_indicator_hits_total", "Indicators found in events");
     describe_gauge!("cybervault_rules_failed", "Rules left out because they can't be used");
     describe_gauge!("cybervault_playbooks_loaded", "Playbooks in force");
     describe_gauge!("cybervault_tenants_loaded", "Tenants in force");

@@ -52,6 +52,9 @@ pub(crate) enum Command {
     /// Checks and tests detection rules.
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Checks lists of indicators.
+    #[command(subcommand)]
+    Indicators(IndicatorsCommand),
     /// Creates and compares the topics.
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -199,6 +202,9 @@ pub(crate) struct ScoreArgs {
     /// Pipelines for the rules instead of the configured ones, files or folders; may be given several times.
     #[arg(long = "pipeline", value_name = "FILE")]
     pub(crate) pipelines: Vec<PathBuf>,
+    /// Lists of indicators instead of the configured ones, also `.gz` and `.zst`; may be given several times.
+    #[arg(long = "indicators", value_name = "FILE")]
+    pub(crate) indicators: Vec<PathBuf>,
     /// Says of every event why this rule fires or does not, instead; an id, a name or a title.
     #[arg(long, value_name = "RULE")]
     pub(crate) explain: Option<String>,
@@ -285,6 +291,19 @@ pub(crate) struct RulesArgs {
     /// For programs.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndicatorsCommand {
+    /// Counts what can be used of lists, and says what can't.
+    Check {
+        /// The lists, also `.gz` and `.zst`; without any, those that are configured.
+        #[arg(value_name = "FILES")]
+        files: Vec<PathBuf>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ mod doctor;
 mod gateway;
 mod generate;
 mod health;
+mod indicators;
 mod input;
 mod keys;
 mod replay;
@@ -52,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Keys(command) => keys::run(&command, &config),
         Command::Score(args) => score::run(&args, &config),
         Command::Rules(command) => rules::run(&command, &config),
+        Command::Indicators(command) => indicators::run(&command, &config),
         Command::Topics(command) => topics::run(&command, &config),
         Command::Tenants(command) => tenants::run(&command, &config),
         Command::Tail(args) => tail::run(&args, &config),

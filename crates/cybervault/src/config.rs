@@ -4,6 +4,7 @@
 //! capitals with two underscores between levels: `CYBERVAULT_KAFKA__BOOTSTRAP`, `CYBERVAULT_BATCH__MAX_RECORDS`.
 
 mod gateway;
+mod indicators;
 mod keys;
 mod layers;
 mod secret;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     gateway::GatewayConfig,
+    indicators::{FeedFile, Indicators},
     layers::ConfigError,
     secret::{ClientOptions, Secret},
     topics::{TopicNames, Topics},
@@ -56,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) rules_dir: Option<PathBuf>,
     /// What is done to the rules.
     pub(crate) rules: Rules,
+    /// Lists of known hashes, addresses, domains and URLs.
+    pub(crate) indicators: Indicators,
     /// The playbooks: a folder of YAML files. Without it, those that ship with the product. Read again when it changes.
     pub(crate) playbooks_dir: Option<PathBuf>,
     /// How hits become a score, a severity and a verdict.

@@ -2,13 +2,14 @@
 
 use std::{
     borrow::Cow,
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use rust_embed::RustEmbed;
 
-use crate::config::Config;
+use crate::config::{Config, FeedFile};
 
 /// The folder content/, inside the binary.
 #[derive(RustEmbed)]
@@ -71,6 +72,8 @@ pub(crate) struct Sources {
     pub(crate) pipelines: Vec<Source>,
     /// The playbooks' folder.
     pub(crate) playbooks: Source,
+    /// The indicators' feeds.
+    pub(crate) feeds: Vec<FeedFile>,
 }
 
 impl Source {
@@ -133,8 +136,20 @@ impl Sources {
             rules: Source::path_or(config.rules_dir.as_deref(), Source::SHIPPED_RULES),
             pipelines: config.rules.pipelines.iter().cloned().map(Source::Path).collect(),
             playbooks: Source::path_or(config.playbooks_dir.as_deref(), Source::SHIPPED_PLAYBOOKS),
+            feeds: config.indicators.feeds.clone(),
         })
     }
+}
+
+/// A file's bytes, unpacked as its name says.
+pub(crate) fn unpacked(path: &Path, file: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
+    const BUFFER: usize = 256 * 1024;
+    let file = BufReader::with_capacity(BUFFER, file);
+    Ok(match path.extension().and_then(|extension| extension.to_str()).unwrap_or_default() {
+        "gz" => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(file))),
+        "zst" => Box::new(BufReader::with_capacity(BUFFER, zstd::Decoder::with_buffer(file)?)),
+        _ => Box::new(file),
+    })
 }
 
 /// The files of content/ whose path begins with `prefix`, in the order of their paths.

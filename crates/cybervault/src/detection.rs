@@ -1,19 +1,26 @@
-//! Rules and scoring together: from an event to its assessment.
+//! Rules, indicators and scoring together: from an event to its assessment.
 
 use std::sync::Arc;
 
+use cybervault_indicators::{Found, Indicators};
 use cybervault_model::{Assessment, ContributionKind, TelemetryEvent, TenantId, Timestamp};
 use cybervault_scoring::{AttackTable, Hit, Scorer, Weights};
-use cybervault_sigma::{Mappings, Matcher, PipelineFile, Pipelines, RuleFile, RuleIndex, RulePack, Scratch, load_with};
+use cybervault_sigma::{
+    Mappings, Matcher, PipelineFile, Pipelines, Routing, RuleFile, RuleIndex, RulePack, Scratch, load_with,
+};
 
 use crate::content::{ContentError, Source, SourceFile};
 
-/// All rules, compiled, and how their hits weigh. Immutable, shared by threads, swapped as a whole.
+/// All rules, compiled, the indicators beside them, and how what they find weighs. Immutable, shared by threads, swapped as a whole.
 #[derive(Debug)]
 pub(crate) struct Detection {
     /// The rules.
-    pub(crate) matcher: Matcher,
+    pub(crate) matcher: Arc<Matcher>,
+    /// The indicators beside them.
+    pub(crate) indicators: Arc<Indicators>,
     scorer: Scorer,
+    /// That of both.
+    version: String,
 }
 
 /// Rules as their files have them, and the pipelines that change them.
@@ -53,6 +60,21 @@ impl RuleFiles {
     }
 }
 
+/// What was found in an event; used again for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// The rules that are true of it.
+    pub(crate) rules: Vec<RuleIndex>,
+    /// What of it is listed.
+    pub(crate) indicators: Vec<Found>,
+}
+
+impl Findings {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.indicators.is_empty()
+    }
+}
+
 impl Detection {
     /// Reads and compiles the rules of `source`, as `pipelines` change them. Single rules that can't be used are left out,
     /// see [`Matcher::failed`].
@@ -69,19 +91,41 @@ impl Detection {
         }
         let scorer =
             Scorer::new(weights, Arc::new(AttackTable::embedded())).map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { matcher, scorer })
+        let version = matcher.version().to_owned();
+        Ok(Self { matcher: Arc::new(matcher), scorer, indicators: Arc::default(), version })
     }
 
-    /// Assesses an event in which the rules `hits` were found.
+    /// The same rules, with these indicators beside them.
+    pub(crate) fn with_indicators(&self, indicators: Arc<Indicators>) -> Self {
+        let (rules, separator) = (self.matcher.version(), if indicators.is_empty() { "" } else { "+" });
+        let version = format!("{rules}{separator}{}", indicators.version());
+        Self { matcher: self.matcher.clone(), scorer: self.scorer.clone(), indicators, version }
+    }
+
+    /// Puts what is found in an event into `findings`. `record_time` stands in where the event does not say when it happened.
+    pub(crate) fn find(
+        &self,
+        event: &TelemetryEvent<'_>,
+        record_time: Option<Timestamp>,
+        routing: Routing,
+        scratch: &mut Scratch,
+        findings: &mut Findings,
+    ) {
+        findings.rules.clear();
+        findings.rules.extend_from_slice(self.matcher.matches(event, routing, scratch));
+        findings.indicators = self.indicators.find(event, record_time);
+    }
+
+    /// Assesses an event with these findings.
     pub(crate) fn assess(
         &self,
         tenant_id: &TenantId,
         event: &TelemetryEvent<'_>,
         record_time: Option<Timestamp>,
-        hits: &[RuleIndex],
+        findings: &Findings,
         scratch: &mut Scratch,
     ) -> Assessment {
-        let hits = hits.iter().map(|&rule| {
+        let rules = findings.rules.iter().map(|&rule| {
             let meta = &self.matcher.rules()[rule.get()];
             Hit {
                 kind: ContributionKind::Rule,
@@ -92,9 +136,17 @@ impl Detection {
                 evidence: self.matcher.evidence(rule, event, scratch),
             }
         });
-        let hits = hits.collect();
+        let indicators = findings.indicators.iter().map(|found| Hit {
+            kind: ContributionKind::Indicator,
+            id: &found.id,
+            title: &found.title,
+            level: found.level,
+            tags: &[],
+            evidence: found.evidence.clone(),
+        });
+        let hits = rules.chain(indicators).collect();
         let fields = self.matcher.fields(event);
         let fields = |name: &str| fields.values(name).into_iter().map(Into::into).collect();
-        self.scorer.assess(tenant_id, event, record_time, hits, &fields, self.matcher.version())
+        self.scorer.assess(tenant_id, event, record_time, hits, &fields, &self.version)
     }
 }

@@ -12,7 +12,7 @@ use cybervault_stream::Health;
 
 use crate::{
     config::Config,
-    detection::Detection,
+    detection::{Detection, Findings},
     live::Live,
     pipeline::{ASSESS, GUARD, SELECT, group},
 };
@@ -68,8 +68,9 @@ impl Engine for LiveEngine {
             Incoming { value: event, tenant_header: Some(tenant_id.as_str().as_bytes()), ..Incoming::default() };
         let decoded = decoder.decode(&incoming).map_err(|error| error.to_string())?;
         let event = decoded.event();
-        let hits = detection.matcher.matches(&event, Routing::Auto, scratch).to_vec();
-        let assessment = detection.assess(tenant_id, &event, Some(at), &hits, scratch);
+        let mut findings = Findings::default();
+        detection.find(&event, Some(at), Routing::Auto, scratch, &mut findings);
+        let assessment = detection.assess(tenant_id, &event, Some(at), &findings, scratch);
         drop(decoded);
         let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
         if desks.len() < DESKS {

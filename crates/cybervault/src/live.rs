@@ -7,6 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use cybervault_indicators::Kind;
 use cybervault_model::Tenant;
 use cybervault_quota::{Admission, parse_tenants};
 use cybervault_response::{Playbooks, parse_playbook};
@@ -16,6 +17,7 @@ use crate::{
     config::Config,
     content::{ContentError, Source, Sources},
     detection::Detection,
+    indicators::{self, load_and_tell},
 };
 
 /// What can be replaced.
@@ -27,11 +29,13 @@ pub(crate) enum Part {
     Rules,
     /// The playbooks.
     Playbooks,
+    /// The indicators.
+    Indicators,
 }
 
 impl Part {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Tenants, Self::Rules, Self::Playbooks];
+    pub(crate) const ALL: [Self; 4] = [Self::Tenants, Self::Rules, Self::Playbooks, Self::Indicators];
 
     /// The name, for logs and metrics.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -39,6 +43,7 @@ impl Part {
             Self::Tenants => "tenants",
             Self::Rules => "rules",
             Self::Playbooks => "playbooks",
+            Self::Indicators => "indicators",
         }
     }
 }
@@ -59,10 +64,12 @@ impl Live {
     /// Reads and checks everything.
     pub(crate) fn load(config: &Config, sources: Sources) -> Result<Self, ContentError> {
         let seen = Part::ALL.map(|part| fingerprint(&sources, part));
+        let indicators = Arc::new(load_and_tell(&sources.feeds)?);
+        let rules = Detection::load(&sources.rules, &sources.pipelines, config.scoring)?;
         let live = Self {
             seen: Mutex::new(seen),
             admission: ArcSwap::from_pointee(load_tenants(config, &sources.tenants)?),
-            detection: ArcSwap::from_pointee(Detection::load(&sources.rules, &sources.pipelines, config.scoring)?),
+            detection: ArcSwap::from_pointee(rules.with_indicators(indicators)),
             playbooks: ArcSwap::from_pointee(load_playbooks(&sources.playbooks)?),
             config: config.clone(),
             sources,
@@ -125,33 +132,30 @@ impl Live {
     }
 
     fn try_reload(&self, part: Part) -> Result<(), ContentError> {
-        let source = self.source(part);
+        let Sources { tenants, rules, pipelines, playbooks, feeds } = &self.sources;
         match part {
-            Part::Tenants => self.admission.store(Arc::new(load_tenants(&self.config, source)?)),
-            Part::Playbooks => self.playbooks.store(Arc::new(load_playbooks(source)?)),
+            Part::Tenants => self.admission.store(Arc::new(load_tenants(&self.config, tenants)?)),
+            Part::Playbooks => self.playbooks.store(Arc::new(load_playbooks(playbooks)?)),
+            Part::Indicators => {
+                let new = Arc::new(load_and_tell(feeds)?);
+                self.detection.store(Arc::new(self.detection().with_indicators(new)));
+            }
             Part::Rules => {
-                let new = Detection::load(source, &self.sources.pipelines, self.config.scoring)?;
+                let new = Detection::load(rules, pipelines, self.config.scoring)?;
                 // A rule that is in force must not get lost by a slip in its file.
                 let failed = new.matcher.failed();
                 if let [first, ..] = failed
                     && failed.len() > self.detection().matcher.failed().len()
                 {
-                    let (what, place) = (part.as_str(), source.to_string());
+                    let (what, place) = (part.as_str(), rules.to_string());
                     let reason = format!("{} can't be used: {first}", failed.len());
                     return Err(ContentError::Invalid { what, place, reason });
                 }
-                self.detection.store(Arc::new(new));
+                let indicators = self.detection().indicators.clone();
+                self.detection.store(Arc::new(new.with_indicators(indicators)));
             }
         }
         Ok(())
-    }
-
-    const fn source(&self, part: Part) -> &Source {
-        match part {
-            Part::Tenants => &self.sources.tenants,
-            Part::Rules => &self.sources.rules,
-            Part::Playbooks => &self.sources.playbooks,
-        }
     }
 
     fn measure(&self) {
@@ -160,6 +164,11 @@ impl Live {
         let set = |name: &'static str, count: usize| gauge!(name).set(count as f64);
         set("cybervault_rules_loaded", detection.matcher.rules().len());
         set("cybervault_rules_failed", detection.matcher.failed().len());
+        for kind in Kind::ALL {
+            let count = detection.indicators.count(kind);
+            #[expect(clippy::cast_precision_loss)]
+            gauge!("cybervault_indicators_loaded", "kind" => kind.as_str()).set(count as f64);
+        }
         set("cybervault_playbooks_loaded", self.playbooks().len());
         set("cybervault_tenants_loaded", self.admission().len());
     }
@@ -167,12 +176,16 @@ impl Live {
 
 /// What the files of a part say, in a number; 0 where they can't be read.
 fn fingerprint(sources: &Sources, part: Part) -> u64 {
+    let mut hash = DefaultHasher::new();
     let (source, more) = match part {
         Part::Tenants => (&sources.tenants, &[][..]),
         Part::Rules => (&sources.rules, &sources.pipelines[..]),
         Part::Playbooks => (&sources.playbooks, &[][..]),
+        Part::Indicators => {
+            indicators::fingerprint(&sources.feeds, &mut hash);
+            return hash.finish();
+        }
     };
-    let mut hash = DefaultHasher::new();
     for source in std::iter::once(source).chain(more) {
         let Ok(files) = source.read("files") else { return 0 };
         files.iter().for_each(|file| (&file.path, &file.text).hash(&mut hash));
@@ -216,7 +229,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::config::Rules;
+    use crate::config::{FeedFile, Indicators, Rules};
 
     #[test]
     fn a_changed_pipeline_is_taken_up_and_a_broken_one_refused() {
@@ -240,5 +253,30 @@ mod tests {
             live.reload(Part::Rules, false);
             assert_eq!(version(), second, "{broken}");
         }
+    }
+
+    #[test]
+    fn a_changed_list_of_indicators_is_taken_up_and_a_lost_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list.txt");
+        fs::write(&list, "evil.example\n").unwrap();
+        let indicators = Indicators { feeds: vec![FeedFile::new(list.clone())] };
+        let config = Config { indicators, ..Config::default() };
+        let live = Live::load(&config, Sources::of(&config, true).unwrap()).unwrap();
+        let count = || live.detection().indicators.count(Kind::Domain);
+        let rules = live.detection().matcher.clone();
+        assert_eq!(count(), 1);
+        fs::write(&list, "evil.example\nworse.example\n").unwrap();
+        live.reload(Part::Indicators, false);
+        assert_eq!(count(), 2);
+        fs::write(&list, "<html>404</html>\n").unwrap();
+        live.reload(Part::Indicators, false);
+        fs::remove_file(&list).unwrap();
+        live.reload(Part::Indicators, true);
+        assert_eq!(count(), 2);
+        // One part is replaced without the other.
+        assert!(Arc::ptr_eq(&rules, &live.detection().matcher));
+        live.reload(Part::Rules, true);
+        assert_eq!(count(), 2);
     }
 }

@@ -6,6 +6,7 @@ mod config;
 
 mod content;
 mod detection;
+mod indicators;
 mod live;
 mod stage;
 

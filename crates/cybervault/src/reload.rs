@@ -1,4 +1,4 @@
-//! Takes up changed tenants, rules and playbooks: on SIGHUP, and when their files change.
+//! Takes up changed tenants, rules, playbooks and indicators: on SIGHUP, and when their files change.
 
 use std::{
     path::Path,
@@ -69,7 +69,8 @@ fn watch(live: &Live, reload: Reload) -> Option<RecommendedWatcher> {
         .ok()?;
     let sources = live.sources();
     let all = [&sources.tenants, &sources.rules, &sources.playbooks].into_iter().chain(&sources.pipelines);
-    for path in all.filter_map(|source| source.path()) {
+    let feeds = sources.feeds.iter().map(|feed| &*feed.path);
+    for path in all.filter_map(|source| source.path()).chain(feeds) {
         // A file is replaced rather than written: what is seen of that is in its folder.
         let (folder, mode) = if path.is_dir() {
             (path, RecursiveMode::Recursive)

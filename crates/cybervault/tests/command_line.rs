@@ -226,3 +226,54 @@ fn rules_are_counted_and_their_cost_and_coverage_told() {
         (&json!("T1059.003"), &json!(1))
     );
 }
+
+#[test]
+fn listed_indicators_are_found_beside_rules_and_lists_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let [list, packed, broken] = ["c2.txt", "c2.csv.gz", "broken.csv"].map(|name| folder.path().join(name));
+    fs::write(&list, "# command and control\n198.51.100.0/24\nnothing at all\n").unwrap();
+    let mut gz = flate2::write::GzEncoder::new(fs::File::create(&packed).unwrap(), flate2::Compression::fast());
+    gz.write_all(b"value,description,confidence\nevil.example,Nobody,50\n").unwrap();
+    gz.finish().unwrap();
+    fs::write(&broken, "a,b\n1,2\n").unwrap();
+    let [list, packed, broken] = [&list, &packed, &broken].map(|path| path.to_str().unwrap());
+
+    let event = r#"{"type":"vendor","payload":{"QueryName":"www.evil.example","answer":"198.51.100.42"}}"#;
+    let score = |more: &[&str]| {
+        let args = ["score", "--indicators", list, "--indicators", packed];
+        json_lines(&run_with(format!("{event}\n{{}}\n").as_bytes(), &[&args[..], more].concat()))
+    };
+    let found = json!({"line": 1, "rules": [], "indicators": ["domain:evil.example", "ip:198.51.100.0/24"]});
+    assert_eq!(score(&["--output", "hits"]), [found]);
+    let assessment = &score(&[])[0];
+    let told: Vec<_> = assessment["contributions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            [&one["kind"], &one["id"], &one["title"], &one["level"]].map(|text| text.as_str().unwrap().to_owned())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ["indicator", "ip:198.51.100.0/24", "Address listed by c2.txt", "high"],
+            ["indicator", "domain:evil.example", "Domain listed by c2.csv.gz: Nobody", "medium"],
+        ]
+        .map(|told| told.map(str::to_owned))
+    );
+    assert!(assessment["rules_version"].as_str().unwrap().contains("+i"));
+
+    let checked = run(&["indicators", "check", list, packed]);
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(checked.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("line 3: `nothing` is no hash") && text.ends_with("in all, each once: 1 ip, 1 domain\n"),
+        "{text}"
+    );
+    let checked = run(&["indicators", "check", packed, "--json"]);
+    assert_eq!((checked.status.code(), &whole_json(&checked)["feeds"][0]["taken"]["domain"]), (Some(0), &json!(1)));
+    let refused = run(&["indicators", "check", broken]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("broken.csv: nothing in it can be used"), "{}", stderr(&refused));
+}

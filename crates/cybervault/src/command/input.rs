@@ -13,8 +13,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::lines::Lines;
-
-const BUFFER: usize = 256 * 1024;
+use crate::content::unpacked;
 
 /// Hands every line of a file to `each`, in their order, until it breaks. Of a line longer than `max_line` bytes only one
 /// more is kept, so that it is seen to be too long.
@@ -41,17 +40,11 @@ pub(super) fn each_line(
 /// The file's text, unpacked as its name says.
 fn open(path: &Path, progress: &ProgressBar) -> io::Result<Box<dyn BufRead>> {
     if path == Path::new("-") {
-        return Ok(Box::new(BufReader::with_capacity(BUFFER, io::stdin().lock())));
+        return Ok(Box::new(BufReader::new(io::stdin().lock())));
     }
     let file = File::open(path)?;
     progress.set_length(file.metadata()?.len());
-    let file = BufReader::with_capacity(BUFFER, progress.wrap_read(file));
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    Ok(match extension {
-        "gz" => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(file))),
-        "zst" => Box::new(BufReader::with_capacity(BUFFER, zstd::Decoder::with_buffer(file)?)),
-        _ => Box::new(file),
-    })
+    unpacked(path, progress.wrap_read(file))
 }
 
 /// A bar where a person waits: not beside findings on the same terminal.

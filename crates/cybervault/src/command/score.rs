@@ -6,11 +6,12 @@ use std::{
     io::{self, BufWriter, Write},
     ops::ControlFlow,
     path::Path,
+    sync::Arc,
 };
 
-use cybervault_model::{Assessment, Decoder, Encoding, Incoming, TelemetryEvent, TenantId};
+use cybervault_model::{Decoder, Encoding, Incoming, TelemetryEvent, TenantId};
 use cybervault_scoring::to_ocsf;
-use cybervault_sigma::{RuleIndex, Scratch};
+use cybervault_sigma::Scratch;
 use serde_json::json;
 
 use super::{
@@ -20,8 +21,9 @@ use super::{
 };
 use crate::{
     cli::{ScoreArgs, ScoreOutput},
-    config::{Config, ConfigError},
-    detection::{Detection, RuleFiles},
+    config::{Config, ConfigError, FeedFile},
+    detection::{Detection, Findings, RuleFiles},
+    indicators::load_and_tell,
 };
 
 pub(super) fn run(args: &ScoreArgs, config: &Config) -> anyhow::Result<Answer> {
@@ -35,14 +37,16 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> anyhow::Result<Answer> {
     if let Some(rule) = &args.explain {
         return explain::run(rule, args, config, &RuleFiles::read(&rules, &pipelines)?);
     }
-    let detection = Detection::load(&rules, &pipelines, config.scoring)?;
+    let feeds: Vec<_> = args.indicators.iter().cloned().map(FeedFile::new).collect();
+    let indicators = load_and_tell(if feeds.is_empty() { &config.indicators.feeds } else { &feeds })?;
+    let detection = Detection::load(&rules, &pipelines, config.scoring)?.with_indicators(Arc::new(indicators));
     let mut scoring = Scoring {
         scratch: detection.matcher.scratch(),
         detection: &detection,
         args,
         out: BufWriter::with_capacity(256 * 1024, io::stdout().lock()),
         json: Vec::new(),
-        hits: Vec::new(),
+        findings: Findings::default(),
     };
     let answer = each_decoded(args, config, &mut |event, line| scoring.score(event, line))?;
     scoring.out.flush()?;
@@ -90,27 +94,33 @@ struct Scoring<'a> {
     args: &'a ScoreArgs,
     out: BufWriter<io::StdoutLock<'static>>,
     json: Vec<u8>,
-    hits: Vec<RuleIndex>,
+    findings: Findings,
 }
 
 impl Scoring<'_> {
     fn score(&mut self, event: &TelemetryEvent<'_>, line: u64) -> anyhow::Result<()> {
         let routing = self.args.route.into();
-        self.hits.clear();
-        self.hits.extend_from_slice(self.detection.matcher.matches(event, routing, &mut self.scratch));
+        self.detection.find(event, None, routing, &mut self.scratch, &mut self.findings);
         self.json.clear();
         match self.args.output {
-            ScoreOutput::Hits if self.hits.is_empty() => return Ok(()),
+            ScoreOutput::Hits if self.findings.is_empty() => return Ok(()),
             ScoreOutput::Hits => {
                 let rules = self.detection.matcher.rules();
-                let mut ids: Vec<&str> = self.hits.iter().map(|hit| &*rules[hit.get()].id).collect();
+                let mut ids: Vec<&str> = self.findings.rules.iter().map(|hit| &*rules[hit.get()].id).collect();
                 ids.sort_unstable();
                 ids.dedup();
-                write!(self.json, "{}", json!({ "line": line, "rules": ids }))?;
+                let mut hits = json!({ "line": line, "rules": ids });
+                if !self.findings.indicators.is_empty() {
+                    hits["indicators"] = self.findings.indicators.iter().map(|found| &*found.id).collect();
+                }
+                write!(self.json, "{hits}")?;
             }
-            ScoreOutput::Assessments | ScoreOutput::Ocsf if self.hits.is_empty() && !self.args.all => return Ok(()),
+            ScoreOutput::Assessments | ScoreOutput::Ocsf if self.findings.is_empty() && !self.args.all => {
+                return Ok(());
+            }
             output => {
-                let assessment = assess(self.detection, event, &self.hits, &mut self.scratch)?;
+                let tenant_id = TenantId::new(event.tenant_id)?;
+                let assessment = self.detection.assess(&tenant_id, event, None, &self.findings, &mut self.scratch);
                 match output {
                     ScoreOutput::Ocsf => serde_json::to_writer(&mut self.json, &to_ocsf(&assessment))?,
                     _ => Encoding::Json.encode(&assessment, &mut self.json)?,
@@ -121,14 +131,4 @@ impl Scoring<'_> {
         self.out.write_all(&self.json)?;
         Ok(())
     }
-}
-
-fn assess(
-    detection: &Detection,
-    event: &TelemetryEvent<'_>,
-    hits: &[RuleIndex],
-    scratch: &mut Scratch,
-) -> anyhow::Result<Assessment> {
-    let tenant_id = TenantId::new(event.tenant_id)?;
-    Ok(detection.assess(&tenant_id, event, None, hits, scratch))
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use cybervault_model::{Plan, TenantStatus};
+use cybervault_model::TenantStatus;
 use serde_json::json;
 
 use super::Answer;
@@ -28,11 +28,7 @@ pub(super) fn run(command: &TenantsCommand, config: &Config) -> anyhow::Result<A
     for tenant in &tenants {
         // `read_tenants` has checked them.
         let Ok(rates) = config.quota.plans.of_tenant(tenant) else { continue };
-        let plan = match tenant.plan {
-            Plan::Starter => "starter",
-            Plan::Professional => "professional",
-            Plan::Enterprise => "enterprise",
-        };
+        let plan = tenant.plan.as_str();
         let suspended = if tenant.status == TenantStatus::Suspended { ", suspended" } else { "" };
         writeln!(
             out,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use cybervault_indicators::Kind;
 use cybervault_model::{
     ContentType, Decoder, Encoding, Incoming, QuotaRejection, RejectionReason, Severity, TelemetryEvent,
     avro::WriterSchemas, json::Limits,
 };
 use cybervault_quota::{Admission, Bucket, Compiled, Decision};
-use cybervault_sigma::{Routing, RuleIndex, Scratch};
+use cybervault_sigma::{Routing, Scratch};
 use cybervault_stream::{Failure, Outbox, Record, Stage, State};
 use metrics::counter;
 
@@ -16,7 +17,11 @@ use super::{
     meters::{RuleMeters, Tally, TenantMeters},
     push, undecodable,
 };
-use crate::{config::Emit, detection::Detection, live::Live};
+use crate::{
+    config::Emit,
+    detection::{Detection, Findings},
+    live::Live,
+};
 
 /// Where the assess stage writes.
 #[derive(Clone, Debug)]
@@ -43,7 +48,7 @@ pub(crate) struct Assess {
     encoding: Encoding,
     emit: Emit,
     key: Vec<u8>,
-    hits: Vec<RuleIndex>,
+    findings: Findings,
     meters: Meters,
 }
 
@@ -53,6 +58,7 @@ struct Meters {
     rules: RuleMeters,
     rejections: [(RejectionReason, Tally); 4],
     assessments: [Tally; Severity::ALL.len()],
+    indicators: [Tally; Kind::ALL.len()],
 }
 
 impl Meters {
@@ -71,6 +77,8 @@ impl Meters {
             }),
             assessments: Severity::ALL
                 .map(|severity| Tally::new(counter!("cybervault_assessments_total", "severity" => severity.as_str()))),
+            indicators: Kind::ALL
+                .map(|kind| Tally::new(counter!("cybervault_indicator_hits_total", "kind" => kind.as_str()))),
         }
     }
 
@@ -79,6 +87,7 @@ impl Meters {
         self.rules.hand_over(out);
         self.rejections.iter_mut().for_each(|(_, tally)| tally.hand_over(out));
         self.assessments.iter_mut().for_each(|tally| tally.hand_over(out));
+        self.indicators.iter_mut().for_each(|tally| tally.hand_over(out));
     }
 }
 
@@ -103,7 +112,7 @@ impl Assess {
             encoding,
             emit,
             key: Vec::new(),
-            hits: Vec::new(),
+            findings: Findings::default(),
             meters: Meters::new(labels),
         }
     }
@@ -133,7 +142,7 @@ impl Stage for Assess {
         let rest = Rest {
             detection: &self.detection,
             scratch: &mut self.scratch,
-            hits: &mut self.hits,
+            findings: &mut self.findings,
             meters: &mut self.meters,
             topics: &self.topics,
             encoding: &self.encoding,
@@ -180,7 +189,7 @@ fn admit(
 struct Rest<'s> {
     detection: &'s Detection,
     scratch: &'s mut Scratch,
-    hits: &'s mut Vec<RuleIndex>,
+    findings: &'s mut Findings,
     meters: &'s mut Meters,
     topics: &'s AssessTopics,
     encoding: &'s Encoding,
@@ -196,15 +205,18 @@ impl Rest<'_> {
         out: &mut Outbox,
     ) -> Result<(), Failure> {
         let tenant_id = tenant.tenant_id();
-        self.hits.clear();
-        self.hits.extend_from_slice(self.detection.matcher.matches(event, Routing::Auto, self.scratch));
-        if !self.hits.is_empty() || self.emit == Emit::All {
-            let assessment = self.detection.assess(tenant_id, event, Some(record.timestamp), self.hits, self.scratch);
+        let (detection, record_time) = (self.detection, Some(record.timestamp));
+        detection.find(event, record_time, Routing::Auto, self.scratch, self.findings);
+        if !self.findings.is_empty() || self.emit == Emit::All {
+            let assessment = detection.assess(tenant_id, event, record_time, self.findings, self.scratch);
             let key = assessment.key();
             push(out, self.encoding, (&self.topics.assessments, key.as_bytes()), tenant_id.as_str(), &assessment)?;
             self.meters.assessments[assessment.severity as usize].add(1);
-            for rule in &*self.hits {
-                self.meters.rules.hit(rule.get(), &self.detection.matcher.rules()[rule.get()].id);
+            for rule in &self.findings.rules {
+                self.meters.rules.hit(rule.get(), &detection.matcher.rules()[rule.get()].id);
+            }
+            for found in &self.findings.indicators {
+                self.meters.indicators[found.kind as usize].add(1);
             }
         }
         self.meters.tenants.admitted(tenant_id, record.value.len(), bucket, record.timestamp);
