@@ -193,7 +193,7 @@ pub(crate) enum KeyKindArg {
 /// Arguments of `score`.
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
-    /// NDJSON files, also `.gz` and `.zst`; `-` or none is standard input.
+    /// NDJSON files, also `.gz` and `.zst`, or Windows event logs (`.evtx`); `-` or none is standard input.
     #[arg(value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
     /// Rules instead of the configured ones.
@@ -271,7 +271,7 @@ pub(crate) enum RulesCommand {
 pub(crate) struct StatsArgs {
     #[command(flatten)]
     pub(crate) rules: RulesArgs,
-    /// Events to measure on: NDJSON, also `.gz` and `.zst`. The first 1,000 are used.
+    /// Events to measure on: NDJSON, also `.gz` and `.zst`, or `.evtx`. The first 1,000 are used.
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
     /// How many rules and fields are named.

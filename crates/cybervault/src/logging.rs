@@ -11,7 +11,9 @@ use crate::config::{ConfigError, Log, LogFormat};
 /// # Errors
 /// When the level is no filter.
 pub(crate) fn start(log: &Log) -> Result<(), ConfigError> {
-    let filter = EnvFilter::builder().parse(&log.level).map_err(|error| ConfigError::Value {
+    // The reader of Windows event logs tells more of itself than anyone asks for who scores a file.
+    let directives = format!("evtx=warn,{}", log.level);
+    let filter = EnvFilter::builder().parse(directives).map_err(|error| ConfigError::Value {
         origin: "configuration".to_owned(),
         key: "log.level".to_owned(),
         problem: error.to_string(),

@@ -1,6 +1,9 @@
 //! The command line, through the binary: what it prints and how it exits.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/evtx.rs"]
+mod evtx;
+
 use std::{
     fs,
     io::Write,
@@ -276,4 +279,47 @@ fn listed_indicators_are_found_beside_rules_and_lists_are_checked() {
     let refused = run(&["indicators", "check", broken]);
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
     assert!(stderr(&refused).contains("broken.csv: nothing in it can be used"), "{}", stderr(&refused));
+}
+
+#[test]
+fn a_windows_event_log_is_scored_as_it_lies_on_disk() {
+    let event = |id: &str, image: &str, command: &str| {
+        let system = evtx::parent(
+            "System",
+            vec![
+                evtx::parent("Provider", vec![]).with("Name", "Microsoft-Windows-Sysmon"),
+                evtx::text("EventID", id),
+                evtx::parent("TimeCreated", vec![]).with("SystemTime", "2026-11-02T09:00:00.0000000Z"),
+                evtx::text("Channel", "Microsoft-Windows-Sysmon/Operational"),
+                evtx::text("Computer", "ws-114"),
+            ],
+        );
+        let data = [("Image", image), ("CommandLine", command)]
+            .map(|(name, value)| evtx::text("Data", value).with("Name", name));
+        evtx::parent("Event", vec![system, evtx::parent("EventData", data.into())])
+            .with("xmlns", "http://schemas.microsoft.com/win/2004/08/events/event")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let [log, rules, broken] = ["Sysmon.evtx", "rule.yml", "broken.evtx"].map(|name| folder.path().join(name));
+    let shell = r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe";
+    fs::write(
+        &log,
+        evtx::file(&[event("3", shell, "-"), event("1", shell, "powershell -enc ä"), event("1", "x", "y")]),
+    )
+    .unwrap();
+    fs::write(&broken, "no such thing").unwrap();
+    fs::write(
+        &rules,
+        "title: t\nid: shell\nlogsource: {category: process_creation, product: windows}\n\
+         detection: {sel: {'Image|endswith': '\\powershell.exe', 'CommandLine|contains': '-enc Ä'}, condition: sel}\n",
+    )
+    .unwrap();
+    let [log, rules, broken] = [&log, &rules, &broken].map(|path| path.to_str().unwrap());
+    let output = run(&["score", log, "--rules", rules, "--output", "hits"]);
+    assert_eq!(json_lines(&output), [json!({"line": 2, "rules": ["shell"]})], "{}", stderr(&output));
+    let assessment = &json_lines(&run(&["score", log, "--rules", rules]))[0];
+    assert_eq!(assessment["occurred_at"], "2026-11-02T09:00:00.000Z", "{assessment}");
+    let output = run(&["score", broken]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("broken.evtx"), "{}", stderr(&output));
 }

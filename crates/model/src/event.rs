@@ -85,6 +85,9 @@ pub struct TelemetryEvent<'a> {
 /// Where logs write when something happened, the most exact first.
 const TIME_FIELDS: [&str; 6] = ["@timestamp", "UtcTime", "EventTime", "TimeCreated", "timestamp", "time"];
 
+/// Where a Windows event has it that keeps the nesting of its XML.
+const TIME_IN_XML: [&str; 5] = ["Event", "System", "TimeCreated", "#attributes", "SystemTime"];
+
 impl TelemetryEvent<'_> {
     /// The event's id: the sender's, or one derived from the bytes (`ev_…`), so that the same event always has the same.
     pub fn event_id(&self) -> String {
@@ -96,14 +99,18 @@ impl TelemetryEvent<'_> {
 
     /// When it happened: the envelope's `occurred_at`, else the first that reads as a time of the payload's
     /// `@timestamp`, `UtcTime`, `EventTime`, `TimeCreated`, `timestamp` and `time`. The last two may also be numbers:
-    /// milliseconds since the Unix epoch, or seconds where that would be before 1973.
+    /// milliseconds since the Unix epoch, or seconds where that would be before 1973. A Windows event with the nesting of its
+    /// XML has its `TimeCreated` under `Event.System`.
     pub fn occurred_at(&self) -> Option<Timestamp> {
         let said = match self.sent_time {
             Some(SentTime::Text(text)) => Timestamp::parse(text),
             Some(SentTime::At(time)) => Some(time),
             None => None,
         };
-        said.or_else(|| TIME_FIELDS.iter().find_map(|field| time_in(self.payload, field)))
+        said.or_else(|| TIME_FIELDS.iter().find_map(|field| time_in(self.payload, field))).or_else(|| {
+            let (last, above) = TIME_IN_XML.split_last()?;
+            time_in(above.iter().try_fold(self.payload, |value, key| value.get(*key))?, last)
+        })
     }
 }
 

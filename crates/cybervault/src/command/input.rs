@@ -1,5 +1,6 @@
-//! Events from files: one a line, packed or not.
+//! Events from files: one a line, packed or not, or as Windows keeps them.
 
+mod evtx;
 mod lines;
 
 use std::{
@@ -15,16 +16,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::lines::Lines;
 use crate::content::unpacked;
 
-/// Hands every line of a file to `each`, in their order, until it breaks. Of a line longer than `max_line` bytes only one
-/// more is kept, so that it is seen to be too long.
+/// Hands every event of a file to `each`, in their order, until it breaks; returns how many were told to be unreadable
+/// already. Of a line longer than `max_line` bytes only one more is kept, so that it is seen to be too long.
 ///
 /// # Errors
 /// When the file can't be read, or with what `each` returns.
-pub(super) fn each_line(
+pub(super) fn each_event(
     path: &Path,
     max_line: usize,
     each: &mut impl FnMut(&[u8]) -> anyhow::Result<ControlFlow<()>>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("evtx")) {
+        return evtx::each_event(path, each);
+    }
     let progress = progress_bar(path);
     let input = open(path, &progress).with_context(|| format!("can't read {}", path.display()))?;
     let mut lines = Lines::new(input, max_line);
@@ -34,7 +38,7 @@ pub(super) fn each_line(
         }
     }
     progress.finish_and_clear();
-    Ok(())
+    Ok(0)
 }
 
 /// The file's text, unpacked as its name says.

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     Answer,
-    input::each_line,
+    input::each_event,
     rules::{pipeline_sources, rules_source},
 };
 use crate::{
@@ -64,7 +64,7 @@ fn each_decoded(
     let standard_input = [Path::new("-").to_owned()];
     let files = if args.files.is_empty() { &standard_input[..] } else { &args.files };
     for path in files {
-        each_line(path, config.limits.max_event_bytes, &mut |value| {
+        let unreadable = each_event(path, config.limits.max_event_bytes, &mut |value| {
             line += 1;
             // A blank line is nobody's event.
             if value.trim_ascii().is_empty() {
@@ -80,6 +80,7 @@ fn each_decoded(
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        bad += unreadable;
     }
     if bad > 0 {
         writeln!(io::stderr(), "cybervault: {bad} of {line} lines could not be read")?;

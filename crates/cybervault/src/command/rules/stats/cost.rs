@@ -19,7 +19,7 @@ use cybervault_sigma::{Mappings, Matcher, Routing, RuleFile, RulePack, load};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{command::input::each_line, config::Config};
+use crate::{command::input::each_event, config::Config};
 
 /// How many events are measured on.
 const MAX_EVENTS: usize = 1_000;
@@ -109,7 +109,7 @@ impl Cost {
 
 fn read(path: &Path, config: &Config) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut lines = Vec::new();
-    each_line(path, config.limits.max_event_bytes, &mut |line| {
+    each_event(path, config.limits.max_event_bytes, &mut |line| {
         lines.extend(Some(line).filter(|line| !line.trim_ascii().is_empty()).map(<[u8]>::to_vec));
         Ok(if lines.len() < MAX_EVENTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
