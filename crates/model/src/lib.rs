@@ -15,6 +15,7 @@ pub mod json;
 mod rejection;
 mod tenant;
 mod time;
+mod trace;
 
 pub use action::{
     ActionKind, ActionMode, ActionState, Decision, DecisionVerdict, Guardrail, ResponseAction, Target, TargetKind,
@@ -30,3 +31,4 @@ pub use event::{EventKind, SentTime, Source, TelemetryEvent};
 pub use rejection::{Origin, QuotaRejection, RejectionReason};
 pub use tenant::{InvalidTenantId, Plan, QuotaOverride, Tenant, TenantId, TenantStatus};
 pub use time::Timestamp;
+pub use trace::{TraceContext, TraceParent};
