@@ -15,6 +15,7 @@ mod look;
 mod quota;
 mod routes;
 mod stream;
+mod trace;
 
 use axum::{
     http::{HeaderValue, StatusCode, header},

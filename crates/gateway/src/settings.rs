@@ -38,6 +38,8 @@ pub struct Settings {
     pub schemas: Arc<dyn WriterSchemas>,
     /// Bytes that one event may have.
     pub max_event_bytes: usize,
+    /// Whether requests have spans. Trace headers are carried on all the same.
+    pub spans: bool,
 }
 
 /// The topics that a gateway reads or writes.

@@ -13,6 +13,7 @@ use rdkafka::{
 
 use crate::{
     KafkaSettings, Outbox, Output, Record, StreamError,
+    record::ReadHeaders,
     transaction::{Batch, Committer, Outcome},
 };
 
@@ -57,7 +58,7 @@ impl BareLoop {
             started.get_or_insert_with(Instant::now);
             (seen, in_batch) = (seen + 1, in_batch + 1);
             next.insert(message.partition(), message.offset() + 1);
-            look(&Record::from_message(&message));
+            look(&Record::from_message(&message, &ReadHeaders::of(&message)));
             if seen.is_multiple_of(self.one_in) {
                 let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
                 let copied: Result<(), std::convert::Infallible> =

@@ -8,7 +8,7 @@ use std::{
 use cybervault_model::Timestamp;
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, error::KafkaError};
 
-use crate::{KafkaSettings, Record, StreamError, settings::LoneConsumer};
+use crate::{KafkaSettings, Record, StreamError, record::ReadHeaders, settings::LoneConsumer};
 
 /// Where to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,8 @@ impl Follower {
         match self.consumer.poll(wait) {
             None => Ok(None),
             Some(Ok(message)) => {
-                let record = Record::from_message(&message);
+                let headers = ReadHeaders::of(&message);
+                let record = Record::from_message(&message, &headers);
                 self.at_end.remove(&record.partition);
                 Ok(Some(OwnedRecord::from(&record)))
             }

@@ -19,6 +19,7 @@ mod measures;
 mod rebalance;
 mod runner;
 mod session;
+mod spans;
 mod stop;
 mod transaction;
 
@@ -47,6 +48,7 @@ pub use record::{Headers, Record};
 pub use registry::{RegistryError, RegistrySettings, SchemaRegistry};
 pub use runner::{BatchLimits, Runner, RunnerSettings};
 pub use settings::KafkaSettings;
+pub use spans::span_context;
 pub use stage::{Failure, Stage};
 pub use state::{State, StateLimits};
 pub use topics::{TopicFinding, TopicPlan, apply_topics, check_topics};

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use cybervault_model::Timestamp;
+use cybervault_model::{Timestamp, TraceContext, TraceParent};
 
 use crate::{Poison, Record, dead_letter::headers};
 
@@ -34,6 +34,9 @@ pub struct Outbox {
     entries: Vec<Entry>,
     headers: Vec<(Range<usize>, Range<usize>)>,
     counts: Vec<(metrics::Counter, u64)>,
+    /// The trace headers of what is pushed now.
+    carried: Option<TraceParent>,
+    carried_state: Vec<u8>,
 }
 
 /// How full an outbox was, to go back to.
@@ -67,6 +70,10 @@ impl Outbox {
         for (name, value) in output.headers {
             self.push_header(name, value);
         }
+        // A stage that passes headers on has this one among them.
+        if !output.headers.iter().any(|(name, _)| *name == TraceContext::PARENT) {
+            self.push_carried();
+        }
         let headers = first_header..self.headers.len();
         let start = self.bytes.len();
         if let Err(error) = write(&mut self.bytes) {
@@ -76,6 +83,25 @@ impl Outbox {
         let value = Some(start..self.bytes.len());
         self.entries.push(Entry { topic: output.topic.clone(), partition: None, time, key, value, headers });
         Ok(())
+    }
+
+    /// Names the trace that what is pushed from now on belongs to: that of the record that it comes of.
+    pub(crate) fn carry(&mut self, trace: Option<&TraceContext<'_>>) {
+        self.carried = trace.map(TraceContext::parent);
+        self.carried_state.clear();
+        if let Some(state) = trace.and_then(|trace| trace.state) {
+            self.carried_state.extend_from_slice(state.as_bytes());
+        }
+    }
+
+    fn push_carried(&mut self) {
+        let Some(parent) = self.carried else { return };
+        self.push_header(TraceContext::PARENT, &parent);
+        if !self.carried_state.is_empty() {
+            let state = std::mem::take(&mut self.carried_state);
+            self.push_header(TraceContext::STATE, &state);
+            self.carried_state = state;
+        }
     }
 
     /// Counts `by` more on `counter` once the batch is committed, and not at all if it is given up.
@@ -99,9 +125,15 @@ impl Outbox {
     pub(crate) fn push_dead(&mut self, topic: &Arc<str>, stage: &str, record: &Record<'_>, poison: &Poison) {
         let key = self.append(record.key.unwrap_or_default());
         let first_header = self.headers.len();
-        for (name, value) in record.headers.iter().filter(|(name, _)| !headers::is_added(name)) {
+        let is_replaced = |name| {
+            headers::is_added(name)
+                || (self.carried.is_some() && [TraceContext::PARENT, TraceContext::STATE].contains(&name))
+        };
+        let kept: Vec<_> = record.headers.iter().filter(|(name, _)| !is_replaced(name)).collect();
+        for (name, value) in kept {
             self.push_header(name, value);
         }
+        self.push_carried();
         self.push_header(headers::REASON, poison.reason.as_bytes());
         self.push_header(headers::MESSAGE, poison.bounded_message().as_bytes());
         self.push_header(headers::STAGE, stage.as_bytes());
@@ -192,5 +224,73 @@ impl Outbox {
         const KEEP: usize = 8 * 1024 * 1024;
         self.rewind(Mark { bytes: 0, entries: 0, headers: 0, counts: 0 });
         self.bytes.shrink_to(KEEP);
+        self.carry(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use crate::Headers;
+
+    use super::*;
+
+    const PARENT: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const STEP: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-00000000000000ab-01";
+
+    fn push(out: &mut Outbox, headers: &[(&str, &[u8])]) {
+        let written = out.push(Output { topic: &"out".into(), key: b"", headers }, |_| Ok::<_, Infallible>(()));
+        let Ok(()) = written;
+    }
+
+    fn headers(out: &Outbox, at: usize) -> Vec<(&str, &[u8])> {
+        out.headers(&out.entries[at]).collect()
+    }
+
+    #[test]
+    fn what_is_pushed_has_the_trace_that_is_carried_unless_it_has_one_of_its_own() {
+        let mut out = Outbox::default();
+        let trace = TraceContext::read(PARENT, Some(b"a=b")).unwrap();
+        out.carry(Some(&trace.step(0xab)));
+        push(&mut out, &[("kind", b"x")]);
+        push(&mut out, &[("traceparent", b"as it came")]);
+        out.carry(None);
+        push(&mut out, &[]);
+        assert_eq!(headers(&out, 0), [("kind", &b"x"[..]), ("traceparent", STEP), ("tracestate", b"a=b")]);
+        assert_eq!(headers(&out, 1), [("traceparent", &b"as it came"[..])]);
+        assert_eq!(headers(&out, 2), []);
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_its_headers_and_moves_on_in_its_trace() {
+        let came = [("traceparent", PARENT), ("tenant_id", b"acme"), ("tracestate", b"a=b")];
+        let record = Record {
+            topic: "in",
+            partition: 0,
+            offset: 7,
+            timestamp: Timestamp::from_millis(0),
+            key: None,
+            value: b"{",
+            headers: Headers::List(&came),
+        };
+        let dead = |out: &mut Outbox| out.push_dead(&"dead".into(), "assess", &record, &Poison::new("not_json", "it"));
+        let mut out = Outbox::default();
+        dead(&mut out);
+        out.carry(record.headers.trace().map(|trace| trace.step(0xab)).as_ref());
+        dead(&mut out);
+        let traces =
+            |at| -> Vec<_> { headers(&out, at).into_iter().filter(|(name, _)| name.contains("tra")).collect() };
+        assert_eq!(traces(0), [("traceparent", PARENT), ("tracestate", b"a=b")]);
+        assert_eq!(traces(1), [("traceparent", STEP), ("tracestate", b"a=b")]);
+        assert!(headers(&out, 1).contains(&("tenant_id", b"acme")));
+    }
+
+    #[test]
+    fn of_trace_headers_that_are_there_twice_the_last_counts() {
+        let list = [("traceparent", PARENT), ("traceparent", STEP)];
+        assert_eq!(Headers::List(&list).trace().map(|trace| trace.span_id), Some(0xab));
+        assert_eq!(Headers::List(&[("traceparent", b"nonsense")]).trace(), None);
+        assert_eq!(Headers::List(&[("tracestate", b"a=b")]).trace(), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cybervault_model::{Origin, Timestamp};
+use cybervault_model::{Origin, Timestamp, TraceContext};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
 
 /// A record's headers.
@@ -36,6 +36,51 @@ impl<'a> Headers<'a> {
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.iter().find_map(|(key, value)| (key == name).then_some(value))
     }
+
+    /// The trace that the record belongs to. Of headers that are there twice the last counts: whoever passed the record on
+    /// has added it.
+    pub fn trace(&self) -> Option<TraceContext<'a>> {
+        let (mut parent, mut state) = (None, None);
+        for (name, value) in self.iter() {
+            match name {
+                TraceContext::PARENT => parent = Some(value),
+                TraceContext::STATE => state = Some(value),
+                _ => {}
+            }
+        }
+        TraceContext::read(parent?, state)
+    }
+}
+
+/// How many headers of a record are read at once: more than most have.
+const KEPT: usize = 8;
+
+/// A record's headers, read from the client once: it looks each of them up by a call, and they are asked for by several
+/// names.
+pub(crate) struct ReadHeaders<'a> {
+    first: [(&'a str, &'a [u8]); KEPT],
+    count: usize,
+    all: Option<&'a BorrowedHeaders>,
+}
+
+impl<'a> ReadHeaders<'a> {
+    pub(crate) fn of(message: &'a BorrowedMessage<'_>) -> Self {
+        let mut read = Self { first: [("", &[]); KEPT], count: 0, all: message.headers() };
+        if let Some(all) = read.all {
+            read.count = all.count();
+            for (at, header) in all.iter().take(KEPT).enumerate() {
+                read.first[at] = (header.key, header.value.unwrap_or_default());
+            }
+        }
+        read
+    }
+
+    fn headers(&self) -> Headers<'_> {
+        match self.all {
+            Some(all) if self.count > KEPT => Headers::Client(all),
+            _ => Headers::List(&self.first[..self.count]),
+        }
+    }
 }
 
 impl fmt::Debug for Headers<'_> {
@@ -64,7 +109,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    pub(crate) fn from_message(message: &'a BorrowedMessage<'_>) -> Self {
+    pub(crate) fn from_message(message: &'a BorrowedMessage<'_>, headers: &'a ReadHeaders<'_>) -> Self {
         Self {
             topic: message.topic(),
             partition: message.partition(),
@@ -72,7 +117,7 @@ impl<'a> Record<'a> {
             timestamp: Timestamp::from_millis(message.timestamp().to_millis().unwrap_or_default()),
             key: message.key(),
             value: message.payload().unwrap_or_default(),
-            headers: message.headers().map_or(Headers::List(&[]), Headers::Client),
+            headers: headers.headers(),
         }
     }
 

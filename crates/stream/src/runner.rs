@@ -63,6 +63,9 @@ pub struct RunnerSettings {
     pub state: StateLimits,
     /// How long a shutdown waits for Kafka.
     pub shutdown: Duration,
+    /// How many of a batch's records, of those whose sender's trace is recorded, have a span of their own. `None` where
+    /// nobody gathers spans; headers are carried on all the same.
+    pub record_spans: Option<usize>,
 }
 
 /// A stage at work: consume, process and produce in one transaction a batch.

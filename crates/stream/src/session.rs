@@ -29,6 +29,8 @@ use crate::{
     health::RunnerHealth,
     measures::Measures,
     rebalance::{GroupContext, GroupEvent, assign, unassign},
+    record::ReadHeaders,
+    spans::{BatchSpans, StageTracer},
     state::Undo,
     stop::Stop,
     transaction::{Batch, Committer, Outcome},
@@ -56,6 +58,7 @@ struct Open {
     bytes: u64,
     opened: Option<Instant>,
     sampled_times: Vec<Timestamp>,
+    spans: Option<BatchSpans>,
 }
 
 /// The batch that commits: what takes it back, and what is counted once it is through.
@@ -65,6 +68,7 @@ struct Committing {
     records: u64,
     bytes: u64,
     sampled_times: Vec<Timestamp>,
+    spans: Option<BatchSpans>,
 }
 
 pub(crate) struct Session<'r, S> {
@@ -73,6 +77,7 @@ pub(crate) struct Session<'r, S> {
     health: &'r RunnerHealth,
     stop: &'r Stop,
     measures: Measures,
+    tracer: Option<StageTracer>,
     consumer: Arc<BaseConsumer<GroupContext>>,
     committer: Committer,
     states: HashMap<i32, State>,
@@ -109,6 +114,7 @@ impl<'r, S: Stage> Session<'r, S> {
             health,
             stop,
             measures: Measures::new(&settings.stage),
+            tracer: StageTracer::new(settings),
             consumer: Arc::new(consumer),
             committer,
             states: HashMap::new(),
@@ -146,7 +152,8 @@ impl<'r, S: Stage> Session<'r, S> {
             match consumer.poll(self.poll_wait()) {
                 Some(Ok(message)) => {
                     polled += 1;
-                    self.process(&Record::from_message(&message), polled.is_multiple_of(SAMPLE))?;
+                    let headers = ReadHeaders::of(&message);
+                    self.process(&Record::from_message(&message, &headers), polled.is_multiple_of(SAMPLE))?;
                     if self.is_full() || polled.is_multiple_of(16) {
                         self.advance(BACKLOG_LINGER * self.settings.batch.linger)?;
                     }
@@ -213,6 +220,11 @@ impl<'r, S: Stage> Session<'r, S> {
         if !self.open.touched.contains(&record.partition) {
             self.open.touched.push(record.partition);
         }
+        let trace = record.headers.trace().map(|trace| match (&self.tracer, &mut self.open.spans) {
+            (Some(tracer), Some(spans)) => spans.begin(tracer, record, trace),
+            _ => (trace, false),
+        });
+        self.open.out.carry(trace.as_ref().map(|(trace, _)| trace));
         let mark = self.open.out.mark();
         let (stage, out) = (&mut *self.stage, &mut self.open.out);
         let processed = catch_unwind(AssertUnwindSafe(|| stage.process(record, state, out)));
@@ -224,6 +236,9 @@ impl<'r, S: Stage> Session<'r, S> {
                 Some(Failure::Poison(Poison::new("panic", "the stage failed on this record; please report it")))
             }
         };
+        if let (Some((_, true)), Some(spans)) = (trace, &mut self.open.spans) {
+            spans.end(failure.as_ref());
+        }
         match failure {
             None => {}
             Some(Failure::Unavailable(reason)) => return self.hold(&reason),
@@ -235,6 +250,7 @@ impl<'r, S: Stage> Session<'r, S> {
                 self.open.out.count(self.measures.dead(poison.reason), 1);
             }
         }
+        self.open.out.carry(None);
         self.open.next.insert(at, record.offset + 1);
         self.open.records += 1;
         self.open.bytes += record.value.len() as u64;
@@ -252,6 +268,7 @@ impl<'r, S: Stage> Session<'r, S> {
     fn open_batch(&mut self) {
         if self.open.opened.is_none() {
             self.open.opened = Some(Instant::now());
+            self.open.spans = self.tracer.as_ref().map(StageTracer::begin);
             self.stage.begin_batch();
         }
     }
@@ -279,7 +296,10 @@ impl<'r, S: Stage> Session<'r, S> {
         self.measures.batch_fill.set(open.records as f64 / self.settings.batch.max_records as f64);
         let offsets = open.next.iter().map(|((topic, partition), next)| (topic.clone(), *partition, *next)).collect();
         let (records, bytes, sampled_times) = (open.records, open.bytes, open.sampled_times);
-        self.committing = Some(Committing { next: open.next, undo, records, bytes, sampled_times });
+        if let Some(spans) = &mut open.spans {
+            spans.hand_over(records, open.out.len());
+        }
+        self.committing = Some(Committing { next: open.next, undo, records, bytes, sampled_times, spans: open.spans });
         self.committer.commit(Batch { out: open.out, offsets, group: self.consumer.group_metadata() })
     }
 
@@ -295,7 +315,7 @@ impl<'r, S: Stage> Session<'r, S> {
             return Ok(());
         }
         let Some((mut batch, outcome)) = self.committer.outcome(wait)? else { return Ok(()) };
-        let Some(committing) = self.committing.take() else { return Ok(()) };
+        let Some(mut committing) = self.committing.take() else { return Ok(()) };
         match outcome {
             Outcome::Fatal(error) => return Err(error),
             Outcome::Committed { seconds, queued } => {
@@ -303,11 +323,17 @@ impl<'r, S: Stage> Session<'r, S> {
                 self.measures.queue.set(f64::from(queued));
                 self.measures.outputs.increment(batch.out.len() as u64);
                 batch.out.publish_counts();
+                if let Some(spans) = committing.spans.take() {
+                    spans.committed();
+                }
                 self.committed_batch(committing);
             }
             Outcome::Aborted { reason, error } => {
                 warn!(stage = %self.settings.stage, reason, error, "a transaction was given up; its records come again");
                 self.measures.aborted(reason);
+                if let Some(spans) = committing.spans.take() {
+                    spans.given_up(reason);
+                }
                 self.take_back(Some(committing))?;
             }
         }
@@ -337,6 +363,9 @@ impl<'r, S: Stage> Session<'r, S> {
     /// Takes back the open batch and then the one that was to be committed, and reads again from the last commit.
     fn take_back(&mut self, committing: Option<Committing>) -> Result<(), StreamError> {
         let mut open = std::mem::take(&mut self.open);
+        if let Some(spans) = open.spans.take() {
+            spans.given_up("taken_back");
+        }
         // The stage's own tallies of the batch go with it.
         self.stage.end_batch(&mut open.out);
         let mut read: Vec<TopicPartition> = open.next.into_keys().collect();

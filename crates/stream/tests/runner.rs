@@ -77,6 +77,7 @@ impl Bench {
             dead_letters: self.topic("dead"),
             batch: BatchLimits { max_records: 500, ..BatchLimits::default() },
             state: StateLimits::default(),
+            record_spans: None,
             shutdown: Duration::from_secs(20),
         }
     }

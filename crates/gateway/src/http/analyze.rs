@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     ApiError, Caller, Code, RequestId,
     body::{parse, read_json},
-    json_text,
+    json_text, trace,
 };
 use crate::{
     app::App,
@@ -184,11 +184,12 @@ async fn commit(app: &App, caller: &Caller, id: &RequestId, all: Vec<(&Assessed,
 }
 
 /// Hands records to the journal and waits until they are committed.
-pub(super) async fn write(app: &App, records: Vec<JournalRecord>) -> Result<(), ApiError> {
+pub(super) async fn write(app: &App, mut records: Vec<JournalRecord>) -> Result<(), ApiError> {
     if !app.monitor.kafka_answers() {
         // Nothing is gained by waiting, and nothing is written.
         return Err(ApiError::new(Code::Unavailable, "Kafka does not answer now; nothing was written"));
     }
+    trace::carry_on(&mut records);
     let (done, committed) = oneshot::channel();
     app.journal.write(records, move |result| {
         // Whoever asked may have gone.

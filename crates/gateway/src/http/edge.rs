@@ -13,7 +13,10 @@ use futures_util::FutureExt;
 use metrics::{counter, histogram};
 use tokio::time::{Instant, timeout};
 
-use super::error::{ApiError, Code};
+use super::{
+    error::{ApiError, Code},
+    trace::RequestTrace,
+};
 use crate::{app::App, key::random_text};
 
 /// How long an answer may take to begin.
@@ -44,10 +47,11 @@ impl RequestId {
 pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let (started, id) = (Instant::now(), RequestId::of(request.headers()));
     let method = request.method().clone();
-    let route =
-        request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let mut trace = RequestTrace::begin(request.headers(), &method, matched, app.settings.spans);
+    let route = matched.unwrap_or("other").to_owned();
     request.extensions_mut().insert(id.clone());
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = AssertUnwindSafe(trace.follow(next.run(request))).catch_unwind();
     let mut response = match timeout(PATIENCE, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -60,6 +64,7 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
     tell_error(&mut response, &id, app.settings.public_url.as_deref().unwrap_or(""));
     finish(&mut response, &id);
     let (status, took) = (response.status(), started.elapsed());
+    trace.end(&id, status);
     let labels = [("method", known(&method)), ("route", route.clone()), ("status", status.as_u16().to_string())];
     counter!("cybervault_http_requests_total", &labels).increment(1);
     histogram!("cybervault_http_request_seconds", "route" => route.clone()).record(took.as_secs_f64());
