@@ -9,6 +9,7 @@ mod keys;
 mod layers;
 mod secret;
 mod topics;
+mod tracing;
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -33,6 +34,7 @@ pub(crate) use self::{
     layers::ConfigError,
     secret::{ClientOptions, Secret},
     topics::{TopicNames, Topics},
+    tracing::Tracing,
 };
 
 /// CyberVault's configuration.
@@ -78,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     /// The log, on stderr.
     pub(crate) log: Log,
+    /// Traces.
+    pub(crate) tracing: Tracing,
 }
 
 /// Where Kafka is.

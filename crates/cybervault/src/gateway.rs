@@ -150,6 +150,6 @@ pub(crate) fn settings(
         encoding,
         schemas,
         max_event_bytes: config.limits.max_event_bytes,
-        spans: false,
+        spans: config.tracing.is_on(),
     }
 }

@@ -17,6 +17,7 @@ mod gateway;
 
 mod admin;
 mod logging;
+mod traces;
 
 mod command;
 

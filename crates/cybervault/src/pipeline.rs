@@ -204,7 +204,7 @@ pub(crate) fn runner_settings(config: &Config, stage: &str, n: u32) -> RunnerSet
         batch: config.batch_limits(),
         state: config.state_limits(),
         shutdown: Duration::from_millis(config.worker.shutdown_ms),
-        record_spans: None,
+        record_spans: config.tracing.is_on().then_some(config.tracing.record_spans),
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn run(command: &ConfigCommand, config: &Config) -> anyhow::Result<An
         }
         ConfigCommand::Show(_) => out.write_all(yaml_serde::to_string(config)?.as_bytes())?,
         ConfigCommand::Check => {
+            config.check_tracing()?;
             let live = Live::load(config, Sources::of(config, false)?)?;
             let detection = live.detection();
             let (rules, failed) = (detection.matcher.rules().len(), detection.matcher.failed());

@@ -15,6 +15,7 @@ use crate::{
     live::Live,
     pipeline,
     reload::Reload,
+    traces::Traces,
 };
 
 pub(super) fn run(args: &GatewayArgs, config: &Config) -> anyhow::Result<Answer> {
@@ -25,6 +26,7 @@ pub(super) fn run(args: &GatewayArgs, config: &Config) -> anyhow::Result<Answer>
         return Ok(Answer::Yes);
     }
     let metrics = admin::gather_metrics()?;
+    let _traces = Traces::start(config)?;
     let live = Arc::new(Live::load(config, Sources::of(config, false)?)?);
     let stop = Arc::new(AtomicBool::new(false));
     let reload = Reload::start(live.clone(), stop.clone())?;

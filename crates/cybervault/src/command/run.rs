@@ -5,10 +5,14 @@ use std::sync::{Arc, atomic::AtomicBool};
 use cybervault_stream::Health;
 
 use super::Answer;
-use crate::{admin, cli::RunArgs, config::Config, content::Sources, live::Live, pipeline::Pipeline, reload::Reload};
+use crate::{
+    admin, cli::RunArgs, config::Config, content::Sources, live::Live, pipeline::Pipeline, reload::Reload,
+    traces::Traces,
+};
 
 pub(super) fn run(_: &RunArgs, config: &Config) -> anyhow::Result<Answer> {
     let metrics = admin::gather_metrics()?;
+    let _traces = Traces::start(config)?;
     let live = Arc::new(Live::load(config, Sources::of(config, false)?)?);
     let (health, stop) = (Health::default(), Arc::new(AtomicBool::new(false)));
     let reload = Reload::start(live.clone(), stop.clone())?;

@@ -34,6 +34,7 @@ use crate::{
     live::{Live, read_tenants},
     pipeline::{ASSESS, Pipeline},
     reload::Reload,
+    traces::Traces,
 };
 
 /// Enough for every stage to have something to do in parallel on a laptop.
@@ -58,6 +59,7 @@ pub(super) fn run(args: &UpArgs, mut config: Config) -> anyhow::Result<Answer> {
     create_topics(&config, broker.as_ref())?;
 
     let metrics = admin::gather_metrics()?;
+    let _traces = Traces::start(&config)?;
     let live = Arc::new(Live::load(&config, Sources::of(&config, true)?)?);
     let (health, stop) = (Health::default(), Arc::new(AtomicBool::new(false)));
     let reload = Reload::start(live.clone(), stop.clone())?;

@@ -17,7 +17,8 @@ use super::{
 };
 
 /// The keys that hold a secret, beside options of the Kafka client.
-const SECRETS: [[&str; 3]; 2] = [["kafka", "schema_registry", "password"], ["gateway", "store", "postgres"]];
+const SECRETS: [&[&str]; 3] =
+    [&["kafka", "schema_registry", "password"], &["gateway", "store", "postgres"], &["tracing", "otlp_headers"]];
 
 /// The prefix of the environment's variables.
 const PREFIX: &str = "CYBERVAULT_";
@@ -59,13 +60,18 @@ impl Config {
         if let Some(path) = file {
             layers.add_file(path)?;
         }
+        let mut standard = Vec::new();
         for (name, value) in environment {
             layers.add_variable(&name, &value)?;
+            if name.starts_with("OTEL_") {
+                standard.push((name, value));
+            }
         }
         for flag in flags {
             layers.add_flag(flag)?;
         }
         let mut config = layers.read()?;
+        standard.iter().for_each(|(name, value)| config.tracing.note(name, value));
         config.read_secrets()?;
         config.check()?;
         Ok(config)
@@ -92,6 +98,10 @@ impl Config {
             let key = "gateway.store.postgres_file".to_owned();
             let (_, secret) = read(key, path.display().to_string())?;
             self.gateway.store.postgres = Some(Secret::new(secret));
+        }
+        if let Some(path) = &self.tracing.otlp_headers_file {
+            let (_, secret) = read("tracing.otlp_headers_file".to_owned(), path.display().to_string())?;
+            self.tracing.otlp_headers = Some(Secret::new(secret));
         }
         Ok(())
     }
@@ -136,10 +146,23 @@ impl Config {
             let problem = "the exactly-once contract depends on it, so it can't be set".to_owned();
             return Err(wrong(&format!("kafka.client.{option}"), problem));
         }
+        in_range("tracing.record_spans", self.tracing.record_spans as u64, 0, 10_000)?;
+        in_range("tracing.queue", self.tracing.queue as u64, 1, 1_000_000)?;
+        self.tracing.check().map_err(|(key, problem)| wrong(key, problem))?;
         self.quota.plans.check().map_err(|error| wrong("quota.plans", error.to_string()))?;
         Guard::new(self.response.clone()).map_err(|error| wrong("response.never_touch", error.to_string()))?;
         Scorer::new(self.scoring, Arc::default()).map_err(|error| wrong("scoring", error.to_string()))?;
         self.check_topic_names().map_err(|(key, problem)| wrong(&format!("topics.names.{key}"), problem))
+    }
+
+    /// Checks what OpenTelemetry's own variables say. Only who gathers traces has to mind them: they may be set for all that
+    /// runs on a machine.
+    pub(crate) fn check_tracing(&self) -> Result<(), ConfigError> {
+        self.tracing.check_target().map_err(|(key, problem)| ConfigError::Value {
+            origin: "environment".into(),
+            key: key.into(),
+            problem,
+        })
     }
 
     /// Kafka's own rule for names, and no name twice.
@@ -191,7 +214,7 @@ impl Layers {
         }
         for secret in SECRETS {
             if value.pointer(&format!("/{}", secret.join("/"))).is_some_and(|value| !value.is_null()) {
-                return Err(literal_secret(origin, &secret));
+                return Err(literal_secret(origin, secret));
             }
         }
         self.origins.push((String::new(), origin));
@@ -223,7 +246,7 @@ impl Layers {
         let secret = match *names {
             // Everyone on the machine sees a process's arguments.
             ["kafka", "client", option] => is_secret(option),
-            _ => SECRETS.iter().any(|secret| names == *secret),
+            _ => SECRETS.contains(&&*names),
         };
         if secret {
             return Err(literal_secret(origin, &names));

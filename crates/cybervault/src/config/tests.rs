@@ -96,11 +96,34 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
         ("kafka: {client: {sasl.password_file: /nowhere}}", ("", ""), "", "can't read the secret from /nowhere"),
         ("scoring: {levels: {high: 2}}", ("", ""), "", "`scoring`: scoring.levels.high"),
         ("response: {never_touch: {addresses: [x]}}", ("", ""), "", "`response.never_touch`"),
+        ("tracing: {otlp_endpoint: 'collector:4318'}", ("", ""), "", "`collector:4318` is no address of a collector"),
+        (
+            "tracing: {otlp_endpoint: 'http://u:hush@c:4318'}",
+            ("", ""),
+            "",
+            "`tracing.otlp_endpoint`: `c:4318` is no address",
+        ),
+        ("tracing: {otlp_endpoint: ''}", ("", ""), "", "is no address of a collector"),
+        ("", ("CYBERVAULT_TRACING__SAMPLE_RATIO", "1.5"), "", "`tracing.sample_ratio`: 1.5 is out of range"),
+        ("tracing: {queue: 0}", ("", ""), "", "`tracing.queue`: 0 is out of range"),
+        (
+            "tracing: {otlp_headers: 'api-key=x'}",
+            ("", ""),
+            "",
+            "set the environment variable CYBERVAULT_TRACING__OTLP_HEADERS, or write `tracing.otlp_headers_file: PATH`",
+        ),
+        ("", ("", ""), "tracing.otlp_headers=api-key=x", "is a secret and must not stand there"),
+        (
+            "",
+            ("CYBERVAULT_TRACING__OTLP_HEADERS", "api-key=hush,hush"),
+            "",
+            "`tracing.otlp_headers`: entry 2 is no `name=value` of an HTTP header",
+        ),
         ("", ("", ""), "batch", "write it as KEY=VALUE"),
     ] {
         let flags: Vec<&str> = if flag.is_empty() { vec![] } else { vec![flag] };
         let error = load(yaml, &[environment], &flags).expect_err(yaml).to_string();
-        assert!(error.contains(expected), "{yaml} {environment:?} {flag}: {error}");
+        assert!(error.contains(expected) && !error.contains("hush"), "{yaml} {environment:?} {flag}: {error}");
     }
 }
 
@@ -124,6 +147,46 @@ fn a_secret_comes_from_its_file_and_is_never_shown() {
     assert_eq!(registry.password.unwrap().reveal(), "hush");
     let shown = format!("{}{config:?}", yaml_serde::to_string(&config).unwrap());
     assert!(!shown.contains("hush") && shown.contains("sasl.password: '********'"), "{shown}");
+}
+
+#[test]
+fn spans_go_where_the_configuration_says_or_else_opentelemetrys_own_variables() {
+    let (whole, base) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT");
+    let ours = "tracing: {otlp_endpoint: 'http://ours:4318/'}";
+    for (yaml, environment, expected) in [
+        ("", &[][..], None),
+        ("", &[(base, " ")], None),
+        (ours, &[(base, "http://c:1")], Some("http://ours:4318/v1/traces")),
+        ("", &[(base, "https://c/otlp")], Some("https://c/otlp/v1/traces")),
+        ("", &[(base, "http://c:1"), (whole, "http://d:2/spans")], Some("http://d:2/spans")),
+        (ours, &[("OTEL_SDK_DISABLED", "TRUE")], None),
+        ("", &[(base, "http://c:1"), ("OTEL_TRACES_EXPORTER", "none")], None),
+        ("", &[("CYBERVAULT_TRACING__OTLP_ENDPOINT", "http://c:1")], Some("http://c:1/v1/traces")),
+    ] {
+        let config = load(yaml, environment, &[]).unwrap();
+        let target = config.tracing.target().map(|(url, _)| url);
+        assert_eq!(target.as_deref(), expected, "{yaml} {environment:?}");
+        config.check_tracing().unwrap();
+    }
+    // It is wrong only for those who gather spans: it may be set for all that runs on a machine.
+    let config = load("", &[(base, "collector:4317")], &[]).unwrap();
+    let problem = config.check_tracing().unwrap_err().to_string();
+    assert!(problem.contains("environment: `OTEL_EXPORTER_OTLP_ENDPOINT`: `collector:4317/v1/traces`"), "{problem}");
+}
+
+#[test]
+fn the_collectors_headers_come_from_environment_or_file_and_are_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("headers");
+    fs::write(&file, "api-key=hush, tenant = t=1,\n").unwrap();
+    let by_file = load(&format!("tracing: {{otlp_headers_file: '{}'}}", file.display()), &[], &[]).unwrap();
+    let variable = ("CYBERVAULT_TRACING__OTLP_HEADERS", "api-key=hush,tenant=t=1");
+    for config in [by_file, load("", &[variable], &[]).unwrap()] {
+        let headers = [("api-key", "hush"), ("tenant", "t=1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(config.tracing.headers(), headers);
+        let shown = format!("{}{config:?}", yaml_serde::to_string(&config).unwrap());
+        assert!(!shown.contains("hush") && shown.contains("otlp_headers: '********'"), "{shown}");
+    }
 }
 
 #[test]
