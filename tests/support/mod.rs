@@ -132,9 +132,15 @@ impl Fleet {
 
     /// Starts a worker whose place in the group is kept for it while it is away for a moment.
     pub(crate) fn worker(&self, name: &str, settings: &[&str]) -> Worker {
+        self.worker_in(name, settings, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn worker_in(&self, name: &str, settings: &[&str], more: &[(&str, &str)]) -> Worker {
         let instance = [format!("worker.instance={name}"), format!("kafka.client.group.instance.id={name}")];
         let all: Vec<&str> = instance.iter().map(String::as_str).chain(settings.iter().copied()).collect();
-        let environment: Vec<(&str, &str)> = self.entrance.1.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let environment = self.entrance.1.iter().map(|(name, value)| (&**name, &**value));
+        let environment: Vec<(&str, &str)> = environment.chain(more.iter().copied()).collect();
         Worker::start(BINARY, self.args(&["run"], &all), &environment)
     }
 
@@ -166,7 +172,7 @@ impl Fleet {
     pub(crate) fn metric(worker: &Worker, name: &str, labels: &str) -> f64 {
         let page = eventually("the metrics page", PATIENCE, || {
             let log = worker.log();
-            let address = log.split("http://").nth(1).and_then(|rest| rest.split("/metrics").next());
+            let address = log.split("metrics=\"http://").nth(1).and_then(|rest| rest.split("/metrics").next());
             http_get(address?, "/metrics")
         });
         let series = page.lines().filter(|line| line.starts_with(name) && line.contains(labels));
