@@ -39,13 +39,14 @@ lint: toolchain $(TOOLS)/ready ## What is checked before anything is merged
 audit: $(TOOLS)/ready ## Look for known vulnerabilities in the dependencies (needs the network)
 	cargo deny --locked check advisories
 
-bench: prerequisites ## Measure the pipeline on a real Kafka against a bare loop
-	cargo build --release --locked --bin cybervault
+bench: prerequisites ## Measure pipeline and matching, and write docs/performance.md's figures (RULES=DIR EVENTS=FILE: yours as well)
+	CYBERVAULT_REVISION=$$(git rev-parse HEAD) cargo build --release --locked --bin cybervault
 	cargo build --locked -p cybervault-testkit --bin test-kafka
-	$(TARGET)/debug/test-kafka sh -c 'CYBERVAULT_KAFKA__BOOTSTRAP=$$KAFKA_BOOTSTRAP_SERVERS $(TARGET)/release/cybervault bench pipeline'
+	RULES="$(RULES)" EVENTS="$(EVENTS)" $(TARGET)/debug/test-kafka .ci/benchmarks $(TARGET)/release/cybervault docs/performance.md
 
+# BuildKit, which older versions of Docker have to be asked for.
 image: ## Build the container image
-	docker build --file deploy/docker/Dockerfile --tag ghcr.io/cybervault/cybervault:$(VERSION) \
+	DOCKER_BUILDKIT=1 docker build --file deploy/docker/Dockerfile --tag ghcr.io/cybervault/cybervault:$(VERSION) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
 		--build-arg CREATED=$$(git log -1 --format=%cI) .
 
