@@ -1,6 +1,9 @@
 //! Rules made into tables: predicates numbered, conditions flattened, each field's tests built.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     condition::Expr,
@@ -149,7 +152,7 @@ impl RuleLists {
 /// The tables.
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    pub(crate) fields: Fields,
+    pub(crate) fields: Arc<Fields>,
     pub(crate) questions: Vec<Question>,
     pub(crate) tests: Vec<FieldTests>,
     pub(crate) conditions: Conditions,
@@ -158,8 +161,7 @@ pub(crate) struct Compiled {
     pub(crate) always: Vec<u32>,
     /// Keywords, by the log source of the rules that have them.
     pub(crate) keywords: Vec<Substrings>,
-    /// The keywords of all rules.
-    pub(crate) every_keyword: Option<Substrings>,
+    every_keyword: OnceLock<Option<Substrings>>,
     /// What each rule asks about.
     pub(crate) asked: Vec<Asked>,
 }
@@ -170,6 +172,21 @@ pub(crate) struct Asked {
     pub(crate) fields: Vec<FieldId>,
     /// The rule's table in [`Compiled::keywords`].
     pub(crate) keywords: Option<usize>,
+}
+
+impl Compiled {
+    /// The keywords of all rules; made when first asked for, which is only where log sources decide nothing.
+    pub(crate) fn every_keyword(&self) -> Option<&Substrings> {
+        self.every_keyword.get_or_init(|| keywords_among(&self.questions, 0..self.questions.len())).as_ref()
+    }
+
+    /// Bytes that the tables of texts take, as far as they are made.
+    pub(crate) fn literals_bytes(&self) -> usize {
+        let at_once = self.tests.iter().filter_map(|tests| tests.literals.as_deref()).map(Literals::memory);
+        let later = self.tests.iter().filter_map(|tests| tests.later.as_deref());
+        let every = self.every_keyword.get().into_iter().flatten();
+        at_once.sum::<usize>() + later.chain(&self.keywords).chain(every).map(Substrings::memory).sum::<usize>()
+    }
 }
 
 pub(crate) fn compile(pack: &[Rule]) -> Compiled {
@@ -202,10 +219,10 @@ pub(crate) fn compile(pack: &[Rule]) -> Compiled {
     let mut asked: Vec<_> = rules.iter().map(|expr| compiler.asked(expr)).collect();
     Compiled {
         keywords: compiler.keywords(pack, &mut asked, &lists),
-        every_keyword: compiler.substrings(0..compiler.questions.len()),
+        every_keyword: OnceLock::new(),
         asked,
         tests: compiler.field_tests(),
-        fields: compiler.fields,
+        fields: Arc::new(compiler.fields),
         questions: compiler.questions,
         conditions,
         triggered: RuleLists::new(lists),
@@ -310,18 +327,7 @@ impl Compiler {
             asked[rule].keywords = Some(at);
             sources[at].1.extend(keywords.chain([first]));
         }
-        sources.into_iter().filter_map(|(_, ids)| self.substrings(ids)).collect()
-    }
-
-    /// A table of those predicates that are keywords to be looked for at once.
-    fn substrings(&self, ids: impl IntoIterator<Item = usize>) -> Option<Substrings> {
-        let keyword = |id: usize| match &self.questions[id] {
-            question @ Question { test: Test::Text { text, .. }, .. } if question.is_keyword() => {
-                Some((&**text, number(id)))
-            }
-            _ => None,
-        };
-        Substrings::new(&ids.into_iter().filter_map(keyword).collect::<Vec<_>>())
+        sources.into_iter().filter_map(|(_, ids)| keywords_among(&self.questions, ids)).collect()
     }
 
     fn collect(&self, expr: &Expr, ids: &mut Vec<PredicateId>) {
@@ -357,6 +363,17 @@ impl Compiler {
         }
         tests
     }
+}
+
+/// A table of those predicates that are keywords to be looked for at once.
+fn keywords_among(questions: &[Question], ids: impl IntoIterator<Item = usize>) -> Option<Substrings> {
+    let keyword = |id: usize| match &questions[id] {
+        question @ Question { test: Test::Text { text, .. }, .. } if question.is_keyword() => {
+            Some((&**text, number(id)))
+        }
+        _ => None,
+    };
+    Substrings::new(&ids.into_iter().filter_map(keyword).collect::<Vec<_>>())
 }
 
 /// Counts of things made from rules in memory, of which there are fewer than 2³².

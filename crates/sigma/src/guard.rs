@@ -51,7 +51,7 @@ pub(crate) fn guards(predicate: &Predicate) -> Option<Vec<Predicate>> {
         }
         Test::Text { text, .. } => Some(vec![fold(text)]),
         Test::Glob(glob) => glob.longest_text().map(|text| vec![fold(text)]),
-        Test::Regex(pattern) => regex_syntax::parse(pattern.0.as_str()).ok().and_then(|hir| required(&hir)),
+        Test::Regex(pattern) => regex_syntax::parse(pattern.as_str()).ok().and_then(|hir| required(&hir)),
         _ => None,
     };
     match texts {

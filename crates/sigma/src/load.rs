@@ -136,7 +136,8 @@ pub fn load<'a>(files: impl IntoIterator<Item = RuleFile<'a>>) -> RulePack {
 
 /// Reads rule files and applies pipelines to the rules. A rule that they refuse can't be used.
 pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &Pipelines) -> RulePack {
-    let Parsed { rules, correlations, filters, failed, version } = Parsed::read(files, pipelines);
+    let early = if pipelines.is_empty() { Some(lower_early as Early) } else { None };
+    let Parsed { rules, correlations, filters, failed, version } = Parsed::read(files, pipelines, early);
     let mut pack = RulePack { failed, version, ..RulePack::default() };
     let mut usable_filters = Vec::new();
     for (file, filter) in filters {
@@ -147,10 +148,10 @@ pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &
     }
     pack.filters = usable_filters.len();
     let mut sources = Vec::new();
-    for (file, rule) in rules {
+    for ReadRule { file, rule, lowered } in rules {
         let title = rule.title.clone();
         let names = [rule.id.clone(), rule.name.clone()];
-        match usable(rule, file, &usable_filters, pipelines) {
+        match usable(rule, lowered, file, &usable_filters, pipelines) {
             Ok((rule, source)) => {
                 pack.rules.push(rule);
                 sources.push((names, source));
@@ -173,6 +174,7 @@ pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &
 /// A rule as it is to be compiled: after the pipelines, with the filters that are for it.
 fn usable(
     rule: SigmaRule,
+    lowered: Option<Lowered>,
     file: RuleFile<'_>,
     filters: &[(FilterRule, Expr)],
     pipelines: &Pipelines,
@@ -186,7 +188,8 @@ fn usable(
         let (rule, filters) = through(pipelines, rule, filters)?;
         (rule, filters.iter().map(lower).collect::<Result<Vec<_>, _>>()?)
     };
-    let expr = filters.into_iter().fold(lower(&rule.detection)?, |expr, filter| Expr::All(vec![expr, filter]));
+    let lowered = lowered.unwrap_or_else(|| lower(&rule.detection))?;
+    let expr = filters.into_iter().fold(lowered, |expr, filter| Expr::All(vec![expr, filter]));
     Ok((Rule { meta: meta(&rule, file.path), expr }, rule.logsource))
 }
 
@@ -203,8 +206,23 @@ fn through(
     pipelines.apply(rule, filters).map_err(|reason| LowerError::new(reason).at(&title))
 }
 
-fn lower(detections: &Detections) -> Result<Expr, LowerError> {
+type Lowered = Result<Expr, LowerError>;
+
+fn lower(detections: &Detections) -> Lowered {
     lower_conditions(&detections.named, &detections.conditions)
+}
+
+/// What is done with a rule as soon as its file has been read.
+type Early = fn(&mut SigmaRule) -> Lowered;
+
+/// Leaves of a rule what is still to be looked at: thousands of them as the parser has them would take more memory than all that is
+/// made of them.
+fn lower_early(rule: &mut SigmaRule) -> Lowered {
+    let lowered = lower(&rule.detection);
+    let Detections { named, conditions, condition_strings, .. } = &mut rule.detection;
+    (*named, *conditions, *condition_strings) = Default::default();
+    (rule.description, rule.author, rule.references, rule.custom_attributes) = Default::default();
+    lowered
 }
 
 /// A rule as it is to be compiled, with the filters for it by their titles.
@@ -223,11 +241,11 @@ pub(crate) fn find_rule<'a>(
     pipelines: &Pipelines,
     wanted: &str,
 ) -> Result<Found, RuleFailure> {
-    let Parsed { rules, filters, .. } = Parsed::read(files, pipelines);
-    let is_wanted = |(file, rule): &(RuleFile<'_>, SigmaRule)| {
+    let Parsed { rules, filters, .. } = Parsed::read(files, pipelines, None);
+    let is_wanted = |ReadRule { file, rule, .. }: &ReadRule<'_>| {
         id(rule, file.path) == wanted || rule.name.as_deref() == Some(wanted) || rule.title == wanted
     };
-    let Some((file, rule)) = rules.into_iter().find(is_wanted) else {
+    let Some(ReadRule { file, rule, .. }) = rules.into_iter().find(is_wanted) else {
         let error = format!("no rule has this id, name or title: {wanted}");
         return Err(RuleFailure { path: "the rules".to_owned(), line: None, column: None, error });
     };
@@ -239,9 +257,17 @@ pub(crate) fn find_rule<'a>(
     Ok(Found { meta: meta(&rule, file.path), rule, filters: titles.into_iter().zip(filters).collect() })
 }
 
+/// A rule as its file has it.
+struct ReadRule<'a> {
+    file: RuleFile<'a>,
+    rule: SigmaRule,
+    /// Its conditions, where they were lowered [early](lower_early).
+    lowered: Option<Lowered>,
+}
+
 /// What files have in them.
 struct Parsed<'a> {
-    rules: Vec<(RuleFile<'a>, SigmaRule)>,
+    rules: Vec<ReadRule<'a>>,
     correlations: Vec<(RuleFile<'a>, CorrelationRule)>,
     filters: Vec<(RuleFile<'a>, FilterRule)>,
     failed: Vec<RuleFailure>,
@@ -249,7 +275,7 @@ struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    fn read(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &Pipelines) -> Self {
+    fn read(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &Pipelines, early: Option<Early>) -> Self {
         let mut files: Vec<_> = files.into_iter().collect();
         files.sort_unstable_by_key(|file| (file.path, file.text));
         let rules = files.iter().flat_map(|file| [file.path.as_bytes(), file.text.as_bytes()]);
@@ -262,17 +288,20 @@ impl<'a> Parsed<'a> {
             failed: Vec::new(),
             version: derived_id("", &parts).split_off(1),
         };
-        files.into_iter().for_each(|file| parsed.read_file(file));
+        files.into_iter().for_each(|file| parsed.read_file(file, early));
         parsed
     }
 
-    fn read_file(&mut self, file: RuleFile<'a>) {
+    fn read_file(&mut self, file: RuleFile<'a>, early: Option<Early>) {
         let collection = match parse_sigma_yaml(file.text) {
             Ok(collection) => collection,
             Err(error) => return self.fail(file, error.to_string()),
         };
         let usable = collection.len();
-        self.rules.extend(collection.rules.into_iter().map(|rule| (file, rule)));
+        self.rules.extend(collection.rules.into_iter().map(|mut rule| {
+            let lowered = early.map(|early| early(&mut rule));
+            ReadRule { file, rule, lowered }
+        }));
         self.correlations.extend(collection.correlations.into_iter().map(|rule| (file, rule)));
         self.filters.extend(collection.filters.into_iter().map(|filter| (file, filter)));
         for error in collection.errors {

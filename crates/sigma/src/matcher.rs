@@ -11,7 +11,6 @@ use crate::{
     fields::{FieldId, FieldTable, Sink, each_text, find_text},
     fold::fold_into,
     guard::SEPARATOR,
-    literals::Literals,
     load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
     mapping::Mappings,
     predicate::{Number, TemplatePiece, Test, append_text, compare, write_text},
@@ -69,11 +68,7 @@ impl Matcher {
 
     /// Bytes that the largest part takes: the tables of rules' literals.
     pub fn literals_bytes(&self) -> usize {
-        let compiled = &self.compiled;
-        let at_once = compiled.tests.iter().filter_map(|tests| tests.literals.as_deref()).map(Literals::memory);
-        let later = compiled.tests.iter().filter_map(|tests| tests.later.as_deref());
-        let rest = later.chain(&compiled.keywords).chain(&compiled.every_keyword).map(Substrings::memory);
-        at_once.sum::<usize>() + rest.sum::<usize>()
+        self.compiled.literals_bytes()
     }
 
     /// What a thread needs to call [`Self::matches`].
@@ -205,7 +200,7 @@ impl<'e> Run<'_, 'e> {
     fn see_keywords(&mut self, routing: Routing) {
         let compiled = self.compiled;
         if routing == Routing::Off {
-            return self.see_texts(compiled.every_keyword.iter());
+            return self.see_texts(compiled.every_keyword().into_iter());
         }
         let allowed = std::mem::take(&mut self.marks.allowed.keywords);
         self.see_texts(bits::each(&allowed).map(|at| &compiled.keywords[at]));

@@ -13,12 +13,6 @@ use crate::{
 /// How many texts one `windash` value may stand for before it becomes a regular expression.
 const MAX_DASH_VARIANTS: usize = 125;
 
-/// The memory that one regular expression may take compiled.
-const REGEX_BYTES: usize = 10 << 20;
-
-/// The memory that one regular expression may take for its cache while it runs; what does not fit is worked out again.
-const REGEX_CACHE_BYTES: usize = 1 << 20;
-
 /// Why a rule can't be used, and what in its text is to blame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LowerError {
@@ -326,15 +320,9 @@ fn dash_pattern(parts: &[StringPart], op: TextOp, cased: bool) -> Result<Pattern
     pattern(&text, if cased { "s" } else { "is" })
 }
 
-/// Compiles a regular expression that runs in linear time and bounded memory.
 fn pattern(text: &str, flags: &str) -> Result<Pattern, LowerError> {
     let flagged = if flags.is_empty() { text.to_owned() } else { format!("(?{flags}){text}") };
-    regex::RegexBuilder::new(&flagged)
-        .size_limit(REGEX_BYTES)
-        .dfa_size_limit(REGEX_CACHE_BYTES)
-        .nest_limit(100)
-        .build()
-        .map(Pattern)
+    Pattern::new(&flagged)
         .map_err(|error| LowerError::new(format!("`{text}` is no regular expression that is taken: {error}")).at(text))
 }
 

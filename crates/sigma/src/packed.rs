@@ -43,6 +43,11 @@ impl Packed {
         true
     }
 
+    /// The texts, with their numbers.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        self.texts.iter().map(|(text, number)| (&**text, *number))
+    }
+
     /// Bytes that the tables take.
     pub(crate) fn memory(&self) -> usize {
         let texts: usize = self.texts.iter().map(|(text, _)| text.len() + size_of::<(Box<[u8]>, u32)>()).sum();

@@ -3,10 +3,12 @@
 use std::{
     fmt::{self, Write as _},
     hash::{Hash, Hasher},
+    sync::{Arc, OnceLock},
 };
 
 use cybervault_model::Timestamp;
 use jiff::{civil::Date, tz::TimeZone};
+use regex::{Regex, RegexBuilder};
 
 use crate::{cidr::Network, fold::fold_into, glob::Glob, scalar::Scalar};
 
@@ -89,19 +91,51 @@ pub(crate) enum TemplatePiece {
     Field(Box<str>),
 }
 
-/// A compiled regular expression; equal to another of the same pattern and flags.
+/// The memory that one regular expression may take compiled.
+const REGEX_BYTES: usize = 10 << 20;
+
+/// The memory that one regular expression may take for its cache while it runs; what does not fit is worked out again.
+const REGEX_CACHE_BYTES: usize = 1 << 20;
+
+/// A regular expression that runs in linear time and bounded memory; equal to another of the same pattern and flags.
+///
+/// It is compiled when a rule first asks: a hundred kilobytes each are much for what most events never come to.
 #[derive(Clone)]
-pub(crate) struct Pattern(pub(crate) regex::Regex);
+pub(crate) struct Pattern {
+    text: Box<str>,
+    compiled: Arc<OnceLock<Option<Regex>>>,
+}
+
+impl Pattern {
+    pub(crate) fn new(text: &str) -> Result<Self, regex::Error> {
+        // Said now what is wrong with it, so that nothing can be wrong later.
+        Self::compile(text)?;
+        Ok(Self { text: text.into(), compiled: Arc::default() })
+    }
+
+    fn compile(text: &str) -> Result<Regex, regex::Error> {
+        RegexBuilder::new(text).size_limit(REGEX_BYTES).dfa_size_limit(REGEX_CACHE_BYTES).nest_limit(100).build()
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        let compiled = self.compiled.get_or_init(|| Self::compile(&self.text).ok());
+        compiled.as_ref().is_some_and(|regex| regex.is_match(text))
+    }
+}
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_str().fmt(f)
+        self.text.fmt(f)
     }
 }
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
+        self.text == other.text
     }
 }
 
@@ -109,7 +143,7 @@ impl Eq for Pattern {}
 
 impl Hash for Pattern {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_str().hash(state);
+        self.text.hash(state);
     }
 }
 
@@ -176,7 +210,7 @@ impl Test {
         match self {
             Self::Text { op, text, cased } => write_text(value, before, *cased, buffer) && op.holds(buffer, text),
             Self::Glob(glob) => write_text(value, before, glob.is_cased(), buffer) && glob.matches(buffer),
-            Self::Regex(pattern) => write_text(value, before, true, buffer) && pattern.0.is_match(buffer),
+            Self::Regex(pattern) => write_text(value, before, true, buffer) && pattern.is_match(buffer),
             Self::Cidr(network) => match value {
                 Scalar::Text(text) => network.contains_text(text),
                 _ => false,

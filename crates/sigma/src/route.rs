@@ -1,5 +1,7 @@
 //! Which rules an event is tried against, by log source.
 
+use std::sync::{Arc, OnceLock};
+
 use cybervault_model::{EventKind, TelemetryEvent};
 
 use crate::{
@@ -61,13 +63,23 @@ pub(crate) struct EventSource<'a> {
 #[derive(Debug)]
 pub(crate) struct Router {
     formats: Vec<Format>,
-    tables: Vec<FieldTable>,
+    fields: Arc<Fields>,
+    tables: Vec<LateTable>,
     names: FixedMap<Box<str>, u32>,
     /// The distinct sources that rules ask for, each with those rules.
     wanted: Vec<(Triple, Allowed)>,
     /// The rules for events of a source, worked out ahead for the sources that mappings give.
     known: FixedMap<Triple, Allowed>,
     none: Allowed,
+}
+
+/// A table of fields, made when the first event needs it: there are hundreds, a tenth of a megabyte each with some thousand
+/// rules, and a worker sees a few kinds of event.
+#[derive(Debug, Default)]
+struct LateTable {
+    /// The format whose fields it has, and the source for those of its own; without one it is [`PLAIN`].
+    of: Option<(usize, Option<usize>)>,
+    made: OnceLock<FieldTable>,
 }
 
 /// Rules to try, and what they ask about.
@@ -125,7 +137,7 @@ const PLAIN: usize = 0;
 
 impl Router {
     /// `asked` is what each of the rules asks about.
-    pub(crate) fn new(mappings: &Mappings, fields: &Fields, rules: &[RuleSource], asked: &[Asked]) -> Self {
+    pub(crate) fn new(mappings: &Mappings, fields: &Arc<Fields>, rules: &[RuleSource], asked: &[Asked]) -> Self {
         let tables = asked.iter().filter_map(|asked| asked.keywords).max().map_or(0, |last| last + 1);
         let none = Allowed {
             rules: bits::none(rules.len()),
@@ -134,7 +146,8 @@ impl Router {
         };
         let mut router = Self {
             formats: Vec::new(),
-            tables: vec![FieldTable::new(fields, &[], [])],
+            fields: fields.clone(),
+            tables: vec![LateTable::default()],
             names: FixedMap::default(),
             wanted: Vec::new(),
             known: FixedMap::default(),
@@ -156,7 +169,7 @@ impl Router {
             }
         }
         for mapping in &mappings.list {
-            let format = router.format(mapping, fields);
+            let format = router.format(mapping);
             router.formats.push(format);
         }
         router.work_out();
@@ -178,18 +191,16 @@ impl Router {
         }
     }
 
-    fn format(&mut self, mapping: &Mapping, fields: &Fields) -> Format {
-        let mut add = |table: FieldTable| {
-            self.tables.push(table);
+    fn format(&mut self, mapping: &Mapping) -> Format {
+        let format = self.formats.len();
+        let mut add = |source: Option<usize>| {
+            self.tables.push(LateTable { of: Some((format, source)), made: OnceLock::new() });
             self.tables.len() - 1
         };
-        let inside = &mapping.inside;
-        let is_plain = mapping.fields.is_empty() && inside.is_empty();
-        let table = if is_plain { PLAIN } else { add(FieldTable::new(fields, inside, [&mapping.fields])) };
-        let own_table = |source: &Source| {
-            (!source.fields.is_empty()).then(|| add(FieldTable::new(fields, inside, [&mapping.fields, &source.fields])))
-        };
-        let tables = mapping.sources.iter().map(own_table).collect();
+        let is_plain = mapping.fields.is_empty() && mapping.inside.is_empty();
+        let table = if is_plain { PLAIN } else { add(None) };
+        let own_table = |(index, source): (usize, &Source)| (!source.fields.is_empty()).then(|| add(Some(index)));
+        let tables = mapping.sources.iter().enumerate().map(own_table).collect();
         let mut by_values: FixedMap<Box<str>, Vec<usize>> = FixedMap::default();
         let mut unconditional = Vec::new();
         for (index, source) in mapping.sources.iter().enumerate() {
@@ -241,6 +252,16 @@ impl Router {
             present_lengths,
             wants,
         }
+    }
+
+    fn table(&self, at: usize) -> &FieldTable {
+        let LateTable { of, made } = &self.tables[at];
+        made.get_or_init(|| {
+            let Some((format, source)) = *of else { return FieldTable::new(&self.fields, &[], []) };
+            let mapping = &self.formats[format].mapping;
+            let own = source.map(|source| &mapping.sources[source].fields);
+            FieldTable::new(&self.fields, &mapping.inside, std::iter::once(&mapping.fields).chain(own))
+        })
     }
 
     /// Works out ahead which rules are for each source that the mappings give.
@@ -295,7 +316,7 @@ impl Router {
         if routing == Routing::Off {
             allowed.fill(u64::MAX);
             let format = self.format_of(event).filter(|format| format.mapping.events.kind.is_some());
-            return &self.tables[format.map_or(PLAIN, |format| format.table)];
+            return self.table(format.map_or(PLAIN, |format| format.table));
         }
         allowed.fill(0);
         let mut table = None;
@@ -313,7 +334,7 @@ impl Router {
                 None => self.add_wanted(triple, allowed),
             }
         });
-        &self.tables[table.unwrap_or(base)]
+        self.table(table.unwrap_or(base))
     }
 
     /// Calls `found` for every log source of the event; returns the table of fields that all of them share.

@@ -1,6 +1,6 @@
 //! Texts that are looked for anywhere in a value.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, slice, sync::OnceLock};
 
 use aho_corasick::{
     Anchored, MatchKind,
@@ -16,9 +16,10 @@ pub(crate) struct Substrings {
     ascii: ByLength,
     /// … and those for which a value of ASCII alone need not be looked at.
     beyond: ByLength,
-    /// All of them, for values on which the others give up: slower, but the same for every value.
-    steady: NFA,
-    numbers: Box<[u32]>,
+    /// All of them, for values on which the others give up. Made when the first such value comes, since it takes as much memory as
+    /// all the rest, and most fields never see one.
+    steady: OnceLock<Option<Steady>>,
+    count: usize,
     shortest: usize,
 }
 
@@ -26,15 +27,11 @@ impl Substrings {
     /// `None` where there are no texts. None of them is empty.
     pub(crate) fn new(texts: &[(&str, u32)]) -> Option<Self> {
         let shortest = texts.iter().map(|(text, _)| text.len()).min()?;
-        let patterns = texts.iter().map(|(text, _)| text);
-        // Fails beyond 2³¹ states only, which no rules in memory reach.
-        let states =
-            noncontiguous::Builder::new().match_kind(MatchKind::Standard).prefilter(false).build(patterns).ok()?;
         Some(Self {
             ascii: ByLength::new(texts.iter().copied().filter(|(text, _)| text.is_ascii())),
             beyond: ByLength::new(texts.iter().copied().filter(|(text, _)| !text.is_ascii())),
-            steady: Builder::new().build_from_noncontiguous(&states).ok()?,
-            numbers: texts.iter().map(|(_, number)| *number).collect(),
+            steady: OnceLock::new(),
+            count: texts.len(),
             shortest,
         })
     }
@@ -53,20 +50,44 @@ impl Substrings {
     }
 
     fn scan_steadily(&self, value: &[u8], found: &mut impl FnMut(u32)) {
-        let Ok(mut state) = self.steady.start_state(Anchored::No) else { return };
-        for byte in value {
-            state = self.steady.next_state(Anchored::No, state, *byte);
-            if self.steady.is_match(state) {
-                for index in 0..self.steady.match_len(state) {
-                    found(self.numbers[self.steady.match_pattern(state, index).as_usize()]);
-                }
-            }
+        let steady = self.steady.get_or_init(|| Steady::new(self.ascii.texts().chain(self.beyond.texts())));
+        if let Some(steady) = steady {
+            steady.scan(value, found);
         }
     }
 
-    /// Bytes that the tables take.
+    /// Bytes that the tables take, as far as they are made.
     pub(crate) fn memory(&self) -> usize {
-        self.ascii.memory() + self.beyond.memory() + self.steady.memory_usage()
+        let steady = self.steady.get().into_iter().flatten().map(|steady| steady.states.memory_usage());
+        self.ascii.memory() + self.beyond.memory() + steady.sum::<usize>()
+    }
+}
+
+/// An automaton: slower, but the same for every value.
+struct Steady {
+    states: NFA,
+    numbers: Box<[u32]>,
+}
+
+impl Steady {
+    /// `None` beyond 2³¹ states, which no rules in memory reach.
+    fn new<'t>(texts: impl Iterator<Item = (&'t [u8], u32)>) -> Option<Self> {
+        let (texts, numbers): (Vec<_>, Vec<_>) = texts.unzip();
+        let states =
+            noncontiguous::Builder::new().match_kind(MatchKind::Standard).prefilter(false).build(texts).ok()?;
+        Some(Self { states: Builder::new().build_from_noncontiguous(&states).ok()?, numbers: numbers.into() })
+    }
+
+    fn scan(&self, value: &[u8], found: &mut impl FnMut(u32)) {
+        let Ok(mut state) = self.states.start_state(Anchored::No) else { return };
+        for byte in value {
+            state = self.states.next_state(Anchored::No, state, *byte);
+            if self.states.is_match(state) {
+                for index in 0..self.states.match_len(state) {
+                    found(self.numbers[self.states.match_pattern(state, index).as_usize()]);
+                }
+            }
+        }
     }
 }
 
@@ -113,6 +134,12 @@ impl ByLength {
             && self.pairs.as_ref().is_none_or(|grams| grams.scan(value, found))
     }
 
+    fn texts(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        let bytes = self.bytes.iter().map(|(byte, number)| (slice::from_ref(byte), *number));
+        let few = self.few.iter().flat_map(Packed::texts);
+        bytes.chain(self.pairs.iter().flat_map(Grams::texts)).chain(few).chain(self.quads.iter().flat_map(Grams::texts))
+    }
+
     fn memory(&self) -> usize {
         self.quads.iter().map(Grams::memory).sum::<usize>()
             + self.pairs.as_ref().map_or(0, Grams::memory)
@@ -122,6 +149,6 @@ impl ByLength {
 
 impl fmt::Debug for Substrings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Substrings").field("texts", &self.numbers.len()).field("bytes", &self.memory()).finish()
+        f.debug_struct("Substrings").field("texts", &self.count).field("bytes", &self.memory()).finish()
     }
 }
