@@ -6,7 +6,7 @@ TOOLS := $(CURDIR)/.cache/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix lint audit bench image dist fmt clean toolchain prerequisites
+.PHONY: help run test fuzz test-matrix lint audit bench image dist fmt clean toolchain prerequisites
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,11 @@ run: toolchain ## Play the samples through everything on the embedded broker, an
 test: prerequisites ## Run all suites against a real Kafka: yours (KAFKA_BOOTSTRAP_SERVERS), Docker's or one from Maven
 	cargo test --workspace --locked --no-run
 	$(TARGET)/debug/test-kafka cargo test --workspace --locked
+
+# By default each suite tries as many as a minute allows. Here they are half a million each.
+fuzz: toolchain ## Try more than a million damaged rules, events and feeds
+	cargo test --workspace --locked --no-run
+	FUZZ_INPUTS=500000 PROPTEST_CASES=500000 cargo test --workspace --locked --test suite --test feeds --test hostile_bytes -- --nocapture fuzz:: any_bytes survived
 
 # Beside the newest Kafka, which `make test` has: the oldest of each line, and passwords, TLS and an authoriser on the newest. The
 # runner's own suite builds its client by hand, without a password.

@@ -153,3 +153,68 @@ async fn answer(
     };
     ended.map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::{
+        TlsConnector,
+        rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
+    };
+
+    use super::*;
+
+    /// Asks for `/` over TLS, trusting `certificate` alone.
+    async fn ask(address: SocketAddr, certificate: CertificateDer<'static>) -> io::Result<String> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_trusts_the_certificate_is_answered_over_tls_and_whoever_speaks_in_clear_disturbs_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, other] = [(), ()].map(|()| generate_simple_self_signed(["localhost".to_owned()]).unwrap());
+        let files = TlsFiles { certificate: folder.path().join("chain.pem"), key: folder.path().join("key.pem") };
+        let write = |CertifiedKey { cert, signing_key }: &CertifiedKey<_>, key: bool| {
+            let signing_key: &rcgen::KeyPair = signing_key;
+            std::fs::write(&files.certificate, cert.pem()).unwrap();
+            if key {
+                std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+            }
+        };
+        assert!(acceptor(&files).is_err_and(|error| error.to_string().contains("see `gateway.tls`")));
+        write(&own, true);
+        write(&other, false);
+        assert!(acceptor(&files).is_err(), "the key of another certificate");
+        write(&own, true);
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (told_to_stop, stop) = watch::channel(false);
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        let serving = tokio::spawn(serve(listener, Some(acceptor(&files).unwrap()), router, stop));
+
+        let mut in_clear = TcpStream::connect(address).await.unwrap();
+        in_clear.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let answer = ask(address, own.cert.der().clone()).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("hello"), "{answer}");
+        assert!(ask(address, other.cert.der().clone()).await.is_err(), "a certificate that nobody vouches for");
+        let mut refused = Vec::new();
+        let _ = in_clear.read_to_end(&mut refused).await;
+        assert!(!refused.starts_with(b"HTTP"), "answered in clear");
+        told_to_stop.send(true).unwrap();
+        timeout(DRAIN, serving).await.unwrap().unwrap();
+    }
+}

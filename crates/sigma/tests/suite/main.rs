@@ -4,6 +4,7 @@
 mod cases;
 mod differential;
 mod explain;
+mod fuzz;
 mod mappings;
 mod naive;
 mod pipelines;
