@@ -136,6 +136,7 @@ pub(crate) fn settings(
         listen: gateway.listen,
         public_url: gateway.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
         tls: gateway.tls.clone(),
+        trusted_proxies: gateway.trusted_proxies.clone(),
         store,
         rate_limits: gateway.rate_limits,
         retention: gateway.retention.clone(),

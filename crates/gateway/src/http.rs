@@ -2,6 +2,7 @@
 
 mod analyze;
 mod body;
+mod client;
 mod compliance;
 mod decide;
 mod docs;

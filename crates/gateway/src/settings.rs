@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use cybervault_model::{Encoding, Plan, avro::WriterSchemas};
 use cybervault_stream::KafkaSettings;
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// Certificate and key in PEM; without them it speaks plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Proxies before it, which say in `X-Forwarded-For` whose requests they pass on.
+    pub trusted_proxies: Vec<IpNet>,
     /// Where it remembers things.
     pub store: Place,
     /// How many requests a tenant may make.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use cybervault_gateway::{Place, RateLimits, Retention, TlsFiles};
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,10 @@ pub(crate) struct GatewayConfig {
     pub(crate) public_url: Option<String>,
     /// Certificate and key, in PEM. Without them it speaks plain HTTP.
     pub(crate) tls: Option<TlsFiles>,
+    /// Networks of the proxies before it, `10.0.0.0/8`: what they say in `X-Forwarded-For` is believed, so that limits by
+    /// address meet clients and not the proxies. Default: none.
+    #[schemars(with = "Vec<String>")]
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Where it remembers keys and what was found.
     pub(crate) store: StoreConfig,
     /// How many requests a tenant may make.
@@ -37,6 +42,7 @@ impl Default for GatewayConfig {
             listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080)),
             public_url: None,
             tls: None,
+            trusted_proxies: Vec::new(),
             store: StoreConfig::default(),
             rate_limits: RateLimits::default(),
             retention: Retention::default(),

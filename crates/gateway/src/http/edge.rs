@@ -1,10 +1,10 @@
 //! What every request meets first and every answer last: ids, time-outs, panics, the form of errors, headers, the log.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{MatchedPath, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -14,6 +14,7 @@ use metrics::{counter, histogram};
 use tokio::time::{Instant, timeout};
 
 use super::{
+    client::client,
     error::{ApiError, Code},
     trace::RequestTrace,
 };
@@ -50,6 +51,10 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
     let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let mut trace = RequestTrace::begin(request.headers(), &method, matched, app.settings.spans);
     let route = matched.unwrap_or("other").to_owned();
+    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() {
+        let client = client(peer, request.headers(), &app.settings.trusted_proxies);
+        request.extensions_mut().insert(ConnectInfo(client));
+    }
     request.extensions_mut().insert(id.clone());
     let answer = AssertUnwindSafe(trace.follow(next.run(request))).catch_unwind();
     let mut response = match timeout(PATIENCE, answer).await {
