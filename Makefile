@@ -41,8 +41,8 @@ lint: toolchain $(TOOLS)/ready ## What is checked before anything is merged
 	cargo machete
 	@if command -v kubernetes-validate >/dev/null; then deploy/helm/check; fi
 
-audit: $(TOOLS)/ready ## Look for known vulnerabilities in the dependencies (needs the network)
-	cargo deny --locked check advisories
+audit: $(TOOLS)/ready ## Look for known vulnerabilities in the dependencies (OFFLINE=1: in the copy of the database that is there)
+	cargo deny --locked $(if $(OFFLINE),--offline) check advisories
 
 bench: prerequisites ## Measure pipeline and matching, and write docs/performance.md's figures (RULES=DIR EVENTS=FILE: yours as well)
 	CYBERVAULT_REVISION=$$(git rev-parse HEAD) cargo build --release --locked --bin cybervault

@@ -66,7 +66,8 @@ pub(super) fn run(args: &UpArgs, mut config: Config) -> anyhow::Result<Answer> {
     let address = admin::start(config.metrics.listen, metrics.clone(), health.clone(), stop.clone(), reload)?;
     summary::greet(&config, &live, &samples, args, broker.is_some(), address)?;
 
-    let folder = tempfile::tempdir().context("can't make a folder for the gateway's store")?;
+    let folder = tempfile::tempdir()
+        .context("can't make a folder for the gateway's store; name one that can be written to in TMPDIR")?;
     let place = Place::File(folder.path().join("gateway.db"));
     let settings = settings(&config, place, (Encoding::Json, Arc::new(NoRegistry)));
     let mut engine = LiveEngine::new(live.clone(), &config);

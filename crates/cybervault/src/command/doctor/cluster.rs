@@ -10,7 +10,8 @@ use cybervault_stream::{
 use super::Finding;
 use crate::config::Config;
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const HOUR_MS: u64 = 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 
 pub(super) fn look_at(config: &Config, cluster: &Cluster) -> Vec<Finding> {
     let mut findings = vec![match cluster.brokers {
@@ -74,6 +75,23 @@ fn broker(config: &Config, settings: &BTreeMap<String, String>, brokers: usize) 
             findings.push(Finding::risky(name, copies.to_string(), change));
         }
     }
+    if let Some(copies) = number("transaction.state.log.min.isr").filter(|copies| *copies < 2 && brokers >= 3) {
+        findings.push(Finding::risky(
+            "transaction.state.log.min.isr",
+            format!("{copies}: what the coordinator has acknowledged can get lost with one broker"),
+            "raise it to 2",
+        ));
+    }
+    if let Some(kept) = number("transactional.id.expiration.ms").filter(|kept| *kept < DAY_MS) {
+        findings.push(Finding::risky(
+            "transactional.id.expiration.ms",
+            format!(
+                "{} h: a worker that stood still for longer can't end what its predecessor left open",
+                kept / HOUR_MS
+            ),
+            "raise it to 7 days, 604800000",
+        ));
+    }
     if let Some(minutes) = number("offsets.retention.minutes").filter(|minutes| minutes * 60_000 < DAY_MS) {
         findings.push(Finding::risky(
             "offsets.retention.minutes",
@@ -135,6 +153,11 @@ fn of_topic(plan: &TopicPlan, topic: &TopicState, brokers: usize) -> Finding {
     if setting("unclean.leader.election.enable") == Some("true") {
         risky.push("unclean.leader.election.enable is true: a leader may lack what was acknowledged".to_owned());
     }
+    // Whoever reads a changelog back for longer sees what was deleted meanwhile as if it were there.
+    let kept = setting("delete.retention.ms").and_then(|value| value.parse::<u64>().ok());
+    if plan.config.contains_key("cleanup.policy") && kept.is_some_and(|kept| kept < HOUR_MS) {
+        risky.push("delete.retention.ms is less than the hour that reading state back may take".to_owned());
+    }
     if usize::try_from(plan.partitions).is_ok_and(|wanted| wanted != topic.partitions) {
         risky.push(format!("{} partitions, configured are {}", topic.partitions, plan.partitions));
     }
@@ -170,12 +193,92 @@ fn state_partitions(config: &Config, cluster: &Cluster) -> Vec<Finding> {
 
 fn events_retention(config: &Config, cluster: &Cluster) -> Option<Finding> {
     let name = config.topic(|names| &names.telemetry_events);
-    let kept: u64 = cluster.topics.get(&*name)?.settings.get("retention.ms")?.parse().ok()?;
-    (kept < DAY_MS).then(|| {
-        Finding::risky(
-            format!("topic {name}"),
-            format!("kept for {} h: so long the fleet may stand still before events are lost", kept / 3_600_000),
+    let settings = &cluster.topics.get(&*name)?.settings;
+    let number = |name: &str| settings.get(name).and_then(|value| value.parse::<u64>().ok());
+    let (what, bytes) = (format!("topic {name}"), number("retention.bytes"));
+    if let Some(kept) = number("retention.ms").filter(|kept| *kept < DAY_MS) {
+        return Some(Finding::risky(
+            what,
+            format!("kept for {} h: so long the fleet may stand still before events are lost", kept / HOUR_MS),
             "raise retention.ms to a day or more",
+        ));
+    }
+    // Without a bound it is -1.
+    bytes.map(|bytes| {
+        Finding::risky(
+            what,
+            format!("kept up to {bytes} bytes a partition: when that is full, events are lost however young they are"),
+            "set retention.bytes to -1, or see that it is a day's events",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use cybervault_stream::inspect::TopicState;
+
+    use super::*;
+    use crate::command::doctor::Verdict;
+
+    fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// Everything as it should be on three brokers.
+    fn sound(config: &Config) -> Cluster {
+        let topic = |plan: TopicPlan| {
+            let mut all = settings(&[("min.insync.replicas", "2"), ("retention.bytes", "-1")]);
+            all.insert("delete.retention.ms".to_owned(), DAY_MS.to_string());
+            all.extend(plan.config);
+            let partitions = usize::try_from(plan.partitions).unwrap();
+            (plan.name, TopicState { partitions, replicas: 3, settings: all, ..TopicState::default() })
+        };
+        Cluster {
+            brokers: 3,
+            settings: settings(&[("transaction.state.log.min.isr", "2"), ("offsets.retention.minutes", "10080")]),
+            topics: config.topic_plans().into_iter().map(topic).collect(),
+            unseen: None,
+        }
+    }
+
+    #[test]
+    fn what_would_lose_events_or_state_is_named_with_what_to_change() {
+        let config = Config::default();
+        let findings = look_at(&config, &sound(&config));
+        assert!(findings.iter().all(|finding| finding.verdict == Verdict::Fine), "{findings:#?}");
+
+        let (events, state) = ("telemetry.events", "state.assess");
+        for (place, name, value, verdict) in [
+            ("", "transaction.state.log.min.isr", "1", Verdict::Risky),
+            ("", "transactional.id.expiration.ms", "3600000", Verdict::Risky),
+            ("", "transaction.max.timeout.ms", "1000", Verdict::Wrong),
+            ("", "offsets.retention.minutes", "60", Verdict::Risky),
+            (events, "retention.ms", "3600000", Verdict::Risky),
+            (events, "retention.bytes", "1073741824", Verdict::Risky),
+            (events, "message.timestamp.type", "CreateTime", Verdict::Risky),
+            (events, "min.insync.replicas", "1", Verdict::Risky),
+            (events, "min.insync.replicas", "4", Verdict::Wrong),
+            (state, "cleanup.policy", "compact,delete", Verdict::Wrong),
+            (state, "delete.retention.ms", "60000", Verdict::Risky),
+        ] {
+            let mut cluster = sound(&config);
+            let of = if place.is_empty() {
+                &mut cluster.settings
+            } else {
+                &mut cluster.topics.get_mut(place).unwrap().settings
+            };
+            of.insert(name.to_owned(), value.to_owned());
+            let findings = look_at(&config, &cluster);
+            let found: Vec<_> = findings.iter().filter(|finding| finding.verdict != Verdict::Fine).collect();
+            assert_eq!(
+                found.iter().map(|finding| finding.verdict).collect::<Vec<_>>(),
+                [verdict],
+                "{name}: {found:#?}"
+            );
+            assert!(
+                found[0].change.is_some() && found[0].what.contains(if place.is_empty() { name } else { place }),
+                "{found:#?}"
+            );
+        }
+    }
 }
