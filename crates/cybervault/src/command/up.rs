@@ -6,6 +6,7 @@ mod summary;
 
 use std::{
     collections::BTreeSet,
+    mem::ManuallyDrop,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{
         Arc,
@@ -51,12 +52,13 @@ pub(super) fn run(args: &UpArgs, mut config: Config) -> anyhow::Result<Answer> {
         bail!("--speed {} makes no sense; use a number above 0", args.speed);
     }
     let samples = Samples::load()?;
+    // It ends with the process: clients in threads that are still ending must not find it gone before.
     let broker = match args.bootstrap {
         Some(_) => None,
-        None => Some(EmbeddedBroker::start()?),
+        None => Some(ManuallyDrop::new(EmbeddedBroker::start()?)),
     };
-    configure(&mut config, broker.as_ref());
-    create_topics(&config, broker.as_ref())?;
+    configure(&mut config, broker.as_deref());
+    create_topics(&config, broker.as_deref())?;
 
     let metrics = admin::gather_metrics()?;
     let _traces = Traces::start(&config)?;
