@@ -1,6 +1,7 @@
 //! Rules made into tables: predicates numbered, conditions flattened, each field's tests built.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     sync::{Arc, OnceLock},
 };
@@ -207,7 +208,7 @@ pub(crate) fn compile(pack: &[Rule]) -> Compiled {
             continue;
         };
         for guard in chosen.predicates {
-            let id = compiler.intern(&guard) as usize;
+            let id = compiler.intern(Cow::Owned(guard)) as usize;
             lists.resize(lists.len().max(id + 1), Vec::new());
             if lists[id].last() != Some(&number(rule)) {
                 lists[id].push(number(rule));
@@ -217,8 +218,14 @@ pub(crate) fn compile(pack: &[Rule]) -> Compiled {
     compiler.postpone(&lists);
     conditions.sort(&compiler.questions);
     let mut asked: Vec<_> = rules.iter().map(|expr| compiler.asked(expr)).collect();
+    let keywords = compiler.keywords(pack, &mut asked, &lists);
+    // Before the tables are made, which are the largest part: what the process has once taken it keeps.
+    compiler.ids = FixedMap::default();
+    compiler.questions.shrink_to_fit();
+    conditions.nodes.shrink_to_fit();
+    conditions.children.shrink_to_fit();
     Compiled {
-        keywords: compiler.keywords(pack, &mut asked, &lists),
+        keywords,
         every_keyword: OnceLock::new(),
         asked,
         tests: compiler.field_tests(),
@@ -230,25 +237,25 @@ pub(crate) fn compile(pack: &[Rule]) -> Compiled {
     }
 }
 
-struct Compiler {
+struct Compiler<'r> {
     fields: Fields,
-    ids: FixedMap<Predicate, PredicateId>,
+    ids: FixedMap<Cow<'r, Predicate>, PredicateId>,
     questions: Vec<Question>,
     /// How often each predicate is asked.
     uses: Vec<usize>,
 }
 
-impl Default for Compiler {
+impl Default for Compiler<'_> {
     fn default() -> Self {
         Self { fields: Fields::new(), ids: FixedMap::default(), questions: Vec::new(), uses: Vec::new() }
     }
 }
 
-impl Compiler {
-    fn node(&mut self, expr: &Expr, conditions: &mut Conditions) -> u32 {
+impl<'r> Compiler<'r> {
+    fn node(&mut self, expr: &'r Expr, conditions: &mut Conditions) -> u32 {
         let node = match expr {
             Expr::Is(predicate) => {
-                let id = self.intern(predicate);
+                let id = self.intern(Cow::Borrowed(predicate));
                 self.uses[id as usize] += 1;
                 Node::Is(id)
             }
@@ -260,15 +267,15 @@ impl Compiler {
         conditions.push(node)
     }
 
-    fn parts(&mut self, parts: &[Expr], conditions: &mut Conditions) -> Children {
+    fn parts(&mut self, parts: &'r [Expr], conditions: &mut Conditions) -> Children {
         let ids: Vec<_> = parts.iter().map(|part| self.node(part, conditions)).collect();
         let start = number(conditions.children.len());
         conditions.children.extend(ids);
         Children { start, end: number(conditions.children.len()) }
     }
 
-    fn intern(&mut self, predicate: &Predicate) -> PredicateId {
-        if let Some(id) = self.ids.get(predicate) {
+    fn intern(&mut self, predicate: Cow<'r, Predicate>) -> PredicateId {
+        if let Some(id) = self.ids.get(&*predicate) {
             return *id;
         }
         let field = match &predicate.scope {
@@ -279,10 +286,10 @@ impl Compiler {
             self.fields.intern(name);
         }
         let id = number(self.questions.len());
-        let answered = if is_eager(predicate) { Answered::AtOnce } else { Answered::Alone };
+        let answered = if is_eager(&predicate) { Answered::AtOnce } else { Answered::Alone };
         self.questions.push(Question { field, test: predicate.test.clone(), answered });
         self.uses.push(0);
-        self.ids.insert(predicate.clone(), id);
+        self.ids.insert(predicate, id);
         id
     }
 

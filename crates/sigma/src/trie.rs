@@ -27,6 +27,8 @@ impl Trie {
         if !texts.is_empty() {
             trie.add(&texts, 0);
         }
+        trie.nodes.shrink_to_fit();
+        trie.edges.shrink_to_fit();
         trie
     }
 
