@@ -96,7 +96,7 @@ pub(super) async fn page(
                     span.l { (severity.as_str()) }
                 }
             }
-            a.tile.pending href="/approvals" {
+            a.tile href="/approvals" {
                 span.n { (parts::count(facts.actions_in("proposed"))) } span.l { "to approve" }
             }
             div.tile.chart {
