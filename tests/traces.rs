@@ -239,12 +239,11 @@ fn a_collector_that_is_not_there_costs_spans_and_nothing_else() {
     let mut worker = fleet.worker("w1", &["worker.roles=[assess]", "tracing.queue=5", &endpoint]);
     let assessments = fleet.wait_for(&mut worker, "threat.assessments", EVENTS);
     assert!(assessments.iter().all(|record| place(record).is_some_and(|(trace, ..)| trace == trace_id('6'))));
-    for reason in ["queue_full", "refused"] {
-        eventually(&format!("drops by {reason}"), PATIENCE, || {
-            let dropped = Fleet::metric(&worker, "cybervault_trace_spans_dropped_total", reason);
-            (dropped > 0.0).then_some(())
-        });
-    }
+    // Whether the queue was full meanwhile depends on who was faster.
+    eventually("spans that nobody took are counted", PATIENCE, || {
+        let dropped = Fleet::metric(&worker, "cybervault_trace_spans_dropped_total", "refused");
+        (dropped > 0.0).then_some(())
+    });
     assert_eq!(Fleet::metric(&worker, "cybervault_trace_spans_sent_total", ""), 0.0);
     // It still works, and its end waits for the collector only for a moment.
     fleet.send([record("acme", finding("last"), Some(&sent))]);
