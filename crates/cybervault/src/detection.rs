@@ -84,7 +84,7 @@ impl Detection {
     pub(crate) fn load(source: &Source, pipelines: &[Source], weights: Weights) -> Result<Self, ContentError> {
         let invalid = |reason| ContentError::Invalid { what: "rules", place: source.to_string(), reason };
         let pack = RuleFiles::read(source, pipelines)?.pack();
-        let matcher = Matcher::compile(&pack, &Mappings::builtin());
+        let matcher = Matcher::compile(pack, &Mappings::builtin());
         if matcher.rules().is_empty() {
             let first = matcher.failed().first().map(ToString::to_string).unwrap_or_default();
             return Err(invalid(format!("not one of them can be used; {first}")));

@@ -190,7 +190,7 @@ impl Compiled {
     }
 }
 
-pub(crate) fn compile(pack: &[Rule]) -> Compiled {
+pub(crate) fn compile(pack: Cow<'_, [Rule]>) -> Compiled {
     let rules: Vec<_> = pack.iter().map(|rule| &rule.expr).collect();
     let mut compiler = Compiler::default();
     let mut conditions = Conditions::default();
@@ -218,19 +218,20 @@ pub(crate) fn compile(pack: &[Rule]) -> Compiled {
     compiler.postpone(&lists);
     conditions.sort(&compiler.questions);
     let mut asked: Vec<_> = rules.iter().map(|expr| compiler.asked(expr)).collect();
-    let keywords = compiler.keywords(pack, &mut asked, &lists);
+    let keywords = compiler.keywords(&pack, &mut asked, &lists);
+    let Compiler { fields, mut questions, .. } = compiler;
     // Before the tables are made, which are the largest part: what the process has once taken it keeps.
-    compiler.ids = FixedMap::default();
-    compiler.questions.shrink_to_fit();
+    drop(pack);
+    questions.shrink_to_fit();
     conditions.nodes.shrink_to_fit();
     conditions.children.shrink_to_fit();
     Compiled {
         keywords,
         every_keyword: OnceLock::new(),
         asked,
-        tests: compiler.field_tests(),
-        fields: Arc::new(compiler.fields),
-        questions: compiler.questions,
+        tests: field_tests(&fields, &questions),
+        fields: Arc::new(fields),
+        questions,
         conditions,
         triggered: RuleLists::new(lists),
         always,
@@ -346,30 +347,30 @@ impl<'r> Compiler<'r> {
             }
         }
     }
+}
 
-    fn field_tests(&self) -> Vec<FieldTests> {
-        let mut tests: Vec<FieldTests> = (0..self.fields.count()).map(|_| FieldTests::default()).collect();
-        let mut literals: Vec<Vec<(TextOp, &str, u32)>> = vec![Vec::new(); tests.len()];
-        let mut later: Vec<Vec<(&str, u32)>> = vec![Vec::new(); tests.len()];
-        for (id, question) in self.questions.iter().enumerate() {
-            let (id, field) = (number(id), question.field.index());
-            match &question.test {
-                _ if question.answered == Answered::Alone || question.is_keyword() => {}
-                Test::Text { text, .. } if question.answered == Answered::WithItsField => later[field].push((text, id)),
-                Test::Text { op, text, .. } => literals[field].push((*op, text, id)),
-                Test::Number { op: NumberOp::Equal, than } => drop(tests[field].numbers.insert(*than, id)),
-                Test::Bool(truth) => tests[field].truths[usize::from(*truth)] = Some(id),
-                Test::Present => tests[field].present = Some(id),
-                Test::NotNull => tests[field].not_null = Some(id),
-                _ => {}
-            }
+fn field_tests(fields: &Fields, questions: &[Question]) -> Vec<FieldTests> {
+    let mut tests: Vec<FieldTests> = (0..fields.count()).map(|_| FieldTests::default()).collect();
+    let mut literals: Vec<Vec<(TextOp, &str, u32)>> = vec![Vec::new(); tests.len()];
+    let mut later: Vec<Vec<(&str, u32)>> = vec![Vec::new(); tests.len()];
+    for (id, question) in questions.iter().enumerate() {
+        let (id, field) = (number(id), question.field.index());
+        match &question.test {
+            _ if question.answered == Answered::Alone || question.is_keyword() => {}
+            Test::Text { text, .. } if question.answered == Answered::WithItsField => later[field].push((text, id)),
+            Test::Text { op, text, .. } => literals[field].push((*op, text, id)),
+            Test::Number { op: NumberOp::Equal, than } => drop(tests[field].numbers.insert(*than, id)),
+            Test::Bool(truth) => tests[field].truths[usize::from(*truth)] = Some(id),
+            Test::Present => tests[field].present = Some(id),
+            Test::NotNull => tests[field].not_null = Some(id),
+            _ => {}
         }
-        for (tests, (literals, later)) in tests.iter_mut().zip(literals.into_iter().zip(later)) {
-            tests.literals = (!literals.is_empty()).then(|| Box::new(Literals::new(&literals)));
-            tests.later = Substrings::new(&later).map(Box::new);
-        }
-        tests
     }
+    for (tests, (literals, later)) in tests.iter_mut().zip(literals.into_iter().zip(later)) {
+        tests.literals = (!literals.is_empty()).then(|| Box::new(Literals::new(&literals)));
+        tests.later = Substrings::new(&later).map(Box::new);
+    }
+    tests
 }
 
 /// A table of those predicates that are keywords to be looked for at once.

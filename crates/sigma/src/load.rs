@@ -1,6 +1,6 @@
 //! Rule files read into a pack: what each rule is, what makes it true, and which ones can't be used.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use cybervault_model::{Level, derived_id};
 use rsigma_parser::{
@@ -127,6 +127,18 @@ pub struct RulePack {
     pub failed: Vec<RuleFailure>,
     /// 128 bits of the SHA-256 over the files' sorted paths and texts, in hexadecimal.
     pub version: String,
+}
+
+impl<'p> From<&'p RulePack> for Cow<'p, RulePack> {
+    fn from(pack: &'p RulePack) -> Self {
+        Cow::Borrowed(pack)
+    }
+}
+
+impl From<RulePack> for Cow<'_, RulePack> {
+    fn from(pack: RulePack) -> Self {
+        Cow::Owned(pack)
+    }
 }
 
 /// Reads rule files. Their order does not matter.

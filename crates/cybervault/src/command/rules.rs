@@ -136,7 +136,7 @@ struct Wrong {
 }
 
 fn test(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
-    let matcher = Matcher::compile(&rules.pack(), &Mappings::builtin());
+    let matcher = Matcher::compile(rules.pack(), &Mappings::builtin());
     let mut tested = Tested::default();
     for failure in matcher.failed() {
         let error = RuleFailure { path: String::new(), ..failure.clone() }.to_string();
