@@ -150,7 +150,10 @@ impl KafkaSettings {
     /// A producer whose records belong to transactions.
     pub(crate) fn transactional_producer(&self, transactional_id: &str) -> ClientConfig {
         let mut config = self.producer_defaults();
-        config.set("transaction.timeout.ms", self.transaction_timeout_ms().to_string());
+        // What the user has set goes to the client as it is: it says what is wrong with it.
+        if !self.client.contains_key("transaction.timeout.ms") {
+            config.set("transaction.timeout.ms", self.transaction_timeout_ms().to_string());
+        }
         config.set("transactional.id", transactional_id);
         config
     }
