@@ -146,6 +146,9 @@ impl Config {
             let problem = "the exactly-once contract depends on it, so it can't be set".to_owned();
             return Err(wrong(&format!("kafka.client.{option}"), problem));
         }
+        for feed in &self.indicators.feeds {
+            in_range("indicators.feeds.confidence", feed.confidence.unwrap_or_default().into(), 0, 100)?;
+        }
         in_range("tracing.record_spans", self.tracing.record_spans as u64, 0, 10_000)?;
         in_range("tracing.queue", self.tracing.queue as u64, 1, 1_000_000)?;
         self.tracing.check().map_err(|(key, problem)| wrong(key, problem))?;

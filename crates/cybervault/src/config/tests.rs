@@ -105,6 +105,12 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
         ),
         ("tracing: {otlp_endpoint: ''}", ("", ""), "", "is no address of a collector"),
         ("", ("CYBERVAULT_TRACING__SAMPLE_RATIO", "1.5"), "", "`tracing.sample_ratio`: 1.5 is out of range"),
+        (
+            "indicators: {feeds: [{path: x, confidence: 101}]}",
+            ("", ""),
+            "",
+            "`indicators.feeds.confidence`: 101 is out of range",
+        ),
         ("tracing: {queue: 0}", ("", ""), "", "`tracing.queue`: 0 is out of range"),
         (
             "tracing: {otlp_headers: 'api-key=x'}",
