@@ -14,6 +14,7 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
+use cybervault_model::hex;
 use cybervault_testkit::{eventually, topic::Record};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
@@ -114,10 +115,6 @@ fn text(attribute: &KeyValue) -> String {
 
 fn attribute(span: &Span, name: &str) -> Option<String> {
     span.attributes.iter().find(|attribute| attribute.key == name).map(text)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether a span is a record's of this stage, in this trace.

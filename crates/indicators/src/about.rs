@@ -19,8 +19,8 @@ pub struct About {
 
 impl About {
     /// Whether it says anything about what happened at `at`. An event of unknown time is rather found than missed.
-    pub(crate) fn is_valid(&self, at: Option<Timestamp>) -> bool {
-        self.valid_until.is_none_or(|end| at.is_none_or(|at| at < end))
+    pub(crate) fn is_valid(&self, at: impl Fn() -> Option<Timestamp>) -> bool {
+        self.valid_until.is_none_or(|end| at().is_none_or(|at| at < end))
     }
 }
 

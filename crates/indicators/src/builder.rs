@@ -1,12 +1,8 @@
 //! Feeds gathered into one set.
 
-use std::{
-    collections::HashMap,
-    io::{self, BufRead},
-    sync::Arc,
-};
+use std::{collections::HashMap, io::BufRead, sync::Arc};
 
-use cybervault_model::Level;
+use cybervault_model::{Level, Timestamp, hex};
 use foldhash::fast::FixedState;
 use sha2::{Digest, Sha256};
 
@@ -15,7 +11,7 @@ use crate::{
     about::{About, level_of},
     feed::{self, Listed},
     table::Table,
-    value::{Value, hex, top},
+    value::{Value, top},
 };
 
 /// Indicators that are taken at most.
@@ -66,20 +62,17 @@ impl Builder {
     pub fn read(&mut self, feed: &Feed, mut from: impl BufRead) -> Result<FeedReport, FeedError> {
         let mut report = FeedReport::default();
         let name: Arc<str> = feed.name.as_str().into();
-        let mut taken = |listed: Result<Listed<'_>, String>, report: &mut FeedReport| {
+        feed::read(feed, &mut from, &mut |listed| {
             match listed {
+                Ok(_) if self.count >= MAX_INDICATORS => return Err(FeedError::TooMany(MAX_INDICATORS)),
                 Ok(listed) => {
-                    if self.count >= MAX_INDICATORS {
-                        return Err(FeedError::TooMany(MAX_INDICATORS));
-                    }
                     report.taken[listed.value.kind() as usize] += 1;
                     self.add(feed, &name, listed);
                 }
                 Err(problem) => report.fail(problem),
             }
             Ok(())
-        };
-        feed::read(feed, &mut from, &mut |listed| taken(listed, &mut report))?;
+        })?;
         Ok(report)
     }
 
@@ -109,7 +102,7 @@ impl Builder {
     /// Lets the version depend on it.
     fn note(&mut self, value: &Value, about: &About) {
         self.hash.update([value.kind() as u8, about.level as u8]);
-        self.hash.update(about.valid_until.map_or(i64::MAX, cybervault_model::Timestamp::as_millis).to_le_bytes());
+        self.hash.update(about.valid_until.map_or(i64::MAX, Timestamp::as_millis).to_le_bytes());
         match value {
             Value::Sha256(digest) => self.hash.update(digest),
             Value::Sha1(digest) => self.hash.update(digest),
@@ -151,11 +144,5 @@ impl Builder {
             set.version = format!("i{}", &hex(&hash.finalize())[..12]);
         }
         set
-    }
-}
-
-impl From<io::Error> for FeedError {
-    fn from(error: io::Error) -> Self {
-        Self::Read(error.to_string())
     }
 }

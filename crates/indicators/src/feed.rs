@@ -5,7 +5,7 @@ mod misp;
 mod plain;
 mod stix;
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 
 use cybervault_model::{Level, Timestamp};
 use schemars::JsonSchema;
@@ -54,6 +54,12 @@ pub enum FeedError {
     /// There are too many indicators in all.
     #[error("there are more than {0} indicators")]
     TooMany(u64),
+}
+
+impl From<io::Error> for FeedError {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error.to_string())
+    }
 }
 
 /// An entry of a feed.
@@ -147,9 +153,28 @@ fn time(text: &str) -> Option<Timestamp> {
     Timestamp::parse(&whole).or_else(|| Timestamp::parse(&format!("{whole}Z")))
 }
 
+/// The kind that has this name in most feeds.
+fn kind(name: &str) -> Option<Kind> {
+    Some(match name {
+        "sha256" => Kind::Sha256,
+        "sha1" => Kind::Sha1,
+        "md5" => Kind::Md5,
+        "imphash" => Kind::Imphash,
+        "ip" | "ip-src" | "ip-dst" => Kind::Ip,
+        "domain" | "hostname" => Kind::Domain,
+        "url" => Kind::Url,
+        _ => return None,
+    })
+}
+
+/// As much of a text as is shown where something is wrong with it.
+fn short(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
 /// A value that can't be used, in words.
 fn unusable(text: &str, kind: Option<Kind>) -> String {
-    let shown: String = text.chars().take(80).collect();
+    let shown = short(text);
     match kind {
         Some(kind) => format!("`{shown}` is no {}", kind.as_str()),
         None => format!("`{shown}` is no hash, address, network, domain or URL"),

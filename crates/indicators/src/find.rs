@@ -9,6 +9,7 @@ use simd_json::prelude::*;
 use crate::{
     Indicators, Kind,
     about::About,
+    table::Table,
     value::{Network, bits, digest, is_domain, mask, top, url},
 };
 
@@ -133,15 +134,19 @@ impl<'e> Search<'_, 'e> {
     }
 
     fn word(&mut self, text: &str, start: usize, word: &str) {
+        let set = self.set;
         match word.len() {
-            64 => self.digest(Kind::Sha256, word, text),
-            40 => self.digest(Kind::Sha1, word, text),
+            64 => self.digest(Kind::Sha256, &set.sha256, word, text),
+            40 => self.digest(Kind::Sha1, &set.sha1, word, text),
             32 => {
                 let before = &text.as_bytes()[..start];
                 let is_tagged = before.len() >= 8 && before[before.len() - 8..].eq_ignore_ascii_case(b"imphash=");
                 let is_named = || self.path.last().is_some_and(|key| key.to_ascii_lowercase().contains("imphash"));
-                let kind = if is_tagged || is_named() { Kind::Imphash } else { Kind::Md5 };
-                self.digest(kind, word, text);
+                if is_tagged || is_named() {
+                    self.digest(Kind::Imphash, &set.imphash, word, text);
+                } else {
+                    self.digest(Kind::Md5, &set.md5, word, text);
+                }
             }
             _ => {}
         }
@@ -151,7 +156,7 @@ impl<'e> Search<'_, 'e> {
         let word = word.trim_matches('.').trim_end_matches(':');
         if let Some(address) = address(word) {
             self.address(address, text);
-        } else if !self.set.domains.is_empty() {
+        } else if !set.domains.is_empty() {
             // Perhaps with a port.
             let name = match word.split_once(':') {
                 Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -161,24 +166,9 @@ impl<'e> Search<'_, 'e> {
         }
     }
 
-    fn digest(&mut self, kind: Kind, word: &str, text: &str) {
-        let set = self.set;
-        let id = || word.to_ascii_lowercase();
-        match kind {
-            Kind::Sha256 if !set.sha256.is_empty() => {
-                let Some(digest) = digest(word) else { return };
-                self.listed(kind, id, set.sha256.of(&digest), text);
-            }
-            Kind::Sha1 if !set.sha1.is_empty() => {
-                let Some(digest) = digest(word) else { return };
-                self.listed(kind, id, set.sha1.of(&digest), text);
-            }
-            Kind::Md5 | Kind::Imphash => {
-                let table = if kind == Kind::Md5 { &set.md5 } else { &set.imphash };
-                let Some(digest) = digest(word).filter(|_| !table.is_empty()) else { return };
-                self.listed(kind, id, table.of(&digest), text);
-            }
-            _ => {}
+    fn digest<const N: usize>(&mut self, kind: Kind, table: &Table<[u8; N]>, word: &str, text: &str) {
+        if let Some(digest) = digest(word) {
+            self.listed(kind, || word.to_ascii_lowercase(), table.of(&digest), text);
         }
     }
 

@@ -58,8 +58,7 @@ impl Indicators {
         abouts: impl Iterator<Item = u32>,
         at: impl Fn() -> Option<Timestamp>,
     ) -> Option<&About> {
-        let said = abouts.map(|about| &self.abouts[about as usize]);
-        let valid = said.filter(|about| about.valid_until.is_none() || about.is_valid(at()));
+        let valid = abouts.map(|about| &self.abouts[about as usize]).filter(|about| about.is_valid(&at));
         // Of equals the one that has been read first, so that the order of the feeds decides.
         valid.reduce(|best, other| if other.level > best.level { other } else { best })
     }

@@ -30,10 +30,6 @@ impl<K: Ord> Table<K> {
         self.0.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Those who list `key`.
     pub(crate) fn of(&self, key: &K) -> impl Iterator<Item = u32> {
         let start = self.0.partition_point(|(known, _)| known < key);

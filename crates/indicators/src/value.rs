@@ -222,15 +222,6 @@ pub(crate) fn url(text: &str) -> Option<String> {
     (!authority.is_empty()).then(|| format!("{scheme}://{authority}{slash}{path}"))
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

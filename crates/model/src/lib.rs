@@ -22,7 +22,7 @@ pub use action::{
 };
 pub use assessment::{
     Assessment, AttackRef, Contribution, ContributionKind, Entity, EntityKind, Evidence, Level, RecommendedAction,
-    Score, Severity, Verdict, assessment_id, derived_id,
+    Score, Severity, Verdict, assessment_id, derived_id, hex,
 };
 pub use codec::{EncodeError, Encoding, Record, SchemaIds, decode_value};
 pub use content_type::ContentType;

@@ -1,6 +1,9 @@
 //! `cybervault indicators`.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use anyhow::bail;
 use cybervault_indicators::{FeedReport, Indicators, Kind};
@@ -15,8 +18,7 @@ use crate::{
 
 pub(super) fn run(command: &IndicatorsCommand, config: &Config) -> anyhow::Result<Answer> {
     let IndicatorsCommand::Check { files, json } = command;
-    let named: Vec<_> = files.iter().cloned().map(FeedFile::new).collect();
-    let feeds = if named.is_empty() { &config.indicators.feeds } else { &named };
+    let feeds = &feeds(files, config);
     if feeds.is_empty() {
         bail!("there is nothing to check: name files, or configure `indicators.feeds`");
     }
@@ -32,6 +34,14 @@ pub(super) fn run(command: &IndicatorsCommand, config: &Config) -> anyhow::Resul
         writeln!(out, "{}", in_all(&indicators))?;
     }
     Ok(Answer::from_fine(reports.iter().all(|report| report.failed == 0)))
+}
+
+/// The lists that are named, else those that are configured.
+pub(super) fn feeds(named: &[PathBuf], config: &Config) -> Vec<FeedFile> {
+    if named.is_empty() {
+        return config.indicators.feeds.clone();
+    }
+    named.iter().cloned().map(FeedFile::new).collect()
 }
 
 fn as_json(file: &FeedFile, report: &FeedReport) -> serde_json::Value {

@@ -16,12 +16,13 @@ use serde_json::json;
 
 use super::{
     Answer,
+    indicators::feeds,
     input::each_event,
     rules::{pipeline_sources, rules_source},
 };
 use crate::{
     cli::{ScoreArgs, ScoreOutput},
-    config::{Config, ConfigError, FeedFile},
+    config::{Config, ConfigError},
     detection::{Detection, Findings, RuleFiles},
     indicators::load_and_tell,
 };
@@ -37,8 +38,7 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> anyhow::Result<Answer> {
     if let Some(rule) = &args.explain {
         return explain::run(rule, args, config, &RuleFiles::read(&rules, &pipelines)?);
     }
-    let feeds: Vec<_> = args.indicators.iter().cloned().map(FeedFile::new).collect();
-    let indicators = load_and_tell(if feeds.is_empty() { &config.indicators.feeds } else { &feeds })?;
+    let indicators = load_and_tell(&feeds(&args.indicators, config))?;
     let detection = Detection::load(&rules, &pipelines, config.scoring)?.with_indicators(Arc::new(indicators));
     let mut scoring = Scoring {
         scratch: detection.matcher.scratch(),
@@ -80,7 +80,7 @@ fn each_decoded(
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        bad += unreadable;
+        (line, bad) = (line + unreadable, bad + unreadable);
     }
     if bad > 0 {
         writeln!(io::stderr(), "cybervault: {bad} of {line} lines could not be read")?;

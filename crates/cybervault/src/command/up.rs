@@ -13,13 +13,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use cybervault_gateway::{Gateway, KeyKind, NewKey, Place};
-use cybervault_model::{Encoding, TenantStatus, Timestamp, avro::NoRegistry};
-use cybervault_stream::{EmbeddedBroker, Follower, Health, Start, apply_topics};
+use cybervault_model::{Encoding, TenantStatus, avro::NoRegistry};
+use cybervault_stream::{EmbeddedBroker, Follower, Health, Start, apply_topics, now};
 
 use self::{
     feed::{Feed, FeedTopics, Tally},
@@ -180,8 +180,7 @@ fn show(mut follower: Follower, mut feed: Feed<impl std::io::Write>, stop: &Atom
 fn play(args: &UpArgs, config: &Config, samples: &Samples, health: &Health, stop: &AtomicBool) -> anyhow::Result<u64> {
     let (kafka, topic) = (config.kafka(), config.topic(|names| &names.telemetry_events));
     let player = Player { samples, kafka: &kafka, topic: &topic, speed: args.speed, health, stop };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut begin = Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap_or(0));
+    let mut begin = now();
     let mut sent = 0;
     loop {
         sent += player.play(begin, sent)?;

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cybervault_model::{Assessment, ContentType, Timestamp};
+use cybervault_model::{Assessment, ContentType, Timestamp, hex};
 use cybervault_stream::JournalRecord;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     app::App,
-    key::hex,
     sandbox,
     store::{Claim, Finding, Stored, now},
 };

@@ -70,7 +70,11 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
     finish(&mut response, &id);
     let (status, took) = (response.status(), started.elapsed());
     trace.end(&id, status);
-    let labels = [("method", known(&method)), ("route", route.clone()), ("status", status.as_u16().to_string())];
+    let labels = [
+        ("method", known(&method).unwrap_or("other").to_owned()),
+        ("route", route.clone()),
+        ("status", status.as_u16().to_string()),
+    ];
     counter!("cybervault_http_requests_total", &labels).increment(1);
     histogram!("cybervault_http_request_seconds", "route" => route.clone()).record(took.as_secs_f64());
     // Not to be ready is an answer, too.
@@ -82,10 +86,10 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
     response
 }
 
-/// A method as a label: of made-up ones there is no end.
-fn known(method: &Method) -> String {
+/// A method's name, for labels and spans: of made-up ones there is no end.
+pub(super) fn known(method: &Method) -> Option<&'static str> {
     let names = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    names.into_iter().find(|name| *name == method.as_str()).unwrap_or("other").to_owned()
+    names.into_iter().find(|name| *name == method.as_str())
 }
 
 /// Writes the envelope of an error; of errors, too, that axum itself answers.

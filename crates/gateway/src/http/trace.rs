@@ -9,7 +9,7 @@ use opentelemetry::{
     trace::{Span, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer},
 };
 
-use super::RequestId;
+use super::{RequestId, edge::known};
 
 tokio::task_local! {
     /// What records carry on that the request of this task writes.
@@ -81,8 +81,7 @@ impl RequestTrace {
 
 /// A request's span, by OpenTelemetry's conventions for HTTP. Without its path: that names entities and users.
 fn begin(method: &Method, route: Option<&str>, sent: Option<&TraceContext<'_>>) -> BoxedSpan {
-    let names = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    let known = names.into_iter().find(|name| *name == method.as_str());
+    let known = known(method);
     let name = match (known.unwrap_or("HTTP"), route) {
         (method, Some(route)) => format!("{method} {route}"),
         (method, None) => method.to_owned(),

@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use csv::{ReaderBuilder, StringRecord};
 
-use super::{Feed, FeedError, Lines, Listed, Take, time, unusable};
+use super::{Feed, FeedError, Lines, Listed, Take, short, time, unusable};
 use crate::{Kind, value::Value};
 
 /// What a column holds.
@@ -42,14 +42,13 @@ fn column(name: &str) -> Option<Column> {
 fn kind(name: &str) -> Option<Kind> {
     let name = name.to_lowercase();
     Some(match &*name {
-        "sha256" | "sha-256" | "sha256_hash" | "filehash-sha256" => Kind::Sha256,
-        "sha1" | "sha-1" | "sha1_hash" | "filehash-sha1" => Kind::Sha1,
-        "md5" | "md5_hash" | "filehash-md5" => Kind::Md5,
-        "imphash" => Kind::Imphash,
-        "ip" | "ipv4" | "ipv6" | "ip-src" | "ip-dst" | "cidr" | "ip_address" => Kind::Ip,
-        "domain" | "hostname" | "fqdn" => Kind::Domain,
-        "url" | "uri" => Kind::Url,
-        _ => return None,
+        "sha-256" | "sha256_hash" | "filehash-sha256" => Kind::Sha256,
+        "sha-1" | "sha1_hash" | "filehash-sha1" => Kind::Sha1,
+        "md5_hash" | "filehash-md5" => Kind::Md5,
+        "ipv4" | "ipv6" | "cidr" | "ip_address" => Kind::Ip,
+        "fqdn" => Kind::Domain,
+        "uri" => Kind::Url,
+        name => return super::kind(name),
     })
 }
 
@@ -143,8 +142,4 @@ fn row(
         take(value.map(listed).ok_or_else(|| format!("line {number}: {}", unusable(text, kind))))?;
     }
     Ok(())
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(80).collect()
 }

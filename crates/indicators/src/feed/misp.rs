@@ -5,7 +5,7 @@ use std::io::BufRead;
 use cybervault_model::Level;
 use serde::Deserialize;
 
-use super::{FeedError, Lines, Listed, Take, unusable};
+use super::{FeedError, Lines, Listed, Take, kind, unusable};
 use crate::{Kind, value::Value};
 
 #[derive(Deserialize)]
@@ -92,17 +92,9 @@ fn each_value(
     found: &mut impl FnMut(Kind, &str) -> Result<(), FeedError>,
 ) -> Result<(), FeedError> {
     for (name, text) in attribute.kind.split('|').zip(attribute.value.split('|')) {
-        let kind = match name {
-            "sha256" => Kind::Sha256,
-            "sha1" => Kind::Sha1,
-            "md5" => Kind::Md5,
-            "imphash" => Kind::Imphash,
-            "ip-src" | "ip-dst" | "ip" => Kind::Ip,
-            "domain" | "hostname" => Kind::Domain,
-            "url" => Kind::Url,
-            _ => continue,
-        };
-        found(kind, text)?;
+        if let Some(kind) = kind(name) {
+            found(kind, text)?;
+        }
     }
     Ok(())
 }
