@@ -25,14 +25,14 @@ fuzz: toolchain ## Try more than a million damaged rules, events and feeds
 	FUZZ_INPUTS=500000 PROPTEST_CASES=500000 cargo test --workspace --locked --test suite --test feeds --test hostile_bytes -- --nocapture fuzz:: any_bytes survived
 
 # Beside the newest Kafka, which `make test` has: the oldest of each line, and passwords, TLS and an authoriser on the newest. The
-# runner's own suite builds its client by hand, without a password. Of the whole workspace, since of a part cargo would compile
+# runner's own suite and the test kit's build their clients by hand, without a password. Of the whole workspace, since of a part cargo would compile
 # the dependencies anew, with that part's features.
 test-matrix: prerequisites ## Run the suites on the oldest versions of Kafka, and with SCRAM over TLS
 	cargo test --workspace --locked --no-run
 	for version in 3.9.1 4.0.0; do \
 		KAFKA_VERSION=$$version $(TARGET)/debug/test-kafka cargo test --workspace --locked || exit 1; \
 	done
-	KAFKA_SECURITY=sasl_ssl $(TARGET)/debug/test-kafka cargo test --workspace --exclude cybervault-stream --locked
+	KAFKA_SECURITY=sasl_ssl $(TARGET)/debug/test-kafka cargo test --workspace --exclude cybervault-stream --exclude cybervault-testkit --locked
 
 lint: toolchain $(TOOLS)/ready ## What is checked before anything is merged
 	cargo fmt --all --check
