@@ -109,10 +109,10 @@ impl Matcher {
     /// The event is read as [`Routing::Auto`] reads it. `scratch` is free for use again afterwards.
     pub fn evidence(&self, rule: RuleIndex, event: &TelemetryEvent<'_>, scratch: &mut Scratch) -> Vec<Evidence> {
         self.run(event, Routing::Auto, scratch, |run| {
-            // The rules around it are of no interest here, and it need not be one for the event's log sources.
-            run.marks.allowed.rules.fill(0);
-            run.marks.allowed.fields.fill(u64::MAX);
-            run.see(Routing::Off);
+            // What the rules around it ask is of no interest here, and it need not be one for the event's log sources.
+            run.marks.allowed.fill(0);
+            run.marks.allowed.add_asked(&self.compiled.asked[rule.get()]);
+            run.see(Routing::Auto);
             evidence::collect(run, self.compiled.conditions.roots[rule.get()])
         })
     }

@@ -92,7 +92,17 @@ pub(crate) struct Allowed {
 }
 
 impl Allowed {
-    fn fill(&mut self, word: u64) {
+    /// Allows what a rule asks about.
+    pub(crate) fn add_asked(&mut self, asked: &Asked) {
+        for field in &asked.fields {
+            bits::set(&mut self.fields, field.index());
+        }
+        if let Some(table) = asked.keywords {
+            bits::set(&mut self.keywords, table);
+        }
+    }
+
+    pub(crate) fn fill(&mut self, word: u64) {
         self.rules.fill(word);
         self.fields.fill(word);
         self.keywords.fill(word);
@@ -161,12 +171,7 @@ impl Router {
             });
             let allowed = &mut router.wanted[at].1;
             bits::set(&mut allowed.rules, rule);
-            for field in &asked.fields {
-                bits::set(&mut allowed.fields, field.index());
-            }
-            if let Some(table) = asked.keywords {
-                bits::set(&mut allowed.keywords, table);
-            }
+            allowed.add_asked(asked);
         }
         for mapping in &mappings.list {
             let format = router.format(mapping);
