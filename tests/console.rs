@@ -42,6 +42,10 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     assert_eq!(browser.run("return document.querySelectorAll('#feed b').length"), 0);
     assert!(["high", "critical"].contains(&row.attribute("data-severity").unwrap().as_str()));
 
+    eventually("its action is counted", PATIENCE, || {
+        (browser.run("return document.getElementById('proposed').textContent") == "1").then_some(())
+    });
+
     // Paused it waits; by the keyboard one comes to the finding.
     browser.find("#pause").click();
     fleet.send([Record::new("acme", attack("e2", "ws-<b>7</b>").to_string())]);

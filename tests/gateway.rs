@@ -8,6 +8,7 @@ mod support;
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -302,12 +303,7 @@ fn whatever_goes_wrong_is_told_in_one_form() {
 /// the document says.
 #[test]
 fn requests_made_up_from_the_document_are_answered_as_it_says() {
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cache/tools/schemathesis/bin/schemathesis");
-    let program = [own, "schemathesis"].into_iter().find(|name| Command::new(name).arg("--version").output().is_ok());
-    let Some(program) = program else {
-        eprintln!("SKIPPED: there is no schemathesis; as root on Debian, .ci/prerequisites installs it");
-        return;
-    };
+    let Some(program) = python_tool("schemathesis") else { return };
     let (fleet, playbooks) = fleet("made-up");
     let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
     let (_, secret) = key(&fleet, "acme", &[]);
@@ -322,6 +318,43 @@ fn requests_made_up_from_the_document_are_answered_as_it_says() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// A client that a public generator makes of the document speaks with the sandbox, whose data is always there.
+#[test]
+fn a_client_generated_from_the_document_works() {
+    let Some(generator) = python_tool("openapi-python-client") else { return };
+    let (fleet, playbooks) = fleet("generated");
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let (_, secret) = key(&fleet, "acme", &["--kind", "test"]);
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
+    let package = fleet.path("cybervault_api");
+    let run = |program: &Path, args: &[&str]| {
+        let output = Command::new(program).args(args).env("PYTHONPATH", fleet.path("")).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{out}{err}");
+    };
+    std::fs::write(fleet.path("generator.yaml"), "post_hooks: []\n").unwrap();
+    run(&generator, &[
+        "generate",
+        "--fail-on-warning",
+        "--meta=none",
+        &format!("--path={root}schemas/openapi.yaml"),
+        &format!("--config={}", fleet.path("generator.yaml").display()),
+        &format!("--output-path={}", package.display()),
+    ]);
+    run(&generator.with_file_name("python"), &[&format!("{root}tests/fixtures/client.py"), &gateway.base, &secret]);
+}
+
+/// A program that .ci/prerequisites has put into an environment of its own.
+fn python_tool(name: &str) -> Option<PathBuf> {
+    let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cache/tools");
+    let program = PathBuf::from(format!("{tools}/{name}/bin/{name}"));
+    if !program.exists() {
+        eprintln!("SKIPPED: there is no {name}; as root on Debian, .ci/prerequisites installs it");
+        return None;
+    }
+    Some(program)
 }
 
 #[test]

@@ -7,7 +7,7 @@ use axum::{
     extract::{RawQuery, State},
     response::{Response, sse::Event},
 };
-use cybervault_model::Severity;
+use cybervault_model::{ResponseAction, Severity};
 use maud::{Markup, html};
 
 use super::{
@@ -97,7 +97,7 @@ pub(super) async fn page(
                 }
             }
             a.tile href="/approvals" {
-                span.n { (parts::count(facts.actions_in("proposed"))) } span.l { "to approve" }
+                span.n #proposed { (parts::count(facts.actions_in("proposed"))) } span.l { "to approve" }
             }
             div.tile.chart {
                 (parts::columns(&minutes(&by_minute), "Findings a minute in the last hour"))
@@ -181,7 +181,10 @@ pub(super) async fn events(
             let found = found(&item.document).ok().filter(|found| wanted.matches(found))?;
             Some(Event::default().event("row").data(row(&found).into_string()))
         }
-        FeedKind::Action => Some(Event::default().event("action").data("1")),
+        FeedKind::Action => {
+            let action: ResponseAction = serde_json::from_str(item.document.get()).ok()?;
+            Some(Event::default().event("action").data(action.state.as_str()))
+        }
     };
     let too_many = || PageError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "Too many listen already.");
     subscribe(app, visitor.caller, after, show).ok_or_else(too_many)

@@ -21,6 +21,11 @@ if (feed) {
   let waiting = [];
   let arrived = 0;
 
+  const add = (tile, more) => {
+    if (!tile) return;
+    const count = Math.max(0, Number(tile.textContent.replace(/\D/g, "")) + more);
+    tile.textContent = count.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  };
   // Rows are made and escaped by the server.
   const show = (html) => {
     const holder = document.createElement("tbody");
@@ -31,8 +36,7 @@ if (feed) {
     body.prepend(row);
     if (body.rows.length > MOST) body.deleteRow(-1);
     document.getElementById("empty")?.remove();
-    const tile = document.querySelector(`.tile [data-severity="${CSS.escape(row.dataset.severity)}"]`);
-    if (tile) tile.textContent = (Number(tile.textContent.replace(/\D/g, "")) + 1).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+    add(document.querySelector(`.tile [data-severity="${CSS.escape(row.dataset.severity)}"]`), 1);
     arrived += 1;
   };
 
@@ -49,6 +53,8 @@ if (feed) {
     if (waiting.length > MOST) waiting.shift();
     pause.textContent = `Show ${waiting.length} new`;
   });
+  // An action is proposed once, and leaves that state once.
+  source.addEventListener("action", (event) => add(document.getElementById("proposed"), event.data === "proposed" ? 1 : -1));
   pause.addEventListener("click", () => {
     const on = !paused();
     pause.setAttribute("aria-pressed", on);
