@@ -40,6 +40,11 @@ impl Question {
         }
     }
 
+    /// Whether an answer is worth remembering.
+    pub(crate) fn is_costly(&self) -> bool {
+        matches!(self.test, Test::Regex(_) | Test::Glob(_))
+    }
+
     /// Whether it is a keyword that is looked for at once.
     fn is_keyword(&self) -> bool {
         self.field == FieldId::ANYWHERE && self.answered == Answered::AtOnce

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::HashMap, fmt};
 use cybervault_model::json::{Object, Value};
 use foldhash::fast::FixedState;
 use rsigma_parser::fieldpath::unescape_brackets;
+use simd_json::prelude::ValueIntoString;
 
 use crate::{bits::length_bit, mapping::FieldPaths, scalar::Scalar};
 
@@ -24,6 +25,10 @@ impl FieldId {
 
     pub(crate) fn index(self) -> usize {
         self.0 as usize
+    }
+
+    pub(crate) fn number(self) -> u32 {
+        self.0
     }
 }
 
@@ -78,6 +83,9 @@ pub(crate) struct Target {
 #[derive(Debug, Default)]
 struct Key {
     targets: Vec<u32>,
+    /// The same with a target that counts only for a field not found otherwise, if one does here: such a value waits until the
+    /// rest of the event is seen.
+    joined: Vec<u32>,
     keys: FixedMap<Box<str>, u32>,
     /// The lengths of `keys`: most of an event's keys are told apart by theirs.
     lengths: u64,
@@ -90,13 +98,23 @@ pub(crate) struct FieldTable {
     keys: Vec<Key>,
     pub(crate) targets: Vec<Target>,
     /// Targets that count only for fields not found otherwise, with the keys that lead to them.
-    otherwise: Vec<(Vec<Box<str>>, u32)>,
+    otherwise: Vec<Otherwise>,
+}
+
+#[derive(Debug)]
+struct Otherwise {
+    path: Vec<Box<str>>,
+    target: u32,
 }
 
 /// Takes the values that a [`FieldTable`] finds.
 pub(crate) trait Sink<'e> {
-    /// A value at the place of these targets.
-    fn value(&mut self, targets: &[u32], value: Scalar<'e>);
+    /// A value at the place of these targets, which `place` numbers.
+    fn value(&mut self, place: u32, targets: &[u32], value: Scalar<'e>);
+    /// A text that is no field's.
+    fn text(&mut self, text: &'e str);
+    /// Whether texts that are no field's are of use.
+    fn wants_texts(&self) -> bool;
     /// Whether a value of the field would be of use, and none has come.
     fn misses(&self, field: FieldId) -> bool;
 }
@@ -126,14 +144,38 @@ impl FieldTable {
                 for place in places(path.path(), inside) {
                     let target = table.target(id, path.before(), &place);
                     if path.is_otherwise() {
-                        table.otherwise.push((place.split('.').map(Into::into).collect(), target));
+                        table.otherwise.push(Otherwise { path: place.split('.').map(Into::into).collect(), target });
                     } else {
                         table.reach(&place, target);
                     }
                 }
             }
         }
+        table.join();
         table
+    }
+
+    /// Has values at the top that may be another field's wait, so that they are looked at once for all their fields.
+    fn join(&mut self) {
+        let late =
+            |field: FieldId| self.otherwise.iter().any(|other| self.targets[other.target as usize].field == field);
+        let mut joined = Vec::new();
+        for Otherwise { path, target } in &self.otherwise {
+            let [name] = &**path else { continue };
+            let Some(key) = self.keys[0].keys.get(name).copied() else { continue };
+            let targets = &self.keys[key as usize].targets;
+            let are_early = targets.iter().all(|target| !late(self.targets[*target as usize].field));
+            if are_early && !targets.is_empty() {
+                joined.push((key, targets.iter().copied().chain([*target]).collect()));
+            }
+        }
+        for (key, targets) in joined {
+            let key = &mut self.keys[key as usize];
+            // Where several count here, only the first is joined.
+            if key.joined.is_empty() {
+                key.joined = targets;
+            }
+        }
     }
 
     fn target(&mut self, field: FieldId, before: &str, path: &str) -> u32 {
@@ -162,46 +204,83 @@ impl FieldTable {
         self.keys[at].targets.push(target);
     }
 
-    /// Goes over the event once and hands every value of a field to `sink`.
+    /// Goes over the event once and hands every value of a field to `sink`, and every other text if it wants them.
     pub(crate) fn walk<'e>(&self, payload: Value<'e, 'e>, sink: &mut impl Sink<'e>) {
         let Some(object) = payload.as_object() else { return };
-        self.object(0, &object, 0, sink);
-        for (path, target) in &self.otherwise {
-            if sink.misses(self.targets[*target as usize].field) {
-                follow(payload, path, 0, &mut |value| sink.value(&[*target], value));
+        self.object(Some(0), &object, 0, sink);
+        for Otherwise { path, target } in &self.otherwise {
+            let misses = sink.misses(self.targets[*target as usize].field);
+            // No key has this number: it is one of a target.
+            let place = u32::MAX - 1 - target;
+            match self.waiting(path, *target) {
+                Some((_, key)) if misses => {
+                    follow(payload, path, 0, &mut |value| sink.value(place, &key.joined, value))
+                }
+                Some((at, key)) => follow(payload, path, 0, &mut |value| sink.value(at, &key.targets, value)),
+                None if misses => follow(payload, path, 0, &mut |value| sink.value(place, &[*target], value)),
+                None => {}
             }
         }
     }
 
-    fn object<'e>(&self, at: u32, object: &Object<'e, 'e>, depth: usize, sink: &mut impl Sink<'e>) {
-        let Key { keys, lengths, .. } = &self.keys[at as usize];
+    /// The key at `path`, if its values wait for what becomes of `target`.
+    fn waiting(&self, path: &[Box<str>], target: u32) -> Option<(u32, &Key)> {
+        let [name] = path else { return None };
+        let at = *self.keys[0].keys.get(name)?;
+        let key = &self.keys[at as usize];
+        (key.joined.last() == Some(&target)).then_some((at, key))
+    }
+
+    /// `at` is the key that led here, if it is one that leads to fields.
+    fn object<'e>(&self, at: Option<u32>, object: &Object<'e, 'e>, depth: usize, sink: &mut impl Sink<'e>) {
+        let wants_texts = sink.wants_texts();
         for (name, value) in object {
-            if lengths & length_bit(name.len()) == 0 {
-                continue;
+            let next = at.and_then(|at| self.keys[at as usize].next(name));
+            let key = next.map(|next| &self.keys[next as usize]);
+            let is_field = key.is_some_and(|key| !key.targets.is_empty());
+            if let (Some(next), Some(key)) = (next, key)
+                && is_field
+                && (at != Some(0) || key.joined.is_empty())
+            {
+                each_value(value, depth, &mut |scalar| sink.value(next, &key.targets, scalar));
             }
-            let Some(next) = keys.get(name) else { continue };
-            let key = &self.keys[*next as usize];
-            if !key.targets.is_empty() {
-                each_value(value, depth, &mut |scalar| sink.value(&key.targets, scalar));
-            }
-            if !key.keys.is_empty() {
-                self.inside(*next, value, depth + 1, sink);
+            let next = next.filter(|next| !self.keys[*next as usize].keys.is_empty());
+            if wants_texts || next.is_some() {
+                self.inside(next, is_field, value, depth + 1, sink);
             }
         }
     }
 
-    /// Goes on in an object, or in every object of a list.
-    fn inside<'e>(&self, at: u32, value: Value<'e, 'e>, depth: usize, sink: &mut impl Sink<'e>) {
-        if depth > MAX_DEPTH {
-            return;
-        }
-        if let Some(object) = value.as_object() {
+    /// Goes on in an object, or in every object of a list; `is_field` if its texts, or those in the list, are a field's.
+    fn inside<'e>(
+        &self,
+        at: Option<u32>,
+        is_field: bool,
+        value: Value<'e, 'e>,
+        depth: usize,
+        sink: &mut impl Sink<'e>,
+    ) {
+        if let Some(text) = value.into_string() {
+            if !is_field {
+                sink.text(text);
+            }
+        } else if depth > MAX_DEPTH {
+        } else if let Some(object) = value.as_object() {
             self.object(at, &object, depth, sink);
         } else if let Some(list) = value.as_array() {
             for element in &list {
-                self.inside(at, element, depth + 1, sink);
+                self.inside(at, is_field, element, depth + 1, sink);
             }
         }
+    }
+}
+
+impl Key {
+    fn next(&self, name: &str) -> Option<u32> {
+        if self.lengths & length_bit(name.len()) == 0 {
+            return None;
+        }
+        self.keys.get(name).copied()
     }
 }
 

@@ -12,13 +12,16 @@ use crate::{
 };
 
 /// Longer texts are not put into the automata, whose size grows with every byte; their beginning is.
-const LONGEST_EAGER: usize = 256;
+pub(crate) const LONGEST_EAGER: usize = 256;
 
 /// Shorter texts are seen so often that they tell nothing.
 const SHORTEST_GUARD: usize = 3;
 
 /// Stands between an event's texts where keywords are looked for, so none of these may have it.
 pub(crate) const SEPARATOR: char = '\0';
+
+/// Values of several lines are searched line by line, so no text to be found anywhere may have it.
+pub(crate) const LINE_END: char = '\n';
 
 /// How many alternatives of a regular expression are worth looking for.
 const MAX_ALTERNATIVES: usize = 64;
@@ -27,6 +30,7 @@ const MAX_ALTERNATIVES: usize = 64;
 pub(crate) fn is_eager(predicate: &Predicate) -> bool {
     match &predicate.test {
         Test::Text { cased: true, .. } => false,
+        Test::Text { op: TextOp::Contains, text, .. } if text.contains(LINE_END) => false,
         Test::Text { op, text, .. } if predicate.scope == Scope::Anywhere => {
             *op == TextOp::Contains && !text.is_empty() && text.len() <= LONGEST_EAGER && !text.contains(SEPARATOR)
         }
@@ -45,7 +49,9 @@ pub(crate) fn guards(predicate: &Predicate) -> Option<Vec<Predicate>> {
     }
     let texts = match &predicate.test {
         Test::Null => return None,
-        Test::Text { op, text, cased: true } if !text.is_empty() && text.len() <= LONGEST_EAGER / 4 => {
+        Test::Text { op, text, cased: true }
+            if !text.is_empty() && text.len() <= LONGEST_EAGER / 4 && !text.contains(LINE_END) =>
+        {
             let test = Test::Text { op: *op, text: fold(text).into(), cased: false };
             return Some(vec![Predicate { scope: predicate.scope.clone(), test }]);
         }
@@ -54,9 +60,10 @@ pub(crate) fn guards(predicate: &Predicate) -> Option<Vec<Predicate>> {
         Test::Regex(pattern) => regex_syntax::parse(pattern.as_str()).ok().and_then(|hir| required(&hir)),
         _ => None,
     };
+    let texts: Option<Vec<_>> = texts.as_ref().map(|texts| texts.iter().map(|text| longest_line(text)).collect());
     match texts {
         Some(texts) if texts.iter().all(|text| text.len() >= SHORTEST_GUARD && !text.contains(SEPARATOR)) => {
-            let contains = |text: &String| Predicate {
+            let contains = |text: &&str| Predicate {
                 scope: predicate.scope.clone(),
                 test: Test::Text { op: TextOp::Contains, text: beginning(text).into(), cased: false },
             };
@@ -65,6 +72,10 @@ pub(crate) fn guards(predicate: &Predicate) -> Option<Vec<Predicate>> {
         _ if predicate.scope == Scope::Anywhere => None,
         _ => Some(vec![Predicate { scope: predicate.scope.clone(), test: Test::Present }]),
     }
+}
+
+fn longest_line(text: &str) -> &str {
+    text.split(LINE_END).max_by_key(|line| line.len()).unwrap_or_default()
 }
 
 fn beginning(text: &str) -> &str {

@@ -35,11 +35,16 @@ mod trie;
 mod trigger;
 
 // An event through the tables.
+mod base;
 mod bits;
 mod evidence;
 mod explain;
+mod fresh;
 mod matcher;
+mod memo;
+mod routes;
 mod scratch;
+mod see;
 
 pub use explain::{ExplainedLine, ExplainedSelection, Explainer, Explanation};
 pub use load::{Rule, RuleFailure, RuleFile, RuleMeta, RulePack, RuleSource, load, load_with};

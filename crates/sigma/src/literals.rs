@@ -67,23 +67,38 @@ impl Literals {
     /// Whether a value, not folded, may pass a comparison. False where none of them can.
     pub(crate) fn may_find(&self, value: &str) -> bool {
         self.substrings.as_ref().is_some_and(|substrings| value.len() >= substrings.shortest())
-            || self.shapes.include(value.as_bytes())
-            || !value.is_ascii()
+            || self.may_find_at_ends(value)
+    }
+
+    /// The same of those comparisons that are about the value's beginning, its end, or all of it.
+    pub(crate) fn may_find_at_ends(&self, value: &str) -> bool {
+        self.shapes.include(value.as_bytes()) || !value.is_ascii()
     }
 
     /// Calls `found` with the number of every comparison that the folded text passes; more than once for some.
     pub(crate) fn scan(&self, text: &str, mut found: impl FnMut(u32)) {
-        let bytes = text.as_bytes();
-        if self.shapes.lengths & length_bit(bytes.len()) != 0
-            && let Some(number) = self.exact.get(bytes)
+        self.scan_ends(text, text, &mut found);
+        if let Some(substrings) = &self.substrings {
+            substrings.scan(text.as_bytes(), &mut found);
+        }
+    }
+
+    /// The same of those comparisons that are about the beginning, the end, or all of a text. Of a long one, parts that are longer
+    /// than any comparison's text will do.
+    pub(crate) fn scan_ends(&self, beginning: &str, end: &str, mut found: impl FnMut(u32)) {
+        let (beginning, end) = (beginning.as_bytes(), end.as_bytes());
+        if self.shapes.lengths & length_bit(beginning.len()) != 0
+            && let Some(number) = self.exact.get(beginning)
         {
             found(*number);
         }
-        self.prefixes.walk(bytes.iter().copied(), &mut found);
-        self.suffixes.walk(bytes.iter().rev().copied(), &mut found);
-        if let Some(substrings) = &self.substrings {
-            substrings.scan(bytes, &mut found);
-        }
+        self.prefixes.walk(beginning.iter().copied(), &mut found);
+        self.suffixes.walk(end.iter().rev().copied(), &mut found);
+    }
+
+    /// The texts that may be anywhere in a value.
+    pub(crate) fn substrings(&self) -> Option<&Substrings> {
+        self.substrings.as_ref()
     }
 
     /// Bytes that the tables take.

@@ -6,18 +6,18 @@ use cybervault_model::{Evidence, TelemetryEvent};
 
 use crate::{
     bits,
-    compile::{Answered, Compiled, Node, PredicateId, compile},
+    compile::{Answered, Compiled, Node, PredicateId, Question, compile},
     evidence,
-    fields::{FieldId, FieldTable, Sink, each_text, find_text},
-    fold::fold_into,
-    guard::SEPARATOR,
+    fields::{FieldId, FieldTable, each_text, find_text},
+    fresh::Fresh,
     load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
     mapping::Mappings,
-    predicate::{Number, TemplatePiece, Test, append_text, compare, write_text},
+    memo::{As, Memo},
+    predicate::{TemplatePiece, Test, append_text, compare},
     route::{Layout, Router, Routing},
-    scalar::{Scalar, number_in},
+    routes::Route,
+    scalar::Scalar,
     scratch::{Marks, Scratch, Slots},
-    substrings::Substrings,
 };
 
 /// A rule's place in [`Matcher::rules`].
@@ -93,9 +93,9 @@ impl Matcher {
     ) -> &'s [RuleIndex] {
         let mut hits = std::mem::take(&mut scratch.hits);
         hits.clear();
-        self.run(event, routing, scratch, |run| {
-            if run.marks.allowed.rules.iter().any(|word| *word != 0) {
-                run.see(routing);
+        self.run(event, routing, None, scratch, |run| {
+            if run.route.allowed.rules.iter().any(|word| *word != 0) {
+                run.see();
                 run.decide(&mut hits);
             }
         });
@@ -108,28 +108,49 @@ impl Matcher {
     ///
     /// The event is read as [`Routing::Auto`] reads it. `scratch` is free for use again afterwards.
     pub fn evidence(&self, rule: RuleIndex, event: &TelemetryEvent<'_>, scratch: &mut Scratch) -> Vec<Evidence> {
-        self.run(event, Routing::Auto, scratch, |run| {
-            // What the rules around it ask is of no interest here, and it need not be one for the event's log sources.
-            run.marks.allowed.fill(0);
-            run.marks.allowed.add_asked(&self.compiled.asked[rule.get()]);
-            run.see(Routing::Auto);
+        self.run(event, Routing::Auto, Some(rule), scratch, |run| {
+            run.see();
             evidence::collect(run, self.compiled.conditions.roots[rule.get()])
         })
     }
 
-    /// Routes the event, and lets `look` at it.
+    /// Routes the event, and lets `look` at it, for all the rules that its route has or for one alone.
     fn run<'e, T>(
         &self,
         event: &TelemetryEvent<'e>,
         routing: Routing,
+        alone: Option<RuleIndex>,
         scratch: &mut Scratch,
         look: impl FnOnce(&mut Run<'_, 'e>) -> T,
     ) -> T {
-        let Scratch { slots, marks, folded, text, .. } = scratch;
+        let Scratch { slots, marks, memo, fresh, routes, alone: own, folded, text, .. } = scratch;
         marks.reset();
-        let table = self.router.route(event, routing, &mut marks.allowed, text);
+        fresh.clear();
+        let (mut route, is_first) = self.router.route(event, routing, routes, text);
+        if is_first {
+            memo.clear();
+        }
+        if let Some(rule) = alone {
+            // What the rules around it ask is of no interest here, and it need not be one for the event's log sources.
+            own.allowed.fill(0);
+            own.allowed.add_asked(&self.compiled.asked[rule.get()]);
+            own.table = route.table;
+            route = own;
+        }
         let slots_for_event = std::mem::replace(slots, Slots::empty()).recycle();
-        let mut run = Run { compiled: &self.compiled, table, event, slots: slots_for_event, marks, folded, text };
+        let mut run = Run {
+            compiled: &self.compiled,
+            route,
+            table: self.router.table(route.table),
+            event,
+            slots: slots_for_event,
+            marks,
+            memo,
+            fresh,
+            shortest_keyword: None,
+            folded,
+            text,
+        };
         let found = look(&mut run);
         *slots = run.slots.recycle();
         found
@@ -176,7 +197,7 @@ impl<'e> EventFields<'_, 'e> {
     }
 }
 
-/// So many texts of a field are looked for one by one.
+/// So many texts of a field are looked for one by one, where nothing is remembered.
 const ASKED_ALONE: u32 = 8;
 
 /// One event on its way.
@@ -185,52 +206,17 @@ pub(crate) struct Run<'r, 'e> {
     pub(crate) table: &'r FieldTable,
     pub(crate) event: &'r TelemetryEvent<'e>,
     pub(crate) slots: Slots<'e>,
-    marks: &'r mut Marks,
-    folded: &'r mut String,
+    pub(crate) route: &'r Route,
+    pub(crate) marks: &'r mut Marks,
+    pub(crate) memo: &'r mut Memo,
+    pub(crate) fresh: &'r mut Fresh,
+    /// Bytes of the shortest keyword that is looked for, if any is.
+    pub(crate) shortest_keyword: Option<usize>,
+    pub(crate) folded: &'r mut String,
     text: &'r mut String,
 }
 
 impl<'e> Run<'_, 'e> {
-    /// Goes over the event: answers the eager predicates, keeps the values for the others.
-    fn see(&mut self, routing: Routing) {
-        let table = self.table;
-        table.walk(self.event.payload, self);
-        self.see_keywords(routing);
-        for rule in &self.compiled.always {
-            self.marks.consider(*rule);
-        }
-    }
-
-    /// Looks for the keywords of all rules, or of those that the event's log sources allow, in every text.
-    fn see_keywords(&mut self, routing: Routing) {
-        let compiled = self.compiled;
-        if routing == Routing::Off {
-            return self.see_texts(compiled.every_keyword().into_iter());
-        }
-        let allowed = std::mem::take(&mut self.marks.allowed.keywords);
-        self.see_texts(bits::each(&allowed).map(|at| &compiled.keywords[at]));
-        self.marks.allowed.keywords = allowed;
-    }
-
-    /// All texts are joined to one, since most are so short that looking at each would cost more than looking into it.
-    fn see_texts<'t>(&mut self, tables: impl Iterator<Item = &'t Substrings> + Clone) {
-        let Some(shortest) = tables.clone().map(Substrings::shortest).min() else { return };
-        self.text.clear();
-        each_text(self.event.payload, 0, &mut |text| {
-            // A letter may take up to half as much again once it is folded.
-            if text.len() * 2 >= shortest {
-                self.text.push_str(text);
-                self.text.push(SEPARATOR);
-            }
-        });
-        self.folded.clear();
-        fold_into(self.text, self.folded);
-        for table in tables {
-            let mut hold = |predicate| self.marks.hold(predicate, &self.compiled.triggered);
-            table.scan(self.folded.as_bytes(), &mut hold);
-        }
-    }
-
     fn decide(&mut self, hits: &mut Vec<RuleIndex>) {
         for at in 0..self.marks.candidates.len() {
             let rule = self.marks.candidates[at];
@@ -267,34 +253,31 @@ impl<'e> Run<'_, 'e> {
         let holds = if question.field == FieldId::ANYWHERE {
             self.any_text_passes(&question.test)
         } else {
-            self.any_value_passes(question.field, &question.test)
+            self.any_value_passes(predicate, question)
         };
         self.marks.answer(predicate, holds);
         holds
     }
 
-    /// Looks for all the texts that were left until a rule asks, once so many were asked for that this pays; false before.
+    /// Looks for all the texts that were left until a rule asks; false where so few were asked for that one by one is cheaper.
     fn scan_later(&mut self, field: FieldId) -> bool {
         let compiled = self.compiled;
         let Some(later) = &compiled.tests[field.index()].later else { return true };
-        match self.marks.asked_for(field).cmp(&ASKED_ALONE) {
+        let asked_alone = if self.remembers() { 0 } else { ASKED_ALONE };
+        match self.marks.asked_for(field).cmp(&asked_alone) {
             Ordering::Less => return false,
             Ordering::Equal => {}
             Ordering::Greater => return true,
         }
-        let mut hold = |predicate: PredicateId| self.marks.hold(predicate, &compiled.triggered);
         if field == FieldId::ANYWHERE {
-            each_text(self.event.payload, 0, &mut |text| {
-                write_text(Scalar::Text(text), "", false, self.folded);
-                later.scan(self.folded.as_bytes(), &mut hold);
-            });
+            each_text(self.event.payload, 0, &mut |text| self.see_later(field, later, Scalar::Text(text), ""));
             return true;
         }
-        for slot in self.slots.of(field) {
-            if write_text(slot.value, &self.table.targets[slot.target as usize].before, false, self.folded) {
-                later.scan(self.folded.as_bytes(), &mut hold);
-            }
+        let slots = std::mem::replace(&mut self.slots, Slots::empty());
+        for slot in slots.of(field) {
+            self.see_later(field, later, slot.value, &self.table.targets[slot.target as usize].before);
         }
+        self.slots = slots;
         true
     }
 
@@ -306,10 +289,10 @@ impl<'e> Run<'_, 'e> {
         holds
     }
 
-    fn any_value_passes(&mut self, field: FieldId, test: &Test) -> bool {
+    fn any_value_passes(&mut self, predicate: PredicateId, question: &Question) -> bool {
         let targets = &self.table.targets;
-        let mut slots = self.slots.of(field);
-        match test {
+        let mut slots = self.slots.of(question.field);
+        match &question.test {
             Test::Null => slots.all(|slot| slot.value == Scalar::Null),
             Test::FieldRef { field: other, op, cased } => {
                 let Some(other) = self.compiled.fields.get(other) else { return false };
@@ -337,7 +320,23 @@ impl<'e> Run<'_, 'e> {
                         compare(*op, *cased, (slot.value, before), self.text)
                     })
             }
-            test => slots.any(|slot| test.passes(slot.value, &targets[slot.target as usize].before, self.text)),
+            test => {
+                let is_costly = question.is_costly();
+                let place = self.place(predicate, As::Alone).filter(|_| is_costly);
+                slots.any(|slot| {
+                    let before = &*targets[slot.target as usize].before;
+                    let Some((place, text)) = place.zip(slot.value.text().filter(|_| before.is_empty())) else {
+                        return test.passes(slot.value, before, self.text);
+                    };
+                    if let Some(mut found) = self.memo.recall(place, text.as_bytes()) {
+                        return found.next().is_some();
+                    }
+                    let holds = test.passes(slot.value, before, self.text);
+                    let found = [predicate];
+                    self.memo.keep(place, text.as_bytes(), if holds { &found } else { &[] });
+                    holds
+                })
+            }
         }
     }
 
@@ -362,58 +361,5 @@ impl<'e> Run<'_, 'e> {
         let mut passing = |text: &'e str| test.passes(Scalar::Text(text), "", self.text);
         let text = find_text(self.event.payload, 0, &mut path, &mut passing)?;
         Some((path, Scalar::Text(text)))
-    }
-}
-
-impl<'e> Sink<'e> for Run<'_, 'e> {
-    fn misses(&self, field: FieldId) -> bool {
-        bits::has(&self.marks.allowed.fields, field.index()) && !self.slots.has(field)
-    }
-
-    fn value(&mut self, targets: &[u32], value: Scalar<'e>) {
-        // What of the value is in `folded`: nothing, or the value behind this text.
-        let mut written: Option<&str> = None;
-        for id in targets {
-            let target = &self.table.targets[*id as usize];
-            if !bits::has(&self.marks.allowed.fields, target.field.index()) {
-                continue;
-            }
-            self.slots.push(target.field, *id, value);
-            let tests = &self.compiled.tests[target.field.index()];
-            let mut hold = |predicate: PredicateId| self.marks.hold(predicate, &self.compiled.triggered);
-            tests.present.into_iter().for_each(&mut hold);
-            if value != Scalar::Null {
-                tests.not_null.into_iter().for_each(&mut hold);
-            }
-            if tests.truths != [None, None]
-                && let Some(truth) = value.as_bool()
-            {
-                tests.truths[usize::from(truth)].into_iter().for_each(&mut hold);
-            }
-            if !tests.numbers.is_empty() {
-                let number = match value {
-                    Scalar::Text(text) => number_in(text),
-                    value => value.as_number(),
-                };
-                let predicate = number.and_then(|number| tests.numbers.get(&Number::new(number)));
-                predicate.copied().into_iter().for_each(&mut hold);
-            }
-            let Some(literals) = &tests.literals else { continue };
-            if let Scalar::Text(text) = value
-                && target.before.is_empty()
-                && !literals.may_find(text)
-            {
-                continue;
-            }
-            if written != Some(&*target.before) {
-                self.folded.clear();
-                fold_into(&target.before, self.folded);
-                if !append_text(value, false, self.folded) {
-                    continue;
-                }
-                written = Some(&target.before);
-            }
-            literals.scan(self.folded, hold);
-        }
     }
 }

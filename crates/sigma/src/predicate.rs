@@ -210,6 +210,12 @@ impl Test {
         match self {
             Self::Text { op, text, cased } => write_text(value, before, *cased, buffer) && op.holds(buffer, text),
             Self::Glob(glob) => write_text(value, before, glob.is_cased(), buffer) && glob.matches(buffer),
+            Self::Regex(pattern)
+                if let Scalar::Text(text) = value
+                    && before.is_empty() =>
+            {
+                pattern.is_match(text)
+            }
             Self::Regex(pattern) => write_text(value, before, true, buffer) && pattern.is_match(buffer),
             Self::Cidr(network) => match value {
                 Scalar::Text(text) => network.contains_text(text),

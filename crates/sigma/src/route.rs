@@ -12,6 +12,7 @@ use crate::{
     load::RuleSource,
     mapping::{Mapping, Mappings, Product, Source},
     predicate::append_text,
+    routes::{Route, Routes},
     scalar::Scalar,
 };
 
@@ -259,7 +260,8 @@ impl Router {
         }
     }
 
-    fn table(&self, at: usize) -> &FieldTable {
+    /// A table of fields by its number.
+    pub(crate) fn table(&self, at: usize) -> &FieldTable {
         let LateTable { of, made } = &self.tables[at];
         made.get_or_init(|| {
             let Some((format, source)) = *of else { return FieldTable::new(&self.fields, &[], []) };
@@ -310,36 +312,55 @@ impl Router {
         number.copied().unwrap_or(UNKNOWN)
     }
 
-    /// Puts the rules to try into `allowed`, and says where the event's fields are.
-    pub(crate) fn route(
+    /// What is to be looked for in the event; true where routes that were known before are forgotten.
+    pub(crate) fn route<'r>(
         &self,
         event: &TelemetryEvent<'_>,
         routing: Routing,
-        allowed: &mut Allowed,
+        routes: &'r mut Routes,
         buffer: &mut String,
-    ) -> &FieldTable {
+    ) -> (&'r Route, bool) {
+        routes.signs.clear();
         if routing == Routing::Off {
-            allowed.fill(u64::MAX);
             let format = self.format_of(event).filter(|format| format.mapping.events.kind.is_some());
-            return self.table(format.map_or(PLAIN, |format| format.table));
+            let table = format.map_or(PLAIN, |format| format.table);
+            routes.signs.push(sign(table));
+            return routes.find(|number, _| {
+                let mut allowed = self.none.clone();
+                allowed.fill(u64::MAX);
+                Route { number, table, allowed, is_open: true }
+            });
         }
-        allowed.fill(0);
         let mut table = None;
         let sent = event.source;
         let number = |sent: Option<&str>, mapped: u32| if sent.is_some() { self.number(sent) } else { mapped };
         let base = self.each_source(event, buffer, &mut |source| {
             table = table.or(source.table);
-            let triple = Triple {
-                product: number(sent.product, source.numbers.product),
-                service: number(sent.service, source.numbers.service),
-                category: number(sent.category, source.numbers.category),
-            };
-            match self.known.get(&triple) {
-                Some(rules) => allowed.add(rules),
-                None => self.add_wanted(triple, allowed),
-            }
+            routes.signs.extend([
+                number(sent.product, source.numbers.product),
+                number(sent.service, source.numbers.service),
+                number(sent.category, source.numbers.category),
+            ]);
         });
-        self.table(table.unwrap_or(base))
+        let table = table.unwrap_or(base);
+        // The zero tells it from an open one.
+        routes.signs.extend([sign(table), 0]);
+        routes.find(|number, signs| {
+            let mut allowed = self.none.clone();
+            // What is left over are the two signs behind the sources.
+            for source in signs.as_chunks().0 {
+                let [product, service, category] = *source;
+                self.allow(Triple { product, service, category }, &mut allowed);
+            }
+            Route { number, table, allowed, is_open: false }
+        })
+    }
+
+    fn allow(&self, triple: Triple, allowed: &mut Allowed) {
+        match self.known.get(&triple) {
+            Some(rules) => allowed.add(rules),
+            None => self.add_wanted(triple, allowed),
+        }
     }
 
     /// Calls `found` for every log source of the event; returns the table of fields that all of them share.
@@ -545,6 +566,11 @@ impl Format {
         }
         present
     }
+}
+
+/// A table's number as a sign of a route. There are not 2³² tables in memory.
+fn sign(table: usize) -> u32 {
+    u32::try_from(table).unwrap_or(u32::MAX)
 }
 
 /// The joined values of `by` that a source asks for.

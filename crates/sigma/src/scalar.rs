@@ -37,6 +37,14 @@ impl<'e> Scalar<'e> {
         }
     }
 
+    /// The text that this is.
+    pub(crate) fn text(self) -> Option<&'e str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The number that this is or that the text spells.
     pub(crate) fn as_number(self) -> Option<f64> {
         match self {

@@ -6,8 +6,11 @@ use crate::{
     bits,
     compile::{PredicateId, RuleLists},
     fields::FieldId,
+    fresh::Fresh,
     matcher::RuleIndex,
+    memo::Memo,
     route::Allowed,
+    routes::{Route, Routes},
     scalar::Scalar,
 };
 
@@ -82,7 +85,6 @@ pub(crate) struct Marks {
     /// Predicates that were tested on demand.
     pub(crate) tested: Box<[u64]>,
     touched: Vec<PredicateId>,
-    pub(crate) allowed: Allowed,
     /// How often texts of a field that were left for later have been asked for.
     later: Vec<(FieldId, u32)>,
     seen: Box<[u64]>,
@@ -91,9 +93,8 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    fn new(predicates: usize, rules: usize, allowed: Allowed) -> Self {
+    fn new(predicates: usize, rules: usize) -> Self {
         Self {
-            allowed,
             later: Vec::new(),
             held: bits::none(predicates),
             tested: bits::none(predicates),
@@ -116,18 +117,18 @@ impl Marks {
     }
 
     /// Notes that the predicate is true, and which rules that makes worth a look.
-    pub(crate) fn hold(&mut self, predicate: PredicateId, triggered: &RuleLists) {
+    pub(crate) fn hold(&mut self, predicate: PredicateId, triggered: &RuleLists, allowed: &Allowed) {
         if bits::set(&mut self.held, predicate as usize) {
             self.touched.push(predicate);
             for rule in triggered.of(predicate) {
-                self.consider(*rule);
+                self.consider(*rule, allowed);
             }
         }
     }
 
     /// Notes that the rule is worth a look, if it is allowed.
-    pub(crate) fn consider(&mut self, rule: u32) {
-        if bits::has(&self.allowed.rules, rule as usize) && bits::set(&mut self.seen, rule as usize) {
+    pub(crate) fn consider(&mut self, rule: u32, allowed: &Allowed) {
+        if bits::has(&allowed.rules, rule as usize) && bits::set(&mut self.seen, rule as usize) {
             self.candidates.push(rule);
         }
     }
@@ -160,6 +161,11 @@ impl Marks {
 pub struct Scratch {
     pub(crate) slots: Slots<'static>,
     pub(crate) marks: Marks,
+    pub(crate) memo: Memo,
+    pub(crate) fresh: Fresh,
+    pub(crate) routes: Routes,
+    /// What one rule asks.
+    pub(crate) alone: Route,
     /// A value's text, folded.
     pub(crate) folded: String,
     /// A value's text for tests on demand.
@@ -171,7 +177,11 @@ impl Scratch {
     pub(crate) fn new(fields: usize, predicates: usize, rules: usize, allowed: Allowed) -> Self {
         Self {
             slots: Slots::new(fields),
-            marks: Marks::new(predicates, rules, allowed),
+            marks: Marks::new(predicates, rules),
+            memo: Memo::new(),
+            fresh: Fresh::default(),
+            routes: Routes::default(),
+            alone: Route { number: 0, table: 0, allowed, is_open: false },
             folded: String::new(),
             text: String::new(),
             hits: Vec::new(),

@@ -1,0 +1,40 @@
+//! Texts of the event at hand in which nothing was looked for before, as far as is remembered.
+
+use std::ops::Range;
+
+use crate::{guard::SEPARATOR, memo::Place};
+
+/// The texts, joined to one, since most are so short that looking at each would cost more than looking into it.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    pub(crate) text: String,
+    pub(crate) pieces: Vec<Piece>,
+    /// What was found in them, piece by piece.
+    pub(crate) found: Vec<u32>,
+    /// What was found in one piece, keywords included.
+    pub(crate) joined: Vec<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    /// Where to remember it; nowhere if it is not to be.
+    pub(crate) place: Option<Place>,
+    pub(crate) text: Range<usize>,
+    pub(crate) found: Range<usize>,
+}
+
+impl Fresh {
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.pieces.clear();
+        self.found.clear();
+    }
+
+    /// Adds a text of which what was found is in `found` from `found_from` on.
+    pub(crate) fn add(&mut self, place: Option<Place>, text: &str, found_from: usize) {
+        let start = self.text.len();
+        self.text.push_str(text);
+        self.pieces.push(Piece { place, text: start..self.text.len(), found: found_from..self.found.len() });
+        self.text.push(SEPARATOR);
+    }
+}

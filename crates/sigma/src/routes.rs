@@ -1,0 +1,46 @@
+//! The ways that events take, each with what is looked for on it; kept so that it is worked out once.
+
+use crate::{fields::FixedMap, route::Allowed};
+
+/// What is looked for in an event.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// Not 0; 0 where what is found is not to be remembered.
+    pub(crate) number: u32,
+    /// Which table of fields.
+    pub(crate) table: usize,
+    pub(crate) allowed: Allowed,
+    /// Whether all keywords are looked for, whosever they are.
+    pub(crate) is_open: bool,
+}
+
+/// How many are kept. Mappings know some hundred sources; an event belongs to one to three.
+const MOST: usize = 1024;
+
+/// Routes by what decides them.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    routes: Vec<Route>,
+    numbers: FixedMap<Box<[u32]>, usize>,
+    /// What decides the route of the event at hand.
+    pub(crate) signs: Vec<u32>,
+}
+
+impl Routes {
+    /// The route that `signs` decide, made by `make` from its number and them where it is not known. True where all others are forgotten.
+    pub(crate) fn find(&mut self, make: impl FnOnce(u32, &[u32]) -> Route) -> (&Route, bool) {
+        let known = self.numbers.get(&*self.signs).copied();
+        let is_full = known.is_none() && self.routes.len() >= MOST;
+        if is_full {
+            self.routes.clear();
+            self.numbers.clear();
+        }
+        let at = known.unwrap_or_else(|| {
+            let at = self.routes.len();
+            self.routes.push(make(u32::try_from(at + 1).unwrap_or(u32::MAX), &self.signs));
+            self.numbers.insert(self.signs.as_slice().into(), at);
+            at
+        });
+        (&self.routes[at], is_full)
+    }
+}

@@ -1,0 +1,396 @@
+//! An event's values seen: what is answered at once about each.
+//!
+//! What was found in a value before is recalled (`memo`). A value of several lines is taken line by line, since of a message most
+//! lines are like the last one's even where the message as a whole never is.
+
+use std::mem;
+
+use memchr::memchr;
+
+use crate::{
+    bits,
+    compile::{Compiled, FieldTests, PredicateId},
+    fields::{FieldId, Sink},
+    fold::fold_into,
+    guard::{LINE_END, LONGEST_EAGER},
+    literals::Literals,
+    matcher::Run,
+    memo::{As, Place},
+    predicate::{Number, append_text, write_text},
+    routes::Route,
+    scalar::{Scalar, number_in},
+    substrings::Substrings,
+};
+
+/// Values of several lines below this are remembered whole.
+const SHORT: usize = 96;
+
+/// The place of texts that are no field's. No key has this number.
+const NO_FIELD: u32 = u32::MAX;
+
+/// Bytes of a text's beginning and of its end that are more than any literal once they are folded: of a letter one is left at least.
+const ENDS: usize = (LONGEST_EAGER + 2) * 4;
+
+/// What was found in a text before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recalled {
+    Nothing,
+    Something,
+}
+
+impl Compiled {
+    /// The tables of the keywords that are looked for on a route.
+    fn keywords_on<'r>(&'r self, route: &'r Route) -> impl Iterator<Item = &'r Substrings> + Clone {
+        let every = if route.is_open { self.every_keyword() } else { None };
+        let own = if route.is_open { &[] } else { &*route.allowed.keywords };
+        every.into_iter().chain(bits::each(own).map(|at| &self.keywords[at]))
+    }
+}
+
+impl Run<'_, '_> {
+    /// Goes over the event: answers the eager predicates, keeps the values for the others.
+    pub(crate) fn see(&mut self) {
+        let table = self.table;
+        self.shortest_keyword = self.compiled.keywords_on(self.route).map(Substrings::shortest).min();
+        table.walk(self.event.payload, self);
+        self.see_fresh();
+        for rule in &self.compiled.always {
+            self.marks.consider(*rule, &self.route.allowed);
+        }
+    }
+
+    /// Whether what is found is remembered.
+    pub(crate) fn remembers(&self) -> bool {
+        self.route.number > 0
+    }
+
+    /// Where what is found is remembered; `None` where it is not.
+    pub(crate) fn place(&self, key: u32, way: As) -> Option<Place> {
+        self.remembers().then(|| Place::new(self.route.number, key, way))
+    }
+
+    /// Notes what was found, if it is remembered.
+    fn recall(&mut self, place: Option<Place>, text: &[u8]) -> Option<Recalled> {
+        let found = place.and_then(|place| self.memo.recall(place, text))?;
+        let mut recalled = Recalled::Nothing;
+        for predicate in found {
+            recalled = Recalled::Something;
+            self.marks.hold(predicate, &self.compiled.triggered, &self.route.allowed);
+        }
+        Some(recalled)
+    }
+
+    /// Notes what was found in the lines, and calls `unknown` for those of which that is not remembered. Lines shorter than half of
+    /// `shortest` have nothing.
+    fn recall_lines(
+        &mut self,
+        place: Option<Place>,
+        shortest: usize,
+        text: &str,
+        mut unknown: impl FnMut(&mut Self, &str),
+    ) {
+        let Some(place) = place else { return lines(text).for_each(|line| unknown(self, line)) };
+        let mut base = mem::take(self.memo.bases.at(place));
+        let (mut rest, mut changed) = (text, 0);
+        let known = if base.place == place { base.lines.len() } else { 0 };
+        for at in 0..known {
+            let line = base.lines[at];
+            let end = base.end_of_same(line, rest.as_bytes());
+            if end.is_some() && line.is_void {
+                rest = &rest[end.unwrap_or_default()..];
+                continue;
+            }
+            let (line, next) = split_line(rest);
+            let mut is_void = line.len() * 2 < shortest;
+            if !is_void {
+                match self.recall(Some(place), line.as_bytes()) {
+                    Some(recalled) => is_void = recalled == Recalled::Nothing,
+                    None => unknown(self, line),
+                }
+            }
+            match end {
+                Some(_) => base.lines[at].is_void = is_void,
+                None => changed += 1,
+            }
+            rest = next;
+        }
+        while !rest.is_empty() {
+            let (line, next) = split_line(rest);
+            if line.len() * 2 >= shortest && self.recall(Some(place), line.as_bytes()).is_none() {
+                unknown(self, line);
+            }
+            changed += 1;
+            rest = next;
+        }
+        if changed * 2 > known {
+            base.fill(place, text);
+        }
+        *self.memo.bases.at(place) = base;
+    }
+
+    /// Notes what was found.
+    fn found(&mut self, predicate: PredicateId) {
+        self.marks.hold(predicate, &self.compiled.triggered, &self.route.allowed);
+        self.fresh.found.push(predicate);
+    }
+
+    /// Whether there may be a keyword in a text of this length. A letter may take half as much again once it is folded.
+    fn may_have_keyword(&self, length: usize) -> bool {
+        self.shortest_keyword.is_some_and(|shortest| length * 2 >= shortest)
+    }
+}
+
+impl Run<'_, '_> {
+    /// `is_plain` if nothing belongs in front of the text for any of the targets.
+    fn see_text(&mut self, key: u32, targets: &[u32], is_plain: bool, text: &str) {
+        if is_plain && has_lines(text) {
+            return self.see_lines(key, targets, text);
+        }
+        let place = self.place(key, As::Whole);
+        if self.recall(place, text.as_bytes()).is_none() {
+            let from = self.fresh.found.len();
+            self.test(targets, Scalar::Text(text), false);
+            self.fresh.add(place, text, from);
+        }
+    }
+
+    fn see_lines(&mut self, key: u32, targets: &[u32], text: &str) {
+        self.test(targets, Scalar::Text(text), true);
+        let anywhere = self.anywhere_in(targets);
+        let shortest = anywhere.clone().map(Substrings::shortest).chain(self.shortest_keyword).min();
+        let Some(shortest) = shortest else { return };
+        let (piece, from, place) = (self.fresh.pieces.len(), self.fresh.text.len(), self.place(key, As::Line));
+        self.recall_lines(place, shortest, text, |run, line| run.fresh.add(place, line, run.fresh.found.len()));
+        let mut folded = mem::take(self.folded);
+        if anywhere.clone().count() > 0 && any_in(anywhere.clone(), &self.fresh.text[from..], &mut folded) {
+            for piece in piece..self.fresh.pieces.len() {
+                let from = self.fresh.found.len();
+                fold_to(&self.fresh.text[self.fresh.pieces[piece].text.clone()], &mut folded);
+                anywhere.clone().for_each(|table| table.scan(folded.as_bytes(), &mut |found| self.found(found)));
+                self.fresh.pieces[piece].found = from..self.fresh.found.len();
+            }
+        }
+        *self.folded = folded;
+    }
+
+    /// Looks for the texts of a field that were left until a rule asks.
+    pub(crate) fn see_later(&mut self, field: FieldId, later: &Substrings, value: Scalar<'_>, before: &str) {
+        let place = self.place(field.number(), As::Later);
+        match value {
+            Scalar::Text(text) if before.is_empty() && has_lines(text) => {
+                self.recall_lines(place, later.shortest(), text, |run, line| run.see_later_text(place, later, line));
+            }
+            Scalar::Text(text) if before.is_empty() => {
+                if text.len() * 2 >= later.shortest() && self.recall(place, text.as_bytes()).is_none() {
+                    self.see_later_text(place, later, text);
+                }
+            }
+            value => {
+                if write_text(value, before, false, self.folded) {
+                    let hold = &mut |found| self.marks.hold(found, &self.compiled.triggered, &self.route.allowed);
+                    later.scan(self.folded.as_bytes(), hold);
+                }
+            }
+        }
+    }
+
+    fn see_later_text(&mut self, place: Option<Place>, later: &Substrings, text: &str) {
+        let (mut folded, from) = (mem::take(self.folded), self.fresh.found.len());
+        fold_to(text, &mut folded);
+        later.scan(folded.as_bytes(), &mut |found| self.found(found));
+        *self.folded = folded;
+        if let Some(place) = place {
+            self.memo.keep(place, text.as_bytes(), &self.fresh.found[from..]);
+        }
+    }
+
+    /// Looks for keywords in what is not remembered, and remembers it.
+    fn see_fresh(&mut self) {
+        let keywords = self.compiled.keywords_on(self.route);
+        let mut folded = mem::take(self.folded);
+        let any = self.shortest_keyword.is_some() && any_in(keywords.clone(), &self.fresh.text, &mut folded);
+        let mut found = mem::take(&mut self.fresh.joined);
+        for at in 0..self.fresh.pieces.len() {
+            let piece = self.fresh.pieces[at].clone();
+            found.clear();
+            found.extend_from_slice(&self.fresh.found[piece.found]);
+            let text = &self.fresh.text[piece.text];
+            if any {
+                fold_to(text, &mut folded);
+                for table in keywords.clone() {
+                    table.scan(folded.as_bytes(), &mut |predicate| {
+                        self.marks.hold(predicate, &self.compiled.triggered, &self.route.allowed);
+                        found.push(predicate);
+                    });
+                }
+            }
+            found.sort_unstable();
+            found.dedup();
+            if let Some(place) = piece.place {
+                self.memo.keep(place, text.as_bytes(), &found);
+            }
+        }
+        (*self.folded, self.fresh.joined) = (folded, found);
+    }
+}
+
+impl<'r> Run<'r, '_> {
+    /// What is looked for anywhere in the values of these targets.
+    fn anywhere_in<'t>(&self, targets: &'t [u32]) -> impl Iterator<Item = &'r Substrings> + Clone + use<'r, 't> {
+        let (compiled, table, route) = (self.compiled, self.table, self.route);
+        let fields = targets.iter().map(|id| table.targets[*id as usize].field.index());
+        let asked = fields.filter(|field| bits::has(&route.allowed.fields, *field));
+        asked.filter_map(|field| compiled.tests[field].literals.as_deref()?.substrings())
+    }
+
+    /// Makes the tests of the targets' fields; but those of texts anywhere in the value only if it is not taken line by line.
+    fn test(&mut self, targets: &[u32], value: Scalar<'_>, by_line: bool) {
+        // What of the value is in `folded`: nothing, or the value behind this text.
+        let mut written: Option<&str> = None;
+        for id in targets {
+            let target = &self.table.targets[*id as usize];
+            if !bits::has(&self.route.allowed.fields, target.field.index()) {
+                continue;
+            }
+            let tests = &self.compiled.tests[target.field.index()];
+            self.test_plainly(tests, value);
+            let Some(literals) = &tests.literals else { continue };
+            let mut folded = mem::take(self.folded);
+            match value {
+                Scalar::Text(text) if by_line => {
+                    if literals.may_find_at_ends(text) {
+                        scan_ends(literals, text, &mut folded, |found| self.found(found));
+                    }
+                }
+                Scalar::Text(text) if target.before.is_empty() && !literals.may_find(text) => {}
+                value => {
+                    let is_written = written == Some(&*target.before) || {
+                        fold_to(&target.before, &mut folded);
+                        append_text(value, false, &mut folded)
+                    };
+                    if is_written {
+                        written = Some(&target.before);
+                        literals.scan(&folded, |found| self.found(found));
+                    }
+                }
+            }
+            *self.folded = folded;
+        }
+    }
+
+    /// The tests that take no text.
+    fn test_plainly(&mut self, tests: &FieldTests, value: Scalar<'_>) {
+        let present = tests.present.into_iter();
+        let not_null = tests.not_null.filter(|_| value != Scalar::Null);
+        present.chain(not_null).for_each(|predicate| self.found(predicate));
+        if tests.truths != [None, None]
+            && let Some(truth) = value.as_bool()
+        {
+            tests.truths[usize::from(truth)].into_iter().for_each(|predicate| self.found(predicate));
+        }
+        if !tests.numbers.is_empty() {
+            let number = match value {
+                Scalar::Text(text) => number_in(text),
+                value => value.as_number(),
+            };
+            let predicate = number.and_then(|number| tests.numbers.get(&Number::new(number)));
+            predicate.into_iter().for_each(|predicate| self.found(*predicate));
+        }
+    }
+}
+
+impl<'e> Sink<'e> for Run<'_, 'e> {
+    fn misses(&self, field: FieldId) -> bool {
+        bits::has(&self.route.allowed.fields, field.index()) && !self.slots.has(field)
+    }
+
+    fn wants_texts(&self) -> bool {
+        self.shortest_keyword.is_some()
+    }
+
+    fn text(&mut self, text: &'e str) {
+        if self.may_have_keyword(text.len()) {
+            self.see_text(NO_FIELD, &[], true, text);
+        }
+    }
+
+    fn value(&mut self, key: u32, targets: &[u32], value: Scalar<'e>) {
+        let (mut is_asked, mut is_plain) = (false, true);
+        for id in targets {
+            let target = &self.table.targets[*id as usize];
+            if bits::has(&self.route.allowed.fields, target.field.index()) {
+                self.slots.push(target.field, *id, value);
+                is_asked = true;
+                is_plain &= target.before.is_empty();
+            }
+        }
+        match value {
+            Scalar::Text(text) if is_asked => self.see_text(key, targets, is_plain, text),
+            Scalar::Text(text) => self.text(text),
+            _ if !is_asked => {}
+            Scalar::Int(number) => {
+                let place = self.place(key, As::Number);
+                if self.recall(place, &number.to_le_bytes()).is_none() {
+                    let from = self.fresh.found.len();
+                    self.test(targets, value, false);
+                    if let Some(place) = place {
+                        self.memo.keep(place, &number.to_le_bytes(), &self.fresh.found[from..]);
+                    }
+                }
+            }
+            value => self.test(targets, value, false),
+        }
+    }
+}
+
+/// Whether a value is taken line by line.
+fn has_lines(text: &str) -> bool {
+    text.len() >= SHORT && memchr(LINE_END as u8, text.as_bytes()).is_some()
+}
+
+/// The texts between line ends.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (line, next) = (!rest.is_empty()).then(|| split_line(rest))?;
+        rest = next;
+        Some(line)
+    })
+}
+
+/// The first line without its end, and what is behind that.
+fn split_line(text: &str) -> (&str, &str) {
+    match memchr(LINE_END as u8, text.as_bytes()) {
+        Some(end) => (&text[..end], &text[end + 1..]),
+        None => (text, ""),
+    }
+}
+
+fn fold_to(text: &str, folded: &mut String) {
+    folded.clear();
+    fold_into(text, folded);
+}
+
+/// Whether any of the tables finds something in the text.
+fn any_in<'t>(mut tables: impl Iterator<Item = &'t Substrings>, text: &str, folded: &mut String) -> bool {
+    fold_to(text, folded);
+    tables.any(|table| {
+        let mut any = false;
+        table.scan(folded.as_bytes(), &mut |_| any = true);
+        any
+    })
+}
+
+/// As [`Literals::scan_ends`] of a text that is not folded.
+fn scan_ends(literals: &Literals, text: &str, folded: &mut String, mut found: impl FnMut(PredicateId)) {
+    if text.len() <= 2 * ENDS {
+        fold_to(text, folded);
+        return literals.scan_ends(folded, folded, found);
+    }
+    folded.clear();
+    fold_into(&text[..text.floor_char_boundary(ENDS)], folded);
+    let beginning = folded.len();
+    fold_into(&text[text.ceil_char_boundary(text.len() - ENDS)..], folded);
+    let (beginning, end) = folded.split_at(beginning);
+    literals.scan_ends(beginning, end, &mut found);
+}
