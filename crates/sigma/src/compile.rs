@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    bits::{self, Words},
     condition::Expr,
     fields::{FieldId, Fields, FixedMap},
     guard::is_eager,
@@ -160,6 +161,8 @@ impl RuleLists {
 pub(crate) struct Compiled {
     pub(crate) fields: Arc<Fields>,
     pub(crate) questions: Vec<Question>,
+    /// The predicates that are answered at once.
+    pub(crate) at_once: Words,
     pub(crate) tests: Vec<FieldTests>,
     pub(crate) conditions: Conditions,
     pub(crate) triggered: RuleLists,
@@ -236,6 +239,7 @@ pub(crate) fn compile(pack: Cow<'_, [Rule]>) -> Compiled {
         asked,
         tests: field_tests(&fields, &questions),
         fields: Arc::new(fields),
+        at_once: at_once(&questions),
         questions,
         conditions,
         triggered: RuleLists::new(lists),
@@ -352,6 +356,13 @@ impl<'r> Compiler<'r> {
             }
         }
     }
+}
+
+fn at_once(questions: &[Question]) -> Words {
+    let mut words = bits::none(questions.len());
+    let at_once = questions.iter().enumerate().filter(|(_, question)| question.answered == Answered::AtOnce);
+    at_once.for_each(|(id, _)| drop(bits::set(&mut words, id)));
+    words
 }
 
 fn field_tests(fields: &Fields, questions: &[Question]) -> Vec<FieldTests> {

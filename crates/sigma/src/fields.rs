@@ -7,7 +7,12 @@ use foldhash::fast::FixedState;
 use rsigma_parser::fieldpath::unescape_brackets;
 use simd_json::prelude::ValueIntoString;
 
-use crate::{bits::length_bit, mapping::FieldPaths, scalar::Scalar};
+use crate::{
+    bits::length_bit,
+    mapping::FieldPaths,
+    scalar::Scalar,
+    usual::{Kind, Usual},
+};
 
 /// A hash map for keys that rules choose. Its keys don't come from tenants, so its hash may be a fixed one.
 pub(crate) type FixedMap<K, V> = HashMap<K, V, FixedState>;
@@ -109,10 +114,12 @@ struct Otherwise {
 
 /// Takes the values that a [`FieldTable`] finds.
 pub(crate) trait Sink<'e> {
-    /// A value at the place of these targets, which `place` numbers.
-    fn value(&mut self, place: u32, targets: &[u32], value: Scalar<'e>);
-    /// A text that is no field's.
-    fn text(&mut self, text: &'e str);
+    /// A value at the place of these targets, which `place` numbers. True if it is known that nothing is found in it.
+    fn value(&mut self, place: u32, targets: &[u32], value: Scalar<'e>) -> bool;
+    /// A value at the place of these targets in which nothing is found.
+    fn void(&mut self, targets: &[u32], value: Scalar<'e>);
+    /// A text that is no field's. True if it is known that nothing is found in it.
+    fn text(&mut self, text: &'e str) -> bool;
     /// Whether texts that are no field's are of use.
     fn wants_texts(&self) -> bool;
     /// Whether a value of the field would be of use, and none has come.
@@ -205,19 +212,28 @@ impl FieldTable {
     }
 
     /// Goes over the event once and hands every value of a field to `sink`, and every other text if it wants them.
-    pub(crate) fn walk<'e>(&self, payload: Value<'e, 'e>, sink: &mut impl Sink<'e>) {
+    pub(crate) fn walk<'e>(&self, payload: Value<'e, 'e>, usual: Option<&mut Usual>, sink: &mut impl Sink<'e>) {
         let Some(object) = payload.as_object() else { return };
-        self.object(Some(0), &object, 0, sink);
+        match usual {
+            Some(usual) => self.top(&object, usual, sink),
+            None => self.object(Some(0), &object, 0, sink),
+        }
         for Otherwise { path, target } in &self.otherwise {
             let misses = sink.misses(self.targets[*target as usize].field);
             // No key has this number: it is one of a target.
             let place = u32::MAX - 1 - target;
             match self.waiting(path, *target) {
                 Some((_, key)) if misses => {
-                    follow(payload, path, 0, &mut |value| sink.value(place, &key.joined, value))
+                    follow(payload, path, 0, &mut |value| {
+                        sink.value(place, &key.joined, value);
+                    });
                 }
-                Some((at, key)) => follow(payload, path, 0, &mut |value| sink.value(at, &key.targets, value)),
-                None if misses => follow(payload, path, 0, &mut |value| sink.value(place, &[*target], value)),
+                Some((at, key)) => follow(payload, path, 0, &mut |value| {
+                    sink.value(at, &key.targets, value);
+                }),
+                None if misses => follow(payload, path, 0, &mut |value| {
+                    sink.value(place, &[*target], value);
+                }),
                 None => {}
             }
         }
@@ -231,23 +247,80 @@ impl FieldTable {
         (key.joined.last() == Some(&target)).then_some((at, key))
     }
 
+    /// The event itself, of which most is as usual.
+    fn top<'e>(&self, object: &Object<'e, 'e>, usual: &mut Usual, sink: &mut impl Sink<'e>) {
+        let wants_texts = sink.wants_texts();
+        let mut at = 0;
+        for (name, value) in object {
+            let mut item = usual.key(&mut at, name, || self.keys[0].next(name));
+            let next = item.as_ref().map_or_else(|key| *key, |item| item.key);
+            if next.is_none() && !wants_texts {
+                continue;
+            }
+            let scalar = Scalar::of(value);
+            let bytes;
+            let (kind, bytes) = match scalar {
+                Scalar::Text(text) => (Kind::Text, text.as_bytes()),
+                Scalar::Int(number) => {
+                    bytes = number.to_le_bytes();
+                    (Kind::Number, &bytes[..])
+                }
+                _ => {
+                    self.entry(Some(0), next, value, 0, sink);
+                    continue;
+                }
+            };
+            let is_void = item.as_ref().is_ok_and(|item| item.is_void(kind, bytes));
+            let key = next.map(|next| &self.keys[next as usize]);
+            let becomes_void = match (next, key) {
+                (Some(_), Some(key)) if !key.joined.is_empty() => false,
+                (Some(_), Some(key)) if is_void && !key.targets.is_empty() => {
+                    sink.void(&key.targets, scalar);
+                    false
+                }
+                (Some(next), Some(key)) if !key.targets.is_empty() => sink.value(next, &key.targets, scalar),
+                _ if is_void => {
+                    sink.void(&[], scalar);
+                    false
+                }
+                _ => scalar.text().is_some_and(|text| wants_texts && sink.text(text)),
+            };
+            if becomes_void && let Ok(item) = &mut item {
+                item.keep(kind, bytes);
+            }
+        }
+    }
+
     /// `at` is the key that led here, if it is one that leads to fields.
     fn object<'e>(&self, at: Option<u32>, object: &Object<'e, 'e>, depth: usize, sink: &mut impl Sink<'e>) {
-        let wants_texts = sink.wants_texts();
         for (name, value) in object {
             let next = at.and_then(|at| self.keys[at as usize].next(name));
-            let key = next.map(|next| &self.keys[next as usize]);
-            let is_field = key.is_some_and(|key| !key.targets.is_empty());
-            if let (Some(next), Some(key)) = (next, key)
-                && is_field
-                && (at != Some(0) || key.joined.is_empty())
-            {
-                each_value(value, depth, &mut |scalar| sink.value(next, &key.targets, scalar));
-            }
-            let next = next.filter(|next| !self.keys[*next as usize].keys.is_empty());
-            if wants_texts || next.is_some() {
-                self.inside(next, is_field, value, depth + 1, sink);
-            }
+            self.entry(at, next, value, depth, sink);
+        }
+    }
+
+    /// A value in the object at `at`, with the key that it has there, if this leads to fields.
+    fn entry<'e>(
+        &self,
+        at: Option<u32>,
+        next: Option<u32>,
+        value: Value<'e, 'e>,
+        depth: usize,
+        sink: &mut impl Sink<'e>,
+    ) {
+        let key = next.map(|next| &self.keys[next as usize]);
+        let is_field = key.is_some_and(|key| !key.targets.is_empty());
+        if let (Some(next), Some(key)) = (next, key)
+            && is_field
+            && (at != Some(0) || key.joined.is_empty())
+        {
+            each_value(value, depth, &mut |scalar| {
+                sink.value(next, &key.targets, scalar);
+            });
+        }
+        let next = next.filter(|next| !self.keys[*next as usize].keys.is_empty());
+        if next.is_some() || sink.wants_texts() {
+            self.inside(next, is_field, value, depth + 1, sink);
         }
     }
 

@@ -9,10 +9,12 @@ use crate::{guard::SEPARATOR, memo::Place};
 pub(crate) struct Fresh {
     pub(crate) text: String,
     pub(crate) pieces: Vec<Piece>,
-    /// What was found in them, piece by piece.
+    /// What was found in them at once, piece by piece.
     pub(crate) found: Vec<u32>,
-    /// What was found in one piece, keywords included.
-    pub(crate) joined: Vec<u32>,
+    /// What was found in several joined: the piece's place in `pieces`, and what.
+    pub(crate) in_joined: Vec<(usize, u32)>,
+    /// Memory for what was found in all pieces, or in one.
+    pub(crate) buffer: Vec<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -28,6 +30,7 @@ impl Fresh {
         self.text.clear();
         self.pieces.clear();
         self.found.clear();
+        self.in_joined.clear();
     }
 
     /// Adds a text of which what was found is in `found` from `found_from` on.
@@ -36,5 +39,10 @@ impl Fresh {
         self.text.push_str(text);
         self.pieces.push(Piece { place, text: start..self.text.len(), found: found_from..self.found.len() });
         self.text.push(SEPARATOR);
+    }
+
+    /// The piece that has the byte at `at`.
+    pub(crate) fn piece_at(&self, at: usize) -> usize {
+        self.pieces.partition_point(|piece| piece.text.end <= at)
     }
 }

@@ -45,6 +45,7 @@ mod memo;
 mod routes;
 mod scratch;
 mod see;
+mod usual;
 
 pub use explain::{ExplainedLine, ExplainedSelection, Explainer, Explanation};
 pub use load::{Rule, RuleFailure, RuleFile, RuleMeta, RulePack, RuleSource, load, load_with};

@@ -20,10 +20,13 @@ struct Shapes {
     /// Bytes that prefixes begin with, and that suffixes end with, if they are of ASCII.
     firsts: u128,
     lasts: u128,
+    /// Whether there is any such text at all.
+    has_any: bool,
 }
 
 impl Shapes {
     fn add(&mut self, op: TextOp, text: &str) {
+        self.has_any |= op != TextOp::Contains;
         let bit = |byte: Option<&u8>| byte.map_or(0, |byte| ascii_bit(*byte));
         match op {
             TextOp::Exact => self.lengths |= length_bit(text.len()),
@@ -67,12 +70,13 @@ impl Literals {
     /// Whether a value, not folded, may pass a comparison. False where none of them can.
     pub(crate) fn may_find(&self, value: &str) -> bool {
         self.substrings.as_ref().is_some_and(|substrings| value.len() >= substrings.shortest())
-            || self.may_find_at_ends(value)
+            || self.shapes.include(value.as_bytes())
+            || !value.is_ascii()
     }
 
     /// The same of those comparisons that are about the value's beginning, its end, or all of it.
     pub(crate) fn may_find_at_ends(&self, value: &str) -> bool {
-        self.shapes.include(value.as_bytes()) || !value.is_ascii()
+        self.shapes.include(value.as_bytes()) || self.shapes.has_any && !value.is_ascii()
     }
 
     /// Calls `found` with the number of every comparison that the folded text passes; more than once for some.

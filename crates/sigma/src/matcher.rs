@@ -18,6 +18,7 @@ use crate::{
     routes::Route,
     scalar::Scalar,
     scratch::{Marks, Scratch, Slots},
+    usual::Usual,
 };
 
 /// A rule's place in [`Matcher::rules`].
@@ -126,16 +127,18 @@ impl Matcher {
         let Scratch { slots, marks, memo, fresh, routes, alone: own, folded, text, .. } = scratch;
         marks.reset();
         fresh.clear();
-        let (mut route, is_first) = self.router.route(event, routing, routes, text);
+        memo.next_event();
+        let (at, is_first) = self.router.route(event, routing, routes, text);
         if is_first {
             memo.clear();
         }
+        let (mut route, mut usual) = (&routes.routes[at], Some(&mut routes.usual[at]));
         if let Some(rule) = alone {
             // What the rules around it ask is of no interest here, and it need not be one for the event's log sources.
             own.allowed.fill(0);
             own.allowed.add_asked(&self.compiled.asked[rule.get()]);
             own.table = route.table;
-            route = own;
+            (route, usual) = (own, None);
         }
         let slots_for_event = std::mem::replace(slots, Slots::empty()).recycle();
         let mut run = Run {
@@ -147,6 +150,7 @@ impl Matcher {
             marks,
             memo,
             fresh,
+            usual,
             shortest_keyword: None,
             folded,
             text,
@@ -210,6 +214,8 @@ pub(crate) struct Run<'r, 'e> {
     pub(crate) marks: &'r mut Marks,
     pub(crate) memo: &'r mut Memo,
     pub(crate) fresh: &'r mut Fresh,
+    /// What events on this route are like, where that is kept.
+    pub(crate) usual: Option<&'r mut Usual>,
     /// Bytes of the shortest keyword that is looked for, if any is.
     pub(crate) shortest_keyword: Option<usize>,
     pub(crate) folded: &'r mut String,
@@ -232,8 +238,8 @@ impl<'e> Run<'_, 'e> {
         match conditions.nodes[node as usize] {
             Node::Is(predicate) => self.answer(predicate),
             Node::Not(inner) => !self.holds(inner),
-            Node::All(children) => conditions.children(children).iter().all(|child| self.holds(*child)),
-            Node::Any(children) => conditions.children(children).iter().any(|child| self.holds(*child)),
+            Node::All(children) => conditions.children(children).iter().all(|child| self.child_holds(*child)),
+            Node::Any(children) => conditions.children(children).iter().any(|child| self.child_holds(*child)),
             Node::AtLeast(least, children) => {
                 let true_ones = conditions.children(children).iter().filter(|child| self.holds(**child));
                 true_ones.take(least as usize).count() == least as usize
@@ -241,13 +247,32 @@ impl<'e> Run<'_, 'e> {
         }
     }
 
+    /// As [`Self::holds`]; most children are predicates, which need no call.
+    #[inline]
+    fn child_holds(&mut self, node: u32) -> bool {
+        match self.compiled.conditions.nodes[node as usize] {
+            Node::Is(predicate) => self.answer(predicate),
+            _ => self.holds(node),
+        }
+    }
+
     /// Whether a predicate is true, tested now if it was not before.
+    #[inline]
     fn answer(&mut self, predicate: PredicateId) -> bool {
+        // Most end here, and bits are closer together than questions.
+        if bits::has(&self.marks.held, predicate as usize) {
+            return true;
+        }
+        if bits::has(&self.compiled.at_once, predicate as usize) || bits::has(&self.marks.tested, predicate as usize) {
+            return false;
+        }
+        self.answer_now(predicate)
+    }
+
+    #[inline(never)]
+    fn answer_now(&mut self, predicate: PredicateId) -> bool {
         let question = &self.compiled.questions[predicate as usize];
-        if question.answered == Answered::AtOnce
-            || bits::has(&self.marks.tested, predicate as usize)
-            || question.answered == Answered::WithItsField && self.scan_later(question.field)
-        {
+        if question.answered == Answered::WithItsField && self.scan_later(question.field) {
             return bits::has(&self.marks.held, predicate as usize);
         }
         let holds = if question.field == FieldId::ANYWHERE {

@@ -44,11 +44,55 @@ pub(crate) struct Memo {
     /// By the size of what they hold, the smallest first: a megabyte each.
     shelves: [Shelf; 3],
     pub(crate) bases: Bases,
+    pace: Pace,
+}
+
+/// Whether remembering pays: events of which nothing comes again would only be slowed down by it.
+#[derive(Default)]
+struct Pace {
+    events: u32,
+    recalled: u32,
+    missed: u32,
+    rests: bool,
+}
+
+/// Of so many events the first some are tried; if less than a third of their texts is recalled, the others go without.
+const PERIOD: u32 = 1024;
+const TRIED: u32 = 64;
+
+impl Pace {
+    fn next_event(&mut self) {
+        self.events = (self.events + 1) % PERIOD;
+        match self.events {
+            0 => *self = Self::default(),
+            TRIED => self.rests = self.recalled < self.missed / 2,
+            _ => {}
+        }
+    }
 }
 
 impl Memo {
     pub(crate) fn new() -> Self {
-        Self { shelves: [Shelf::new(128, 2048), Shelf::new(1024, 256), Shelf::new(8192, 32)], bases: Bases::new() }
+        Self {
+            shelves: [Shelf::new(128, 2048), Shelf::new(1024, 256), Shelf::new(8192, 32)],
+            bases: Bases::new(),
+            pace: Pace::default(),
+        }
+    }
+
+    /// Another event begins.
+    pub(crate) fn next_event(&mut self) {
+        self.pace.next_event();
+    }
+
+    /// A text needed no recalling, because what is kept elsewhere told of it.
+    pub(crate) fn spared(&mut self) {
+        self.pace.recalled += 1;
+    }
+
+    /// Whether this event is better looked at without.
+    pub(crate) fn rests(&self) -> bool {
+        self.pace.rests
     }
 
     /// What was found in the text, if it is remembered.
@@ -59,9 +103,11 @@ impl Memo {
         for shelf in self.shelves[shelf..].iter_mut().take(2) {
             if let Some(found) = shelf.find(hash, place, text) {
                 let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+                self.pace.recalled += 1;
                 return Some(found.chunks_exact(4).map(number));
             }
         }
+        self.pace.missed += 1;
         None
     }
 

@@ -312,14 +312,14 @@ impl Router {
         number.copied().unwrap_or(UNKNOWN)
     }
 
-    /// What is to be looked for in the event; true where routes that were known before are forgotten.
-    pub(crate) fn route<'r>(
+    /// Which route is the event's; true where routes that were known before are forgotten.
+    pub(crate) fn route(
         &self,
         event: &TelemetryEvent<'_>,
         routing: Routing,
-        routes: &'r mut Routes,
+        routes: &mut Routes,
         buffer: &mut String,
-    ) -> (&'r Route, bool) {
+    ) -> (usize, bool) {
         routes.signs.clear();
         if routing == Routing::Off {
             let format = self.format_of(event).filter(|format| format.mapping.events.kind.is_some());

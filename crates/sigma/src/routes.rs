@@ -1,6 +1,6 @@
 //! The ways that events take, each with what is looked for on it; kept so that it is worked out once.
 
-use crate::{fields::FixedMap, route::Allowed};
+use crate::{fields::FixedMap, route::Allowed, usual::Usual};
 
 /// What is looked for in an event.
 #[derive(Debug)]
@@ -20,7 +20,9 @@ const MOST: usize = 1024;
 /// Routes by what decides them.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    routes: Vec<Route>,
+    pub(crate) routes: Vec<Route>,
+    /// What events on each are like.
+    pub(crate) usual: Vec<Usual>,
     numbers: FixedMap<Box<[u32]>, usize>,
     /// What decides the route of the event at hand.
     pub(crate) signs: Vec<u32>,
@@ -28,19 +30,21 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// The route that `signs` decide, made by `make` from its number and them where it is not known. True where all others are forgotten.
-    pub(crate) fn find(&mut self, make: impl FnOnce(u32, &[u32]) -> Route) -> (&Route, bool) {
+    pub(crate) fn find(&mut self, make: impl FnOnce(u32, &[u32]) -> Route) -> (usize, bool) {
         let known = self.numbers.get(&*self.signs).copied();
         let is_full = known.is_none() && self.routes.len() >= MOST;
         if is_full {
             self.routes.clear();
+            self.usual.clear();
             self.numbers.clear();
         }
         let at = known.unwrap_or_else(|| {
             let at = self.routes.len();
             self.routes.push(make(u32::try_from(at + 1).unwrap_or(u32::MAX), &self.signs));
+            self.usual.push(Usual::default());
             self.numbers.insert(self.signs.as_slice().into(), at);
             at
         });
-        (&self.routes[at], is_full)
+        (at, is_full)
     }
 }

@@ -5,18 +5,19 @@
 
 use std::mem;
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 use crate::{
     bits,
     compile::{Compiled, FieldTests, PredicateId},
     fields::{FieldId, Sink},
     fold::fold_into,
+    fresh::{Fresh, Piece},
     guard::{LINE_END, LONGEST_EAGER},
     literals::Literals,
     matcher::Run,
     memo::{As, Place},
-    predicate::{Number, append_text, write_text},
+    predicate::{Number, Test, append_text, write_text},
     routes::Route,
     scalar::{Scalar, number_in},
     substrings::Substrings,
@@ -52,7 +53,8 @@ impl Run<'_, '_> {
     pub(crate) fn see(&mut self) {
         let table = self.table;
         self.shortest_keyword = self.compiled.keywords_on(self.route).map(Substrings::shortest).min();
-        table.walk(self.event.payload, self);
+        let usual = self.usual.take();
+        table.walk(self.event.payload, usual, self);
         self.see_fresh();
         for rule in &self.compiled.always {
             self.marks.consider(*rule, &self.route.allowed);
@@ -61,7 +63,7 @@ impl Run<'_, '_> {
 
     /// Whether what is found is remembered.
     pub(crate) fn remembers(&self) -> bool {
-        self.route.number > 0
+        self.route.number > 0 && !self.memo.rests()
     }
 
     /// Where what is found is remembered; `None` where it is not.
@@ -97,6 +99,7 @@ impl Run<'_, '_> {
             let line = base.lines[at];
             let end = base.end_of_same(line, rest.as_bytes());
             if end.is_some() && line.is_void {
+                self.memo.spared();
                 rest = &rest[end.unwrap_or_default()..];
                 continue;
             }
@@ -142,16 +145,21 @@ impl Run<'_, '_> {
 
 impl Run<'_, '_> {
     /// `is_plain` if nothing belongs in front of the text for any of the targets.
-    fn see_text(&mut self, key: u32, targets: &[u32], is_plain: bool, text: &str) {
-        if is_plain && has_lines(text) {
-            return self.see_lines(key, targets, text);
+    ///
+    /// True if it is known that nothing is found in it.
+    fn see_text(&mut self, key: u32, targets: &[u32], is_plain: bool, text: &str) -> bool {
+        if is_plain && self.remembers() && has_lines(text) {
+            self.see_lines(key, targets, text);
+            return false;
         }
         let place = self.place(key, As::Whole);
-        if self.recall(place, text.as_bytes()).is_none() {
+        let recalled = self.recall(place, text.as_bytes());
+        if recalled.is_none() {
             let from = self.fresh.found.len();
             self.test(targets, Scalar::Text(text), false);
             self.fresh.add(place, text, from);
         }
+        recalled == Some(Recalled::Nothing)
     }
 
     fn see_lines(&mut self, key: u32, targets: &[u32], text: &str) {
@@ -159,18 +167,11 @@ impl Run<'_, '_> {
         let anywhere = self.anywhere_in(targets);
         let shortest = anywhere.clone().map(Substrings::shortest).chain(self.shortest_keyword).min();
         let Some(shortest) = shortest else { return };
-        let (piece, from, place) = (self.fresh.pieces.len(), self.fresh.text.len(), self.place(key, As::Line));
+        let (piece, place) = (self.fresh.pieces.len(), self.place(key, As::Line));
         self.recall_lines(place, shortest, text, |run, line| run.fresh.add(place, line, run.fresh.found.len()));
-        let mut folded = mem::take(self.folded);
-        if anywhere.clone().count() > 0 && any_in(anywhere.clone(), &self.fresh.text[from..], &mut folded) {
-            for piece in piece..self.fresh.pieces.len() {
-                let from = self.fresh.found.len();
-                fold_to(&self.fresh.text[self.fresh.pieces[piece].text.clone()], &mut folded);
-                anywhere.clone().for_each(|table| table.scan(folded.as_bytes(), &mut |found| self.found(found)));
-                self.fresh.pieces[piece].found = from..self.fresh.found.len();
-            }
+        if anywhere.clone().next().is_some() {
+            self.search(anywhere, piece);
         }
-        *self.folded = folded;
     }
 
     /// Looks for the texts of a field that were left until a rule asks.
@@ -204,33 +205,65 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Looks for keywords in what is not remembered, and remembers it.
-    fn see_fresh(&mut self) {
-        let keywords = self.compiled.keywords_on(self.route);
-        let mut folded = mem::take(self.folded);
-        let any = self.shortest_keyword.is_some() && any_in(keywords.clone(), &self.fresh.text, &mut folded);
-        let mut found = mem::take(&mut self.fresh.joined);
-        for at in 0..self.fresh.pieces.len() {
-            let piece = self.fresh.pieces[at].clone();
-            found.clear();
-            found.extend_from_slice(&self.fresh.found[piece.found]);
-            let text = &self.fresh.text[piece.text];
-            if any {
-                fold_to(text, &mut folded);
-                for table in keywords.clone() {
-                    table.scan(folded.as_bytes(), &mut |predicate| {
-                        self.marks.hold(predicate, &self.compiled.triggered, &self.route.allowed);
-                        found.push(predicate);
-                    });
+    /// Looks for the tables' texts in the pieces from `first` on.
+    fn search<'t>(&mut self, tables: impl Iterator<Item = &'t Substrings> + Clone, first: usize) {
+        let Some(from) = self.fresh.pieces.get(first).map(|piece| piece.text.start) else { return };
+        let (mut folded, mut found) = (mem::take(self.folded), mem::take(&mut self.fresh.buffer));
+        fold_to(&self.fresh.text[from..], &mut folded);
+        found.clear();
+        tables.clone().for_each(|table| table.scan(folded.as_bytes(), &mut |predicate| found.push(predicate)));
+        found.sort_unstable();
+        found.dedup();
+        for predicate in &found {
+            self.marks.hold(*predicate, &self.compiled.triggered, &self.route.allowed);
+        }
+        if self.remembers() && !found.is_empty() {
+            if self.fresh.text[from..].is_ascii() {
+                found.iter().for_each(|predicate| self.trace(*predicate, from, &folded));
+            } else {
+                // What is folded may lie elsewhere.
+                for piece in first..self.fresh.pieces.len() {
+                    fold_to(&self.fresh.text[self.fresh.pieces[piece].text.clone()], &mut folded);
+                    let mut note = |predicate| self.fresh.in_joined.push((piece, predicate));
+                    tables.clone().for_each(|table| table.scan(folded.as_bytes(), &mut note));
                 }
             }
-            found.sort_unstable();
-            found.dedup();
-            if let Some(place) = piece.place {
-                self.memo.keep(place, text.as_bytes(), &found);
+        }
+        (*self.folded, self.fresh.buffer) = (folded, found);
+    }
+
+    /// Notes in which pieces a text was found; `folded` are those from `from` on.
+    fn trace(&mut self, predicate: PredicateId, from: usize, folded: &str) {
+        let Test::Text { text, .. } = &self.compiled.questions[predicate as usize].test else { return };
+        for at in memmem::find_iter(folded.as_bytes(), text.as_bytes()) {
+            let piece = self.fresh.piece_at(from + at);
+            self.fresh.in_joined.push((piece, predicate));
+        }
+    }
+
+    /// Looks for keywords in what is not remembered, and remembers it.
+    fn see_fresh(&mut self) {
+        if self.shortest_keyword.is_some() {
+            self.search(self.compiled.keywords_on(self.route), 0);
+        }
+        if !self.remembers() {
+            return;
+        }
+        self.fresh.in_joined.sort_unstable();
+        let Fresh { text, pieces, found, in_joined, buffer } = &mut *self.fresh;
+        let mut in_joined = in_joined.iter().peekable();
+        for (at, Piece { place, text: range, found: at_once }) in pieces.iter().enumerate() {
+            buffer.clear();
+            buffer.extend_from_slice(&found[at_once.clone()]);
+            while let Some((_, predicate)) = in_joined.next_if(|(piece, _)| *piece == at) {
+                buffer.push(*predicate);
+            }
+            buffer.sort_unstable();
+            buffer.dedup();
+            if let Some(place) = place {
+                self.memo.keep(*place, text[range.clone()].as_bytes(), buffer);
             }
         }
-        (*self.folded, self.fresh.joined) = (folded, found);
     }
 }
 
@@ -308,13 +341,21 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         self.shortest_keyword.is_some()
     }
 
-    fn text(&mut self, text: &'e str) {
-        if self.may_have_keyword(text.len()) {
-            self.see_text(NO_FIELD, &[], true, text);
+    fn text(&mut self, text: &'e str) -> bool {
+        !self.may_have_keyword(text.len()) || self.see_text(NO_FIELD, &[], true, text)
+    }
+
+    fn void(&mut self, targets: &[u32], value: Scalar<'e>) {
+        self.memo.spared();
+        for id in targets {
+            let target = &self.table.targets[*id as usize];
+            if bits::has(&self.route.allowed.fields, target.field.index()) {
+                self.slots.push(target.field, *id, value);
+            }
         }
     }
 
-    fn value(&mut self, key: u32, targets: &[u32], value: Scalar<'e>) {
+    fn value(&mut self, key: u32, targets: &[u32], value: Scalar<'e>) -> bool {
         let (mut is_asked, mut is_plain) = (false, true);
         for id in targets {
             let target = &self.table.targets[*id as usize];
@@ -327,18 +368,23 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         match value {
             Scalar::Text(text) if is_asked => self.see_text(key, targets, is_plain, text),
             Scalar::Text(text) => self.text(text),
-            _ if !is_asked => {}
+            _ if !is_asked => true,
             Scalar::Int(number) => {
                 let place = self.place(key, As::Number);
-                if self.recall(place, &number.to_le_bytes()).is_none() {
+                let recalled = self.recall(place, &number.to_le_bytes());
+                if recalled.is_none() {
                     let from = self.fresh.found.len();
                     self.test(targets, value, false);
                     if let Some(place) = place {
                         self.memo.keep(place, &number.to_le_bytes(), &self.fresh.found[from..]);
                     }
                 }
+                recalled == Some(Recalled::Nothing)
             }
-            value => self.test(targets, value, false),
+            value => {
+                self.test(targets, value, false);
+                false
+            }
         }
     }
 }
@@ -369,16 +415,6 @@ fn split_line(text: &str) -> (&str, &str) {
 fn fold_to(text: &str, folded: &mut String) {
     folded.clear();
     fold_into(text, folded);
-}
-
-/// Whether any of the tables finds something in the text.
-fn any_in<'t>(mut tables: impl Iterator<Item = &'t Substrings>, text: &str, folded: &mut String) -> bool {
-    fold_to(text, folded);
-    tables.any(|table| {
-        let mut any = false;
-        table.scan(folded.as_bytes(), &mut |_| any = true);
-        any
-    })
 }
 
 /// As [`Literals::scan_ends`] of a text that is not folded.
