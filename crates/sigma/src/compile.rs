@@ -361,7 +361,9 @@ impl<'r> Compiler<'r> {
 fn at_once(questions: &[Question]) -> Words {
     let mut words = bits::none(questions.len());
     let at_once = questions.iter().enumerate().filter(|(_, question)| question.answered == Answered::AtOnce);
-    at_once.for_each(|(id, _)| drop(bits::set(&mut words, id)));
+    for (id, _) in at_once {
+        bits::set(&mut words, id);
+    }
     words
 }
 

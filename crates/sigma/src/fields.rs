@@ -11,7 +11,7 @@ use crate::{
     bits::length_bit,
     mapping::FieldPaths,
     scalar::Scalar,
-    usual::{Kind, Usual},
+    usual::{Kind, Known, Usual},
 };
 
 /// A hash map for keys that rules choose. Its keys don't come from tenants, so its hash may be a fixed one.
@@ -114,12 +114,12 @@ struct Otherwise {
 
 /// Takes the values that a [`FieldTable`] finds.
 pub(crate) trait Sink<'e> {
-    /// A value at the place of these targets, which `place` numbers. True if it is known that nothing is found in it.
-    fn value(&mut self, place: u32, targets: &[u32], value: Scalar<'e>) -> bool;
+    /// A value at the place of these targets, which `place` numbers; without one it is not to be remembered.
+    fn value(&mut self, place: Option<u32>, targets: &[u32], value: Scalar<'e>) -> Known;
     /// A value at the place of these targets in which nothing is found.
     fn void(&mut self, targets: &[u32], value: Scalar<'e>);
-    /// A text that is no field's. True if it is known that nothing is found in it.
-    fn text(&mut self, text: &'e str) -> bool;
+    /// A text that is no field's, and whether it is to be remembered.
+    fn text(&mut self, is_remembered: bool, text: &'e str) -> Known;
     /// Whether texts that are no field's are of use.
     fn wants_texts(&self) -> bool;
     /// Whether a value of the field would be of use, and none has come.
@@ -225,14 +225,14 @@ impl FieldTable {
             match self.waiting(path, *target) {
                 Some((_, key)) if misses => {
                     follow(payload, path, 0, &mut |value| {
-                        sink.value(place, &key.joined, value);
+                        sink.value(Some(place), &key.joined, value);
                     });
                 }
                 Some((at, key)) => follow(payload, path, 0, &mut |value| {
-                    sink.value(at, &key.targets, value);
+                    sink.value(Some(at), &key.targets, value);
                 }),
                 None if misses => follow(payload, path, 0, &mut |value| {
-                    sink.value(place, &[*target], value);
+                    sink.value(Some(place), &[*target], value);
                 }),
                 None => {}
             }
@@ -272,21 +272,20 @@ impl FieldTable {
             };
             let is_void = item.as_ref().is_ok_and(|item| item.is_void(kind, bytes));
             let key = next.map(|next| &self.keys[next as usize]);
-            let becomes_void = match (next, key) {
-                (Some(_), Some(key)) if !key.joined.is_empty() => false,
-                (Some(_), Some(key)) if is_void && !key.targets.is_empty() => {
-                    sink.void(&key.targets, scalar);
-                    false
-                }
-                (Some(next), Some(key)) if !key.targets.is_empty() => sink.value(next, &key.targets, scalar),
+            let is_novel = item.as_ref().is_ok_and(|item| item.is_novel());
+            let targets = key.map_or(&[][..], |key| &key.targets);
+            let known = match scalar {
+                _ if key.is_some_and(|key| !key.joined.is_empty()) => continue,
                 _ if is_void => {
-                    sink.void(&[], scalar);
-                    false
+                    sink.void(targets, scalar);
+                    continue;
                 }
-                _ => scalar.text().is_some_and(|text| wants_texts && sink.text(text)),
+                _ if !targets.is_empty() => sink.value(next.filter(|_| !is_novel), targets, scalar),
+                Scalar::Text(text) if wants_texts => sink.text(!is_novel, text),
+                _ => continue,
             };
-            if becomes_void && let Ok(item) = &mut item {
-                item.keep(kind, bytes);
+            if let Ok(item) = &mut item {
+                item.learn(kind, bytes, known);
             }
         }
     }
@@ -315,7 +314,7 @@ impl FieldTable {
             && (at != Some(0) || key.joined.is_empty())
         {
             each_value(value, depth, &mut |scalar| {
-                sink.value(next, &key.targets, scalar);
+                sink.value(Some(next), &key.targets, scalar);
             });
         }
         let next = next.filter(|next| !self.keys[*next as usize].keys.is_empty());
@@ -335,7 +334,7 @@ impl FieldTable {
     ) {
         if let Some(text) = value.into_string() {
             if !is_field {
-                sink.text(text);
+                sink.text(true, text);
             }
         } else if depth > MAX_DEPTH {
         } else if let Some(object) = value.as_object() {

@@ -21,6 +21,7 @@ use crate::{
     routes::Route,
     scalar::{Scalar, number_in},
     substrings::Substrings,
+    usual::Known,
 };
 
 /// Values of several lines below this are remembered whole.
@@ -31,13 +32,6 @@ const NO_FIELD: u32 = u32::MAX;
 
 /// Bytes of a text's beginning and of its end that are more than any literal once they are folded: of a letter one is left at least.
 const ENDS: usize = (LONGEST_EAGER + 2) * 4;
-
-/// What was found in a text before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Recalled {
-    Nothing,
-    Something,
-}
 
 impl Compiled {
     /// The tables of the keywords that are looked for on a route.
@@ -72,14 +66,14 @@ impl Run<'_, '_> {
     }
 
     /// Notes what was found, if it is remembered.
-    fn recall(&mut self, place: Option<Place>, text: &[u8]) -> Option<Recalled> {
-        let found = place.and_then(|place| self.memo.recall(place, text))?;
-        let mut recalled = Recalled::Nothing;
+    fn recall(&mut self, place: Option<Place>, text: &[u8]) -> Known {
+        let Some(found) = place.and_then(|place| self.memo.recall(place, text)) else { return Known::Nothing };
+        let mut known = Known::Void;
         for predicate in found {
-            recalled = Recalled::Something;
+            known = Known::Found;
             self.marks.hold(predicate, &self.compiled.triggered, &self.route.allowed);
         }
-        Some(recalled)
+        known
     }
 
     /// Notes what was found in the lines, and calls `unknown` for those of which that is not remembered. Lines shorter than half of
@@ -106,9 +100,10 @@ impl Run<'_, '_> {
             let (line, next) = split_line(rest);
             let mut is_void = line.len() * 2 < shortest;
             if !is_void {
-                match self.recall(Some(place), line.as_bytes()) {
-                    Some(recalled) => is_void = recalled == Recalled::Nothing,
-                    None => unknown(self, line),
+                let known = self.recall(Some(place), line.as_bytes());
+                is_void = known == Known::Void;
+                if known == Known::Nothing {
+                    unknown(self, line);
                 }
             }
             match end {
@@ -119,7 +114,7 @@ impl Run<'_, '_> {
         }
         while !rest.is_empty() {
             let (line, next) = split_line(rest);
-            if line.len() * 2 >= shortest && self.recall(Some(place), line.as_bytes()).is_none() {
+            if line.len() * 2 >= shortest && self.recall(Some(place), line.as_bytes()) == Known::Nothing {
                 unknown(self, line);
             }
             changed += 1;
@@ -145,21 +140,23 @@ impl Run<'_, '_> {
 
 impl Run<'_, '_> {
     /// `is_plain` if nothing belongs in front of the text for any of the targets.
-    ///
-    /// True if it is known that nothing is found in it.
-    fn see_text(&mut self, key: u32, targets: &[u32], is_plain: bool, text: &str) -> bool {
-        if is_plain && self.remembers() && has_lines(text) {
+    fn see_text(&mut self, key: Option<u32>, targets: &[u32], is_plain: bool, text: &str) -> Known {
+        if let Some(key) = key
+            && is_plain
+            && self.remembers()
+            && has_lines(text)
+        {
             self.see_lines(key, targets, text);
-            return false;
+            return Known::Found;
         }
-        let place = self.place(key, As::Whole);
-        let recalled = self.recall(place, text.as_bytes());
-        if recalled.is_none() {
+        let place = key.and_then(|key| self.place(key, As::Whole));
+        let known = self.recall(place, text.as_bytes());
+        if known == Known::Nothing {
             let from = self.fresh.found.len();
             self.test(targets, Scalar::Text(text), false);
             self.fresh.add(place, text, from);
         }
-        recalled == Some(Recalled::Nothing)
+        known
     }
 
     fn see_lines(&mut self, key: u32, targets: &[u32], text: &str) {
@@ -170,7 +167,7 @@ impl Run<'_, '_> {
         let (piece, place) = (self.fresh.pieces.len(), self.place(key, As::Line));
         self.recall_lines(place, shortest, text, |run, line| run.fresh.add(place, line, run.fresh.found.len()));
         if anywhere.clone().next().is_some() {
-            self.search(anywhere, piece);
+            self.search(&anywhere, piece);
         }
     }
 
@@ -182,7 +179,7 @@ impl Run<'_, '_> {
                 self.recall_lines(place, later.shortest(), text, |run, line| run.see_later_text(place, later, line));
             }
             Scalar::Text(text) if before.is_empty() => {
-                if text.len() * 2 >= later.shortest() && self.recall(place, text.as_bytes()).is_none() {
+                if text.len() * 2 >= later.shortest() && self.recall(place, text.as_bytes()) == Known::Nothing {
                     self.see_later_text(place, later, text);
                 }
             }
@@ -206,7 +203,7 @@ impl Run<'_, '_> {
     }
 
     /// Looks for the tables' texts in the pieces from `first` on.
-    fn search<'t>(&mut self, tables: impl Iterator<Item = &'t Substrings> + Clone, first: usize) {
+    fn search<'t>(&mut self, tables: &(impl Iterator<Item = &'t Substrings> + Clone), first: usize) {
         let Some(from) = self.fresh.pieces.get(first).map(|piece| piece.text.start) else { return };
         let (mut folded, mut found) = (mem::take(self.folded), mem::take(&mut self.fresh.buffer));
         fold_to(&self.fresh.text[from..], &mut folded);
@@ -244,7 +241,7 @@ impl Run<'_, '_> {
     /// Looks for keywords in what is not remembered, and remembers it.
     fn see_fresh(&mut self) {
         if self.shortest_keyword.is_some() {
-            self.search(self.compiled.keywords_on(self.route), 0);
+            self.search(&self.compiled.keywords_on(self.route), 0);
         }
         if !self.remembers() {
             return;
@@ -341,8 +338,12 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         self.shortest_keyword.is_some()
     }
 
-    fn text(&mut self, text: &'e str) -> bool {
-        !self.may_have_keyword(text.len()) || self.see_text(NO_FIELD, &[], true, text)
+    fn text(&mut self, is_remembered: bool, text: &'e str) -> Known {
+        if self.may_have_keyword(text.len()) {
+            self.see_text(is_remembered.then_some(NO_FIELD), &[], true, text)
+        } else {
+            Known::Void
+        }
     }
 
     fn void(&mut self, targets: &[u32], value: Scalar<'e>) {
@@ -355,7 +356,7 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         }
     }
 
-    fn value(&mut self, key: u32, targets: &[u32], value: Scalar<'e>) -> bool {
+    fn value(&mut self, key: Option<u32>, targets: &[u32], value: Scalar<'e>) -> Known {
         let (mut is_asked, mut is_plain) = (false, true);
         for id in targets {
             let target = &self.table.targets[*id as usize];
@@ -367,23 +368,23 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         }
         match value {
             Scalar::Text(text) if is_asked => self.see_text(key, targets, is_plain, text),
-            Scalar::Text(text) => self.text(text),
-            _ if !is_asked => true,
+            Scalar::Text(text) => self.text(key.is_some(), text),
+            _ if !is_asked => Known::Void,
             Scalar::Int(number) => {
-                let place = self.place(key, As::Number);
-                let recalled = self.recall(place, &number.to_le_bytes());
-                if recalled.is_none() {
+                let place = key.and_then(|key| self.place(key, As::Number));
+                let known = self.recall(place, &number.to_le_bytes());
+                if known == Known::Nothing {
                     let from = self.fresh.found.len();
                     self.test(targets, value, false);
                     if let Some(place) = place {
                         self.memo.keep(place, &number.to_le_bytes(), &self.fresh.found[from..]);
                     }
                 }
-                recalled == Some(Recalled::Nothing)
+                known
             }
             value => {
                 self.test(targets, value, false);
-                false
+                Known::Found
             }
         }
     }

@@ -17,7 +17,26 @@ pub(crate) struct Item {
     /// A value in which nothing was found.
     void: Vec<u8>,
     void_kind: Kind,
+    /// How often in a row its value was a new one.
+    novel: u8,
 }
+
+/// What is known of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// That nothing is found in it.
+    Void,
+    /// What is found in it.
+    Found,
+    /// Nothing: it was not seen before.
+    Nothing,
+}
+
+/// A key whose values were new so often in a row is one of times or numbers that never come again, …
+const NOVEL: u8 = 8;
+
+/// … as is found out again after so many more.
+const TRIED_AGAIN: u8 = 64;
 
 /// What kind of value is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +78,7 @@ impl Usual {
             self.items.clear();
         }
         let found = (*at).min(self.items.len());
-        self.items.insert(found, Item { name: name.into(), key, void: Vec::new(), void_kind: Kind::None });
+        self.items.insert(found, Item { name: name.into(), key, void: Vec::new(), void_kind: Kind::None, novel: 0 });
         *at = found + 1;
         Ok(&mut self.items[found])
     }
@@ -71,9 +90,18 @@ impl Item {
         self.void_kind == kind && self.void == value
     }
 
-    /// Keeps a value in which nothing is found.
-    pub(crate) fn keep(&mut self, kind: Kind, value: &[u8]) {
-        if value.len() <= LONGEST {
+    /// Whether a value that is not void is taken to be a new one.
+    pub(crate) fn is_novel(&self) -> bool {
+        self.novel >= NOVEL
+    }
+
+    /// Learns what was known of a value.
+    pub(crate) fn learn(&mut self, kind: Kind, value: &[u8], known: Known) {
+        self.novel = match known {
+            Known::Nothing if self.novel < TRIED_AGAIN => self.novel + 1,
+            _ => 0,
+        };
+        if known == Known::Void && value.len() <= LONGEST {
             self.void_kind = kind;
             self.void.clear();
             self.void.extend_from_slice(value);
@@ -111,7 +139,7 @@ mod tests {
     fn a_value_is_void_for_its_kind_alone() {
         let mut usual = Usual::default();
         let item = usual.key(&mut 0, "a", || None).unwrap();
-        item.keep(Kind::Text, b"x");
+        item.learn(Kind::Text, b"x", Known::Void);
         assert!(item.is_void(Kind::Text, b"x") && !item.is_void(Kind::Number, b"x") && !item.is_void(Kind::Text, b"y"));
         assert!(usual.key(&mut 0, &"k".repeat(LONGEST + 1), || Some(5)).is_err());
     }
