@@ -118,9 +118,12 @@ mod tests {
         let mut usual = Usual::default();
         let mut looked_up = Vec::new();
         let keys = ["a", "b", "c", "d"];
-        for (event, expected) in
-            [(&["a", "b", "d"][..], &["a", "b", "d"][..]), (&["a", "c", "d"], &["c"]), (&["b", "d"], &[]), (&keys, &[])]
-        {
+        for (event, expected) in [
+            (&["a", "b", "d"][..], &["a", "b", "d"][..]),
+            (&["a", "c", "d"], &["c"]),
+            (&["b", "d"], &[]),
+            (&keys, &["c"]),
+        ] {
             let mut at = 0;
             looked_up.clear();
             for name in event {

@@ -49,6 +49,49 @@ fn windows_events_go_to_the_rules_of_their_channel_and_id() {
 }
 
 #[test]
+fn an_event_that_comes_again_and_again_hits_the_same_rules_each_time() {
+    let rules = [
+        rule("line", "product: windows", "Message|contains: 'Tool: mimikatz'"),
+        rule("across", "product: windows", r#"Message|contains: "first\r\nsecond""#),
+        rule("otherwise", "product: windows", "Data|contains: 'Tool: mimikatz'"),
+        rule("keyword", "product: windows", "'|contains': [sekurlsa]"),
+        rule("later", "product: windows", "Message|contains|all: ['Tool: mimikatz', 'User']"),
+        rule("start", "product: windows", "Message|startswith: 'A process'"),
+        rule("number", "product: windows", "EventID: 7"),
+        rule("regex", "product: windows", "Message|re: 'mimi(katz|dogz)'"),
+    ]
+    .concat();
+    let matcher = matcher(&rules);
+    let mut scratch = matcher.scratch();
+    let filling = r"Something that is much longer than it would have to be: 0123456789\r\n".repeat(2);
+    let event = |id: u64, message: &str| {
+        format!(
+            r#"{{"Channel":"Application","EventID":{id},"At":"{}","Message":"A process\r\n{filling}{message}"}}"#,
+            id * 7919
+        )
+    };
+    let mut reader = reader();
+    for round in 0..300 {
+        for (id, message, expected) in [
+            (7, r"Tool: mimikatz\r\nUser", &["line", "otherwise", "later", "start", "number", "regex"][..]),
+            (round, r"first\r\nsecond", &["across", "start"]),
+            (round, "sekurlsa", &["keyword", "start"]),
+            (7, r"Tool: none\r\nUser", &["start", "number"]),
+        ] {
+            let event = event(id, message);
+            let document = reader.read(event.as_bytes()).unwrap();
+            let hits = matcher.matches(&raw(&document, event.as_bytes()), Routing::Auto, &mut scratch);
+            let hits: Vec<_> = hits.iter().map(|hit| matcher.rules()[hit.get()].id.as_str()).collect();
+            let numbered = id == 7 && !expected.contains(&"number");
+            assert!(
+                hits.iter().filter(|hit| !numbered || **hit != "number").eq(expected),
+                "{round} {message} {hits:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_endpoint_event_is_everything_that_it_reports() {
     let rules = [
         rule("process", "product: windows, category: process_creation", r"Image|endswith: '\svchost.exe'"),
