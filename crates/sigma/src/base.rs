@@ -25,8 +25,11 @@ pub(crate) struct BaseLine {
 }
 
 impl Base {
-    /// Longer texts are not kept.
+    /// Longer texts are not kept, …
     const LONGEST: usize = 16 * 1024;
+
+    /// … nor are such of more lines.
+    const MOST_LINES: usize = 512;
 
     /// Makes this the base of its place.
     pub(crate) fn fill(&mut self, place: Place, text: &str) {
@@ -39,6 +42,10 @@ impl Base {
         self.lines.clear();
         let mut start = 0;
         for end in memchr_iter(LINE_END as u8, text.as_bytes()).map(|at| at + 1).chain([text.len()]) {
+            if self.lines.len() == Self::MOST_LINES {
+                self.place = Place::default();
+                return;
+            }
             self.lines.push(BaseLine { start: number(start), end: number(end), is_void: false });
             start = end;
         }

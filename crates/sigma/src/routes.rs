@@ -15,7 +15,7 @@ pub(crate) struct Route {
 }
 
 /// How many are kept. Mappings know some hundred sources; an event belongs to one to three.
-const MOST: usize = 1024;
+const MOST: usize = 256;
 
 /// Routes by what decides them.
 #[derive(Debug, Default)]
