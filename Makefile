@@ -45,9 +45,11 @@ lint: toolchain $(TOOLS)/ready ## What is checked before anything is merged
 audit: $(TOOLS)/ready ## Look for known vulnerabilities in the dependencies (OFFLINE=1: in the copy of the database that is there)
 	cargo deny --locked $(if $(OFFLINE),--offline) check advisories
 
-bench: prerequisites ## Measure pipeline and matching, and write docs/performance.md's figures (RULES=DIR EVENTS=FILE: yours as well)
+# The comparison is built before Kafka is started, though `cargo bench` would do it.
+bench: prerequisites ## Measure pipeline and matching, beside another engine too, for docs/performance.md (RULES=DIR EVENTS=FILE: yours as well)
 	CYBERVAULT_REVISION=$$(git rev-parse HEAD) cargo build --release --locked --bin cybervault
 	cargo build --locked -p cybervault-testkit --bin test-kafka
+	cargo bench --locked --workspace --bench compare --no-run
 	RULES="$(RULES)" EVENTS="$(EVENTS)" $(TARGET)/debug/test-kafka .ci/benchmarks $(TARGET)/release/cybervault docs/performance.md
 
 # BuildKit, which older versions of Docker have to be asked for.

@@ -1,0 +1,63 @@
+//! The matcher's side: every call goes over all lines once, decoding included.
+
+use std::hint::black_box;
+
+use cybervault_model::{Decoder, Incoming, TelemetryEvent, json::Limits};
+use cybervault_sigma::{Mappings, Matcher, Routing, RuleFile, RuleSource, load};
+
+use crate::rules::File;
+
+pub(crate) fn matcher(files: &[File]) -> Matcher {
+    Matcher::compile(load(files.iter().map(|File { path, text }| RuleFile { path, text })), &Mappings::builtin())
+}
+
+pub(crate) fn decode(lines: &[&str]) -> u64 {
+    each(lines, |event| {
+        black_box(event);
+    });
+    0
+}
+
+/// Counts hits.
+pub(crate) fn matches<'a>(matcher: &'a Matcher, routing: Routing, lines: &'a [&str]) -> Box<dyn FnMut() -> u64 + 'a> {
+    let mut scratch = matcher.scratch();
+    Box::new(move || {
+        let mut hits = 0;
+        each(lines, |event| hits += matcher.matches(event, routing, &mut scratch).len() as u64);
+        hits
+    })
+}
+
+/// Counts hits, each with what in the event made the rule true.
+pub(crate) fn explains<'a>(matcher: &'a Matcher, routing: Routing, lines: &'a [&str]) -> Box<dyn FnMut() -> u64 + 'a> {
+    let mut scratch = matcher.scratch();
+    Box::new(move || {
+        let (mut hits, mut found) = (0, Vec::new());
+        each(lines, |event| {
+            found.clear();
+            found.extend_from_slice(matcher.matches(event, routing, &mut scratch));
+            for rule in &found {
+                black_box(matcher.evidence(*rule, event, &mut scratch));
+            }
+            hits += found.len() as u64;
+        });
+        hits
+    })
+}
+
+/// Each line's log sources.
+pub(crate) fn log_sources(matcher: &Matcher, lines: &[&str]) -> Vec<Vec<RuleSource>> {
+    let mut sources = Vec::new();
+    each(lines, |event| sources.push(matcher.log_sources(event)));
+    sources
+}
+
+fn each(lines: &[&str], mut look: impl FnMut(&TelemetryEvent<'_>)) {
+    let mut decoder = Decoder::new(Limits::default());
+    for line in lines {
+        let record = Incoming { key: Some(b"bench"), value: line.as_bytes(), ..Incoming::default() };
+        if let Ok(decoded) = decoder.decode(&record) {
+            look(&decoded.event());
+        }
+    }
+}
