@@ -19,7 +19,7 @@ test: prerequisites ## Run all suites against a real Kafka: yours (KAFKA_BOOTSTR
 	cargo test --workspace --locked --no-run
 	$(TARGET)/debug/test-kafka cargo test --workspace --locked
 
-# By default each suite tries as many as a minute allows. Here they are half a million each.
+# By default each suite tries as many as a minute allows. Here they are half a million of each kind, which takes ten minutes.
 fuzz: toolchain ## Try more than a million damaged rules, events and feeds
 	cargo test --workspace --locked --no-run
 	FUZZ_INPUTS=500000 PROPTEST_CASES=500000 cargo test --workspace --locked --test suite --test feeds --test hostile_bytes -- --nocapture fuzz:: any_bytes survived
