@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,8 @@ use cybervault_model::TenantId;
 use crate::{
     app::App,
     http::{ApiError, Caller},
-    store::now,
+    settings::RequestRates,
+    store::{Store, StoreError, now},
 };
 
 const MINUTE_US: i64 = 60_000_000;
@@ -55,25 +56,36 @@ pub(crate) struct Verdict {
     pub(crate) retry_after: u64,
 }
 
-/// What this replica has taken and not spent.
-#[derive(Debug)]
+/// What this replica has taken of a tenant's and not spent.
+#[derive(Debug, Default)]
 struct Share {
     left: i64,
-    until: Instant,
+    until: Option<Instant>,
     paid_until: i64,
+    /// Before this the store would refuse again, in microseconds since the Unix epoch.
+    refused_until: i64,
 }
+
+type ShareKey = (TenantId, bool, Class);
 
 /// The limits of all tenants.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
-    /// At most two a tenant, of whom there is a bounded number.
-    shares: Mutex<HashMap<(TenantId, bool, Class), Share>>,
+    /// At most four a tenant, of whom there is a bounded number. Whoever finds a share used up takes the next one, and the
+    /// others wait for it: if each took one of its own, a crowd would use up the tenant's minute in an instant.
+    shares: Mutex<HashMap<ShareKey, Arc<tokio::sync::Mutex<Share>>>>,
 }
 
 impl Limiter {
     /// Takes one request of the caller's tenant.
     pub(crate) async fn take(&self, app: &App, caller: &Caller, class: Class) -> Result<Verdict, ApiError> {
         let rates = app.settings.rate_limits.of(caller.tenant.plan);
+        let key = (caller.key.tenant_id.clone(), caller.is_sandbox(), class);
+        Ok(self.take_at(caller.store(app), key, rates).await?)
+    }
+
+    async fn take_at(&self, store: &Store, key: ShareKey, rates: RequestRates) -> Result<Verdict, StoreError> {
+        let class = key.2;
         let quota = match class {
             Class::Read => rates.read_per_minute,
             Class::Write => rates.write_per_minute,
@@ -81,40 +93,33 @@ impl Limiter {
         let quota = quota.max(1);
         let cost = MINUTE_US / i64::from(quota);
         let capacity = MINUTE_US / 100 * i64::from(100 + rates.burst_percent);
-        let key = (caller.key.tenant_id.clone(), caller.is_sandbox(), class);
-        let verdict = |granted, left: i64, paid_until: i64, now: i64| {
-            let ahead = (paid_until - now).max(0);
-            Verdict {
-                granted,
-                class,
-                quota,
-                remaining: ((capacity - ahead) / cost).max(0) + left,
-                reset: ahead.div_euclid(1_000_000) + 1,
-                retry_after: u64::try_from((ahead + cost - capacity).max(0)).unwrap_or(0).div_ceil(1_000_000).max(1),
-            }
-        };
+        let size = (i64::from(quota) / 600).max(1);
+        let share = self.shares.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone();
+        let mut share = share.lock().await;
         let now = now().as_millis() * 1_000;
-        {
-            let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(share) = shares.get_mut(&key)
-                && share.left > 0
-                && share.until > Instant::now()
-            {
-                share.left -= 1;
-                return Ok(verdict(true, share.left, share.paid_until, now));
-            }
+        let has_some = share.left > 0 && share.until.is_some_and(|until| until > Instant::now());
+        if !has_some && now >= share.refused_until {
+            let spent = store.spend(&key.0, class.as_str(), (now, cost * size, capacity)).await?;
+            *share = Share {
+                left: if spent.granted { size } else { 0 },
+                until: Some(Instant::now() + SHARE_LASTS),
+                paid_until: spent.paid_until,
+                refused_until: if spent.granted { 0 } else { spent.paid_until + cost * size - capacity },
+            };
+        } else if !has_some {
+            share.left = 0;
         }
-        let share = (i64::from(quota) / 600).max(1);
-        let spent = caller.store(app).spend(&key.0, class.as_str(), (now, cost * share, capacity)).await?;
-        let left = if spent.granted { share - 1 } else { 0 };
-        if left > 0 {
-            let (now, mut shares) = (Instant::now(), self.shares.lock().unwrap_or_else(PoisonError::into_inner));
-            // Another request may have taken a share meanwhile: what is left of it counts, too.
-            let other = shares.get(&key).filter(|share| share.until > now).map_or(0, |share| share.left);
-            let until = now + SHARE_LASTS;
-            shares.insert(key, Share { left: left + other, until, paid_until: spent.paid_until });
-        }
-        Ok(verdict(spent.granted, left, spent.paid_until, now))
+        let granted = share.left > 0;
+        share.left -= i64::from(granted);
+        let ahead = (share.paid_until - now).max(0);
+        Ok(Verdict {
+            granted,
+            class,
+            quota,
+            remaining: ((capacity - ahead) / cost).max(0) + share.left,
+            reset: ahead.div_euclid(1_000_000) + 1,
+            retry_after: u64::try_from((ahead + cost - capacity).max(0)).unwrap_or(0).div_ceil(1_000_000).max(1),
+        })
     }
 }
 
@@ -170,6 +175,34 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Place;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_crowd_gets_what_the_plan_has_and_no_less() {
+        let (store, limiter) = (Store::open(&Place::Memory).await.unwrap(), Arc::new(Limiter::default()));
+        let key = || (TenantId::new("acme").unwrap(), false, Class::Write);
+        let crowd = async |rates: RequestRates| {
+            let asked = (0..500).map(|_| {
+                let (store, limiter) = (store.clone(), limiter.clone());
+                tokio::spawn(async move { limiter.take_at(&store, key(), rates).await.unwrap().granted })
+            });
+            let answers = futures_util::future::join_all(asked).await;
+            answers.into_iter().filter(|granted| *granted.as_ref().unwrap()).count()
+        };
+        // A tenth of a second's worth is a thousand: one share serves all, and the plan's 72,000 are hardly touched.
+        let rates = RequestRates { read_per_minute: 1, write_per_minute: 600_000, burst_percent: 20 };
+        assert_eq!(crowd(rates).await, 500);
+        let verdict = limiter.take_at(&store, key(), rates).await.unwrap();
+        assert!(verdict.granted && verdict.remaining > 700_000, "{verdict:?}");
+
+        let (limiter, key) = (Limiter::default(), (TenantId::new("small").unwrap(), false, Class::Write));
+        let small = RequestRates { read_per_minute: 1, write_per_minute: 20, burst_percent: 15 };
+        let mut granted = 0;
+        for _ in 0..100 {
+            granted += usize::from(limiter.take_at(&store, key.clone(), small).await.unwrap().granted);
+        }
+        assert_eq!(granted, 23, "a minute's worth and 15 %");
+    }
 
     #[test]
     fn an_address_that_guesses_keys_is_soon_told_to_wait_and_others_are_not() {
