@@ -335,14 +335,17 @@ fn a_client_generated_from_the_document_works() {
         assert!(output.status.success(), "{out}{err}");
     };
     std::fs::write(fleet.path("generator.yaml"), "post_hooks: []\n").unwrap();
-    run(&generator, &[
-        "generate",
-        "--fail-on-warning",
-        "--meta=none",
-        &format!("--path={root}schemas/openapi.yaml"),
-        &format!("--config={}", fleet.path("generator.yaml").display()),
-        &format!("--output-path={}", package.display()),
-    ]);
+    run(
+        &generator,
+        &[
+            "generate",
+            "--fail-on-warning",
+            "--meta=none",
+            &format!("--path={root}schemas/openapi.yaml"),
+            &format!("--config={}", fleet.path("generator.yaml").display()),
+            &format!("--output-path={}", package.display()),
+        ],
+    );
     run(&generator.with_file_name("python"), &[&format!("{root}tests/fixtures/client.py"), &gateway.base, &secret]);
 }
 

@@ -276,10 +276,21 @@ async fn each_tenant_is_forgotten_at_its_own_age() {
         assert!(
             land(&store, -1, vec![old("acme"), old("globex"), assessment("acme", now().as_millis() - AT, 50)]).await
         );
+        // More than is deleted at once.
+        let aged = |n| assessment("acme", now().as_millis() - AT - 20 * day - n, 50);
+        assert!(land(&store, 2, (0..2_500).map(aged).collect()).await);
         let retention = Retention { days: 10, tenants: [(tenant("acme"), 3)].into() };
-        store.forget(&retention).await.unwrap();
+        assert_eq!(store.forget(&retention).await.unwrap(), 2_501);
         assert_eq!(list(&store, "acme", "").await.documents.len(), 1);
         assert_eq!(list(&store, "globex", "").await.documents.len(), 1);
+        assert_eq!(
+            store.entity(&tenant("acme"), "user", "nul\u{fffd} and ' quote").await.unwrap().unwrap().findings,
+            1
+        );
+        assert_eq!(
+            store.heat(&tenant("acme"), Timestamp::MIN).await.unwrap().iter().map(|cell| cell.findings).sum::<i64>(),
+            1
+        );
     })
     .await;
 }
