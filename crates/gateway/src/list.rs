@@ -2,6 +2,9 @@
 //!
 //! A page ends where its last row lies in the order, not after a number of rows: rows that arrive meanwhile neither
 //! repeat nor hide others.
+//!
+//! A filter is tried on a bounded number of rows a request, whatever it asks: those up to an end that the index tells, and
+//! the page's cursor goes on from there. Where it asks for one value of a field that leads, these are rows that have it.
 
 mod cursor;
 mod filter;
@@ -15,6 +18,13 @@ use self::filter::Filter;
 const DEFAULT_LIMIT: u32 = 50;
 /// Rows a page at most.
 pub(crate) const MAX_LIMIT: u32 = 200;
+
+/// Rows that a filter is tried on in a request.
+const TRIED: usize = 20_000;
+/// The same where each is looked up by itself.
+const LED: usize = 2_000;
+/// Values that a field may lead by: each is looked up by itself, too.
+const LEADING_VALUES: usize = 2;
 
 /// What a list shows.
 #[derive(Debug)]
@@ -30,6 +40,14 @@ pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) kind: FieldKind,
     pub(crate) sortable: bool,
+    pub(crate) lead: Option<Lead>,
+}
+
+/// A table with an index by tenant, this column, `created_at` and the list's id: it leads to the rows with a value, in order.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    pub(crate) table: &'static str,
+    pub(crate) column: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +62,20 @@ pub(crate) enum FieldKind {
 
 impl Field {
     pub(crate) const fn new(name: &'static str, kind: FieldKind) -> Self {
-        Self { name, kind, sortable: false }
+        Self { name, kind, sortable: false, lead: None }
+    }
+
+    pub(crate) const fn leading(
+        name: &'static str,
+        kind: FieldKind,
+        table: &'static str,
+        column: &'static str,
+    ) -> Self {
+        Self { name, kind, sortable: false, lead: Some(Lead { table, column }) }
     }
 
     pub(crate) const fn sortable(name: &'static str, kind: FieldKind) -> Self {
-        Self { name, kind, sortable: true }
+        Self { name, kind, sortable: true, lead: None }
     }
 }
 
@@ -75,6 +102,18 @@ impl Sql {
     pub(crate) fn bind(&mut self, arg: Arg) {
         self.args.push(arg);
         self.text.push_str(&format!("${}", self.args.len()));
+    }
+
+    /// Adds places for all of them, in parentheses.
+    pub(crate) fn bind_all(&mut self, args: &[Arg]) {
+        self.push("(");
+        for (n, arg) in args.iter().enumerate() {
+            if n > 0 {
+                self.push(", ");
+            }
+            self.bind(arg.clone());
+        }
+        self.push(")");
     }
 }
 
@@ -156,27 +195,100 @@ impl ListQuery {
         Ok(list)
     }
 
-    /// The statement: document, sort value and id of one row more than the page has.
-    pub(crate) fn sql(&self, tenant_id: &TenantId) -> Sql {
+    /// The statement: document, sort value and id of one row more than the page has, up to `end`.
+    pub(crate) fn sql(&self, tenant_id: &TenantId, end: Option<&Position>) -> Sql {
         let Resource { table, id, .. } = self.resource;
-        let (order, beyond) = if self.descending { ("DESC", "<") } else { ("ASC", ">") };
+        let order = self.order();
         let mut sql = Sql::default();
-        sql.push(&format!("SELECT document, {}, {id} FROM {table} t WHERE tenant_id = ", self.sort));
+        sql.push(&format!("SELECT document, {}, {id} FROM ", self.sort));
+        let lead = self.lead();
+        if let Some((Lead { table, column }, values)) = &lead {
+            sql.push(&format!("(SELECT DISTINCT {id} AS led FROM {table} WHERE tenant_id = "));
+            sql.bind(Arg::Text(tenant_id.to_string()));
+            sql.push(&format!(" AND {column} IN "));
+            sql.bind_all(values);
+            self.push_bounds(&mut sql, end);
+            // SQLite takes the tables of a cross join as they come; else it might begin with all that the filter lets pass.
+            sql.push(") l CROSS JOIN ");
+        }
+        sql.push(&format!("{table} t WHERE tenant_id = "));
         sql.bind(Arg::Text(tenant_id.to_string()));
+        if lead.is_some() {
+            sql.push(&format!(" AND {id} = led"));
+        } else {
+            self.push_bounds(&mut sql, end);
+        }
         if let Some(filter) = &self.filter {
             sql.push(" AND ");
             filter.write(&mut sql);
         }
-        if let Some(after) = &self.after {
-            sql.push(&format!(" AND ({}, {id}) {beyond} (", self.sort));
-            sql.bind(Arg::Number(after.value));
-            sql.push(", ");
-            sql.bind(Arg::Text(after.id.clone()));
-            sql.push(")");
-        }
         sql.push(&format!(" ORDER BY {} {order}, {id} {order} LIMIT ", self.sort));
         sql.bind(Arg::Number(i64::from(self.limit) + 1));
         sql
+    }
+
+    /// The statements that tell the last of the rows that the filter is tried on, each by one value that leads. The first
+    /// of these in the list's order is the end, and where there is none, there are no more rows.
+    pub(crate) fn ends(&self, tenant_id: &TenantId) -> Vec<Sql> {
+        if self.filter.is_none() {
+            return Vec::new();
+        }
+        let end = |table: &str, value: Option<(&str, &Arg)>, rows: usize| {
+            let (id, order) = (self.resource.id, self.order());
+            let mut sql = Sql::default();
+            sql.push(&format!("SELECT {}, {id} FROM {table} WHERE tenant_id = ", self.sort));
+            sql.bind(Arg::Text(tenant_id.to_string()));
+            if let Some((column, value)) = value {
+                sql.push(&format!(" AND {column} = "));
+                sql.bind(value.clone());
+            }
+            self.push_bounds(&mut sql, None);
+            sql.push(&format!(" ORDER BY {} {order}, {id} {order} LIMIT 1 OFFSET ", self.sort));
+            sql.bind(Arg::Number(i64::try_from(rows - 1).unwrap_or(i64::MAX)));
+            sql
+        };
+        match self.lead() {
+            Some((lead, values)) => {
+                values.iter().map(|value| end(lead.table, Some((lead.column, value)), LED)).collect()
+            }
+            None => vec![end(self.resource.table, None, TRIED)],
+        }
+    }
+
+    /// The end that comes first in the list's order.
+    pub(crate) fn first(&self, ends: Vec<Position>) -> Option<Position> {
+        let key = |end: &Position| (end.value, end.id.clone());
+        if self.descending { ends.into_iter().max_by_key(key) } else { ends.into_iter().min_by_key(key) }
+    }
+
+    /// After the page before and not after `end`, within what the filter says of the order's own column.
+    fn push_bounds(&self, sql: &mut Sql, end: Option<&Position>) {
+        if let Some(filter) = &self.filter {
+            filter.write_bounds_of(self.sort, sql);
+        }
+        let (after, up_to) = if self.descending { ("<", ">=") } else { (">", "<=") };
+        for (sign, bound) in [(after, self.after.as_ref()), (up_to, end)] {
+            let Some(bound) = bound else { continue };
+            sql.push(&format!(" AND ({}, {}) {sign} (", self.sort, self.resource.id));
+            sql.bind(Arg::Number(bound.value));
+            sql.push(", ");
+            sql.bind(Arg::Text(bound.id.clone()));
+            sql.push(")");
+        }
+    }
+
+    const fn order(&self) -> &'static str {
+        if self.descending { "DESC" } else { "ASC" }
+    }
+
+    /// The first field that leads to what the filter asks for, and the values that it has to have. The tables that lead are
+    /// ordered by `created_at` alone.
+    fn lead(&self) -> Option<(&'static Lead, Vec<Arg>)> {
+        let filter = self.filter.as_ref().filter(|_| self.sort == "created_at")?;
+        self.resource.fields.iter().find_map(|field| {
+            let values = filter.values_of(field)?;
+            (values.len() <= LEADING_VALUES).then_some((field.lead.as_ref()?, values))
+        })
     }
 
     /// The cursor to the page after the one that ends at `last`.
@@ -186,8 +298,7 @@ impl ListQuery {
 
     /// What a cursor is good for: a cursor of another tenant, list, order or filter is none.
     fn context(&self, tenant_id: &TenantId) -> String {
-        let order = if self.descending { "desc" } else { "asc" };
-        format!("{tenant_id}\n{}\n{}:{order}\n{}", self.resource.table, self.sort, self.filter_text)
+        format!("{tenant_id}\n{}\n{}:{}\n{}", self.resource.table, self.sort, self.order(), self.filter_text)
     }
 }
 
@@ -208,6 +319,9 @@ fn read_sort(resource: &'static Resource, value: &str) -> Result<(&'static str, 
         }
     }
 }
+
+/// The rank of the highest severity.
+const HIGHEST_SEVERITY: i64 = Severity::Critical as i64;
 
 fn severity_rank(name: &str) -> Option<i64> {
     let at = Severity::ALL.iter().position(|severity| severity.as_str() == name)?;

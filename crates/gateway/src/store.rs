@@ -44,7 +44,7 @@ pub use self::{
 use crate::key::random_text;
 
 /// What the migrations are, oldest first. A release never changes one that another release has run.
-const MIGRATIONS: [&str; 1] = [include_str!("store/schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("store/schema.sql"), include_str!("store/indexes.sql")];
 
 /// Connections that read.
 const READERS: u32 = 8;

@@ -23,6 +23,9 @@ use crate::{
     store::{ASSESSMENTS, FeedItem, FeedKind, now},
 };
 
+/// Rows that the page begins with.
+const ROWS: u32 = 100;
+
 /// What the feed shows.
 #[derive(Clone, Debug, Default)]
 struct Wanted {
@@ -46,7 +49,7 @@ impl Wanted {
         wanted
     }
 
-    /// Whether it is shown live: the same that [`Wanted::filter`] asks the store for.
+    /// Whether it is shown live: the same that [`Wanted::filters`] ask the store for.
     fn matches(&self, found: &Found) -> bool {
         let (found, text) = (&found.assessment, self.text.as_str());
         let of_technique = || found.mitre_attack.iter().any(|one| one.technique_id.eq_ignore_ascii_case(text));
@@ -54,14 +57,14 @@ impl Wanted {
         found.severity >= self.severity && (text.is_empty() || of_entity() || of_technique())
     }
 
-    /// As the API's filter.
-    fn filter(&self) -> serde_json::Value {
-        let severity = serde_json::json!({"severity": {"gte": self.severity.as_str()}});
+    /// As the API's filters, each of which leads to its rows.
+    fn filters(&self) -> Vec<serde_json::Value> {
+        let severity = self.severity.as_str();
+        let about = |field: &str, value: &str| serde_json::json!({"severity": {"gte": severity}, field: value});
         if self.text.is_empty() {
-            return severity;
+            return vec![serde_json::json!({"severity": {"gte": severity}})];
         }
-        let either = serde_json::json!([{"entity": self.text}, {"technique": self.text.to_uppercase()}]);
-        serde_json::json!({"and": [severity, {"or": either}]})
+        vec![about("entity", &self.text), about("technique", &self.text.to_uppercase())]
     }
 }
 
@@ -76,10 +79,20 @@ pub(super) async fn page(
     let (store, tenant_id) = (caller.store(&app), caller.tenant_id(&app));
     // Before the rows are read, so that nothing lands unseen between the two.
     let end = event_id(store.feed_end().await?, tenant_id, app.store.cursor_key());
-    let filter = wanted.filter().to_string();
-    let list = ListQuery::new(&ASSESSMENTS, 100, "created_at:desc", &filter).map_err(ApiError::from)?;
-    let listed = store.list(&list, tenant_id).await?;
-    let rows = listed.documents.iter().map(|document| found(document)).collect::<Result<Vec<_>, _>>()?;
+    let mut rows: Vec<Found> = Vec::new();
+    for filter in wanted.filters() {
+        let list =
+            ListQuery::new(&ASSESSMENTS, ROWS, "created_at:desc", &filter.to_string()).map_err(ApiError::from)?;
+        for document in store.list(&list, tenant_id).await?.documents {
+            rows.push(found(&document)?);
+        }
+    }
+    rows.sort_by(|a, b| {
+        let key = |found: &Found| (found.created_at, found.assessment.assessment_id.clone());
+        key(b).cmp(&key(a))
+    });
+    rows.dedup_by(|a, b| a.assessment.assessment_id == b.assessment.assessment_id);
+    rows.truncate(ROWS as usize);
     let facts = store.facts(tenant_id, pair(Period::of_days(1))).await?;
     let by_minute = store.findings_by_minute(tenant_id, now().plus_millis(-60 * 60_000)).await?;
     let body = html! {

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Arg, BadQuery, Field, FieldKind, Resource, Sql, millis, severity_rank};
+use super::{Arg, BadQuery, Field, FieldKind, HIGHEST_SEVERITY, Resource, Sql, millis, severity_rank};
 
 /// The longest filter, in bytes.
 const LONGEST: usize = 4_096;
@@ -77,6 +77,42 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// The conditions that hold whatever else does.
+    fn always(&self) -> &[Self] {
+        match self {
+            Self::And(parts) => parts,
+            Self::Or(_) | Self::Compare { .. } => std::slice::from_ref(self),
+        }
+    }
+
+    /// Appends what always has to hold of the column that a list is sorted by.
+    pub(super) fn write_bounds_of(&self, column: &str, sql: &mut Sql) {
+        for part in self.always() {
+            if let Self::Compare { field, .. } = part
+                && field.name == column
+            {
+                sql.push(" AND ");
+                part.write(sql);
+            }
+        }
+    }
+
+    /// The values of which a row has to have one in `field`, where it always has to.
+    pub(super) fn values_of(&self, field: &'static Field) -> Option<Vec<Arg>> {
+        self.always().iter().find_map(|part| match part {
+            Self::Compare { field: of, operator, values } if of.name == field.name => match (operator, &values[..]) {
+                (Operator::Eq | Operator::In, _) => Some(values.clone()),
+                (Operator::Gte, [Arg::Number(least)]) if field.kind == FieldKind::Severity => {
+                    Some((*least..HIGHEST_SEVERITY + 1).map(Arg::Number).collect())
+                }
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+}
+
 fn join(parts: &[Filter], between: &str, sql: &mut Sql) {
     sql.push("(");
     for (n, part) in parts.iter().enumerate() {
@@ -94,13 +130,13 @@ fn compare(field: &Field, operator: Operator, values: &[Arg], sql: &mut Sql) {
         (FieldKind::Member(prefix), ..) => {
             sql.push(prefix);
             sql.push(" IN ");
-            list(values, sql);
+            sql.bind_all(values);
             sql.push(")");
         }
         (_, Operator::In, _) => {
             sql.push(field.name);
             sql.push(" IN ");
-            list(values, sql);
+            sql.bind_all(values);
         }
         // SQLite's LIKE knows no case, PostgreSQL's does.
         (_, Operator::Contains, [Arg::Text(part), ..]) => {
@@ -115,17 +151,6 @@ fn compare(field: &Field, operator: Operator, values: &[Arg], sql: &mut Sql) {
             sql.bind(value.clone());
         }
         _ => sql.push("1 = 0"),
-    }
-    sql.push(")");
-}
-
-fn list(values: &[Arg], sql: &mut Sql) {
-    sql.push("(");
-    for (n, value) in values.iter().enumerate() {
-        if n > 0 {
-            sql.push(", ");
-        }
-        sql.bind(value.clone());
     }
     sql.push(")");
 }

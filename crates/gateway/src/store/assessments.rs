@@ -15,25 +15,29 @@ pub(crate) static ASSESSMENTS: Resource = Resource {
         Field::sortable("created_at", FieldKind::Time),
         Field::new("occurred_at", FieldKind::Time),
         Field::sortable("risk_score", FieldKind::Number),
-        Field::new("severity", FieldKind::Severity),
-        Field::new("verdict", FieldKind::Text),
-        Field::new("assessment_id", FieldKind::Text),
-        Field::new("event_id", FieldKind::Text),
-        Field::new("rules", FieldKind::Text),
-        Field::new(
+        Field::leading("assessment_id", FieldKind::Text, "assessments", "assessment_id"),
+        Field::leading("event_id", FieldKind::Text, "assessments", "event_id"),
+        Field::leading(
             "entity",
             FieldKind::Member(
                 "EXISTS (SELECT 1 FROM assessment_entities m WHERE m.tenant_id = t.tenant_id \
                  AND m.assessment_id = t.assessment_id AND m.value",
             ),
+            "assessment_entities",
+            "value",
         ),
-        Field::new(
+        Field::leading(
             "technique",
             FieldKind::Member(
                 "EXISTS (SELECT 1 FROM assessment_attack m WHERE m.tenant_id = t.tenant_id \
                  AND m.assessment_id = t.assessment_id AND m.technique_id",
             ),
+            "assessment_attack",
+            "technique_id",
         ),
+        Field::leading("severity", FieldKind::Severity, "assessments", "severity"),
+        Field::new("verdict", FieldKind::Text),
+        Field::new("rules", FieldKind::Text),
         Field::new(
             "tactic",
             FieldKind::Member(
@@ -52,20 +56,25 @@ pub(crate) struct Page {
 }
 
 impl Store {
-    /// A page of what `query` asks for.
+    /// A page of what `query` asks for. With a filter there may be fewer on it, even none, though more follow.
     pub(crate) async fn list(&self, query: &ListQuery, tenant_id: &TenantId) -> Result<Page, StoreError> {
         let what = "listing";
-        let sql = query.sql(tenant_id);
+        let mut ends = Vec::new();
+        for sql in query.ends(tenant_id) {
+            if let Some(row) = bound(&sql).fetch_optional(&self.read).await.attempt(what)? {
+                ends.push(Position { value: number(&row, 0, what)?, id: text(&row, 1, what)? });
+            }
+        }
+        let end = query.first(ends);
+        let sql = query.sql(tenant_id, end.as_ref());
         let rows = bound(&sql).fetch_all(&self.read).await.attempt(what)?;
         let shown = rows.len().min(query.limit as usize);
         let documents = rows[..shown].iter().map(|row| document(text(row, 0, what)?)).collect::<Result<_, _>>()?;
-        let next_cursor = match rows.get(shown).and(rows[..shown].last()) {
-            Some(last) => {
-                let position = Position { value: number(last, 1, what)?, id: text(last, 2, what)? };
-                Some(query.cursor(&position, tenant_id, &self.cursor_key))
-            }
-            None => None,
+        let last = match rows.get(shown).and(rows[..shown].last()) {
+            Some(last) => Some(Position { value: number(last, 1, what)?, id: text(last, 2, what)? }),
+            None => end,
         };
+        let next_cursor = last.map(|last| query.cursor(&last, tenant_id, &self.cursor_key));
         Ok(Page { documents, next_cursor })
     }
 

@@ -220,6 +220,51 @@ async fn pages_neither_repeat_nor_miss_a_row_while_others_arrive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_filter_is_tried_on_some_rows_a_page_and_still_finds_all() {
+    on_each(async |store| {
+        // The rarest is the oldest, beyond what one page goes through.
+        let many = 25_000;
+        for (n, from) in (0..many).step_by(1_000).enumerate() {
+            let some = (from..from + 1_000).map(|n| assessment("acme", n, if n < 3 { 99 } else { 50 })).collect();
+            assert!(land(&store, i64::try_from(n * 1_000).unwrap() - 1, some).await);
+        }
+        for (filter, sort, expected) in [
+            (r#"{"risk_score":{"gte":90}}"#, "created_at:desc", vec!["e2", "e1", "e0"]),
+            (r#"{"severity":"high"}"#, "created_at:desc", vec!["e2", "e1", "e0"]),
+            (r#"{"severity":{"gte":"high"}}"#, "created_at:asc", vec!["e0", "e1", "e2"]),
+            (r#"{"entity":"ws-1","severity":{"gte":"high"}}"#, "created_at:desc", vec!["e1"]),
+            (r#"{"entity":{"in":["ws-0","ws-1"]},"event_id":{"contains":"e24999"}}"#, "created_at:asc", vec!["e24999"]),
+            (r#"{"technique":"T1001","event_id":"e1"}"#, "created_at:desc", vec!["e1"]),
+            (r#"{"event_id":"e77"}"#, "created_at:desc", vec!["e77"]),
+            (
+                r#"{"entity":"ws-0","created_at":{"lt":"2026-05-28T20:26:40.003Z"}}"#,
+                "created_at:desc",
+                vec!["e2", "e0"],
+            ),
+            (r#"{"risk_score":{"lt":60},"event_id":{"in":["e3","e4"]}}"#, "risk_score:desc", vec!["e3", "e4"]),
+            (r#"{"or":[{"event_id":"e0"},{"event_id":"e24000"}]}"#, "created_at:desc", vec!["e24000", "e0"]),
+        ] {
+            let filter: String = form_urlencoded::byte_serialize(filter.as_bytes()).collect();
+            let (mut found, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+            loop {
+                let page = list(&store, "acme", &format!("limit=2&sort={sort}&filter={filter}{cursor}")).await;
+                found.extend(ids(&page));
+                pages += 1;
+                let Some(next) = page.next_cursor else { break };
+                cursor = format!("&cursor={next}");
+            }
+            if sort.starts_with("risk_score") {
+                found.sort();
+            }
+            assert_eq!(found, expected, "{filter}");
+            assert!(pages <= 20, "{filter}: {pages} pages");
+        }
+        assert!(list(&store, "globex", "filter=%7B%22entity%22%3A%22ws-1%22%7D").await.documents.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn filters_find_what_they_say() {
     on_each(async |store| {
         let landed = (0..8).map(|n| assessment("acme", n, u8::try_from(n * 12).unwrap())).collect();
@@ -277,7 +322,8 @@ async fn each_tenant_is_forgotten_at_its_own_age() {
             land(&store, -1, vec![old("acme"), old("globex"), assessment("acme", now().as_millis() - AT, 50)]).await
         );
         // More than is deleted at once.
-        let aged = |n| assessment("acme", now().as_millis() - AT - 20 * day - n, 50);
+        let long_ago = now().as_millis() - AT - 20 * day;
+        let aged = |n| assessment("acme", long_ago - n, 50);
         assert!(land(&store, 2, (0..2_500).map(aged).collect()).await);
         let retention = Retention { days: 10, tenants: [(tenant("acme"), 3)].into() };
         assert_eq!(store.forget(&retention).await.unwrap(), 2_501);
