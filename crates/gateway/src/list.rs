@@ -20,9 +20,9 @@ const DEFAULT_LIMIT: u32 = 50;
 pub(crate) const MAX_LIMIT: u32 = 200;
 
 /// Rows that a filter is tried on in a request.
-const TRIED: usize = 20_000;
+const TRIED: usize = 10_000;
 /// The same where each is looked up by itself.
-const LED: usize = 2_000;
+const LED: usize = 500;
 /// Values that a field may lead by: each is looked up by itself, too.
 const LEADING_VALUES: usize = 2;
 
@@ -249,7 +249,10 @@ impl ListQuery {
         };
         match self.lead() {
             Some((lead, values)) => {
-                values.iter().map(|value| end(lead.table, Some((lead.column, value)), LED)).collect()
+                // Where nothing else is asked for, all rows that are led to are the page's.
+                let is_all = self.filter.as_ref().is_some_and(Filter::is_single);
+                let rows = if is_all { self.limit as usize + 1 } else { LED };
+                values.iter().map(|value| end(lead.table, Some((lead.column, value)), rows)).collect()
             }
             None => vec![end(self.resource.table, None, TRIED)],
         }

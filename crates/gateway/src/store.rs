@@ -210,7 +210,7 @@ fn prepare_sqlite<'c>(
     Box::pin(async move {
         // The view can be rebuilt from Kafka and keys are made by hand: what the last instants before a power cut wrote
         // may be lost, but never half of it.
-        let pragmas = ["journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000", "cache_size = -16384"];
+        let pragmas = ["journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000", "cache_size = -4096"];
         for pragma in pragmas {
             connection.execute(AssertSqlSafe(format!("PRAGMA {pragma}"))).await?;
         }

@@ -86,6 +86,11 @@ impl Filter {
         }
     }
 
+    /// Whether it is one comparison.
+    pub(super) fn is_single(&self) -> bool {
+        matches!(self.always(), [Self::Compare { .. }])
+    }
+
     /// Appends what always has to hold of the column that a list is sorted by.
     pub(super) fn write_bounds_of(&self, column: &str, sql: &mut Sql) {
         for part in self.always() {

@@ -7,7 +7,8 @@ use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::Query};
 use super::{Attempt, Store, StoreError, number, text};
 use crate::list::{Arg, Field, FieldKind, ListQuery, Position, Resource, Sql};
 
-/// What assessments are listed by.
+/// What assessments are listed by. What belongs to a row is looked up by the row: no index finds a text that something was
+/// appended to, so SQLite does not go through all rows with the value each time.
 pub(crate) static ASSESSMENTS: Resource = Resource {
     table: "assessments",
     id: "assessment_id",
@@ -21,7 +22,7 @@ pub(crate) static ASSESSMENTS: Resource = Resource {
             "entity",
             FieldKind::Member(
                 "EXISTS (SELECT 1 FROM assessment_entities m WHERE m.tenant_id = t.tenant_id \
-                 AND m.assessment_id = t.assessment_id AND m.value",
+                 AND m.assessment_id = t.assessment_id AND m.value || ''",
             ),
             "assessment_entities",
             "value",
@@ -30,7 +31,7 @@ pub(crate) static ASSESSMENTS: Resource = Resource {
             "technique",
             FieldKind::Member(
                 "EXISTS (SELECT 1 FROM assessment_attack m WHERE m.tenant_id = t.tenant_id \
-                 AND m.assessment_id = t.assessment_id AND m.technique_id",
+                 AND m.assessment_id = t.assessment_id AND m.technique_id || ''",
             ),
             "assessment_attack",
             "technique_id",
@@ -42,7 +43,7 @@ pub(crate) static ASSESSMENTS: Resource = Resource {
             "tactic",
             FieldKind::Member(
                 "EXISTS (SELECT 1 FROM assessment_attack m WHERE m.tenant_id = t.tenant_id \
-                 AND m.assessment_id = t.assessment_id AND m.tactic_id",
+                 AND m.assessment_id = t.assessment_id AND m.tactic_id || ''",
             ),
         ),
     ],
