@@ -326,7 +326,7 @@ fn a_client_generated_from_the_document_works() {
     let Some(generator) = python_tool("openapi-python-client") else { return };
     let (fleet, playbooks) = fleet("generated");
     let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
-    let (_, secret) = key(&fleet, "acme", &["--kind", "test"]);
+    let (sandbox, live) = (key(&fleet, "acme", &["--kind", "test"]).1, key(&fleet, "acme", &[]).1);
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
     let package = fleet.path("cybervault_api");
     let run = |program: &Path, args: &[&str]| {
@@ -346,7 +346,10 @@ fn a_client_generated_from_the_document_works() {
             &format!("--output-path={}", package.display()),
         ],
     );
-    run(&generator.with_file_name("python"), &[&format!("{root}tests/fixtures/client.py"), &gateway.base, &secret]);
+    run(
+        &generator.with_file_name("python"),
+        &[&format!("{root}tests/fixtures/client.py"), &gateway.base, &sandbox, &live],
+    );
 }
 
 /// A program that .ci/prerequisites has put into an environment of its own.

@@ -203,7 +203,9 @@ impl ListQuery {
         sql.push(&format!("SELECT document, {}, {id} FROM ", self.sort));
         let lead = self.lead();
         if let Some((Lead { table, column }, values)) = &lead {
-            sql.push(&format!("(SELECT DISTINCT {id} AS led FROM {table} WHERE tenant_id = "));
+            // A value of two kinds leads to a row twice. By the time, too, since SQLite takes the index that has what is distinct
+            // in order, though it be that of all rows.
+            sql.push(&format!("(SELECT DISTINCT created_at AS led_at, {id} AS led FROM {table} WHERE tenant_id = "));
             sql.bind(Arg::Text(tenant_id.to_string()));
             sql.push(&format!(" AND {column} IN "));
             sql.bind_all(values);
