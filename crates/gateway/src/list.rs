@@ -262,8 +262,7 @@ impl ListQuery {
 
     /// The end that comes first in the list's order.
     pub(crate) fn first(&self, ends: Vec<Position>) -> Option<Position> {
-        let key = |end: &Position| (end.value, end.id.clone());
-        if self.descending { ends.into_iter().max_by_key(key) } else { ends.into_iter().min_by_key(key) }
+        if self.descending { ends.into_iter().max() } else { ends.into_iter().min() }
     }
 
     /// After the page before and not after `end`, within what the filter says of the order's own column.

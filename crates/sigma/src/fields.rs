@@ -222,20 +222,15 @@ impl FieldTable {
             let misses = sink.misses(self.targets[*target as usize].field);
             // No key has this number: it is one of a target.
             let place = u32::MAX - 1 - target;
-            match self.waiting(path, *target) {
-                Some((_, key)) if misses => {
-                    follow(payload, path, 0, &mut |value| {
-                        sink.value(Some(place), &key.joined, value);
-                    });
-                }
-                Some((at, key)) => follow(payload, path, 0, &mut |value| {
-                    sink.value(Some(at), &key.targets, value);
-                }),
-                None if misses => follow(payload, path, 0, &mut |value| {
-                    sink.value(Some(place), &[*target], value);
-                }),
-                None => {}
-            }
+            let (place, targets) = match self.waiting(path, *target) {
+                Some((_, key)) if misses => (place, &*key.joined),
+                Some((at, key)) => (at, &*key.targets),
+                None if misses => (place, &[*target][..]),
+                None => continue,
+            };
+            follow(payload, path, 0, &mut |value| {
+                sink.value(Some(place), targets, value);
+            });
         }
     }
 

@@ -346,8 +346,7 @@ impl<'e> Run<'_, 'e> {
                     })
             }
             test => {
-                let is_costly = question.is_costly();
-                let place = self.place(predicate, As::Alone).filter(|_| is_costly);
+                let place = if question.is_costly() { self.place(predicate, As::Alone) } else { None };
                 slots.any(|slot| {
                     let before = &*targets[slot.target as usize].before;
                     let Some((place, text)) = place.zip(slot.value.text().filter(|_| before.is_empty())) else {

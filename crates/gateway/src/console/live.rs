@@ -87,10 +87,7 @@ pub(super) async fn page(
             rows.push(found(&document)?);
         }
     }
-    rows.sort_by(|a, b| {
-        let key = |found: &Found| (found.created_at, found.assessment.assessment_id.clone());
-        key(b).cmp(&key(a))
-    });
+    rows.sort_by(|a, b| (b.created_at, &b.assessment.assessment_id).cmp(&(a.created_at, &a.assessment.assessment_id)));
     rows.dedup_by(|a, b| a.assessment.assessment_id == b.assessment.assessment_id);
     rows.truncate(ROWS as usize);
     let facts = store.facts(tenant_id, pair(Period::of_days(1))).await?;

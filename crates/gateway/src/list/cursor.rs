@@ -9,8 +9,8 @@ const SIGNATURE: usize = 16;
 /// The longest cursor that is looked at.
 const LONGEST: usize = 1_024;
 
-/// Where a page ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a page ended. Ordered as ascending lists are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     /// The value that the list is sorted by.
     pub(crate) value: i64,
