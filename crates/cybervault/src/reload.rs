@@ -1,7 +1,7 @@
 //! Takes up changed tenants, rules, playbooks and indicators: on SIGHUP, and when their files change.
 
 use std::{
-    path::Path,
+    path::{self, Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
 
 use crate::live::{Live, Part};
 
@@ -57,23 +57,23 @@ impl Reload {
 
 /// Watches the sources that are on disk. Where this can't be done, SIGHUP still works.
 fn watch(live: &Live, reload: Reload) -> Option<RecommendedWatcher> {
+    let sources = live.sources();
+    let all = [&sources.tenants, &sources.rules, &sources.playbooks].into_iter().chain(&sources.pipelines);
+    let feeds = sources.feeds.iter().map(|feed| &*feed.path);
+    let paths: Vec<_> = all.filter_map(|source| source.path()).chain(feeds).map(Path::to_owned).collect();
+    let seen: Vec<_> = paths.iter().filter_map(|path| path::absolute(path).ok()).collect();
     let on_event = move |event: notify::Result<Event>| {
-        // Reading the files is an event as well.
-        let is_change = |event: &Event| !matches!(event.kind, EventKind::Access(_));
-        if event.as_ref().map_or(true, is_change) {
+        if event.as_ref().map_or(true, |event| is_change(event, &seen)) {
             reload.wake();
         }
     };
     let mut watcher = notify::recommended_watcher(on_event)
         .inspect_err(|error| tracing::warn!(%error, "file changes are not seen; send SIGHUP after one"))
         .ok()?;
-    let sources = live.sources();
-    let all = [&sources.tenants, &sources.rules, &sources.playbooks].into_iter().chain(&sources.pipelines);
-    let feeds = sources.feeds.iter().map(|feed| &*feed.path);
-    for path in all.filter_map(|source| source.path()).chain(feeds) {
+    for path in paths {
         // A file is replaced rather than written: what is seen of that is in its folder.
         let (folder, mode) = if path.is_dir() {
-            (path, RecursiveMode::Recursive)
+            (&*path, RecursiveMode::Recursive)
         } else {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             (parent.unwrap_or(Path::new(".")), RecursiveMode::NonRecursive)
@@ -83,6 +83,19 @@ fn watch(live: &Live, reload: Reload) -> Option<RecommendedWatcher> {
         }
     }
     Some(watcher)
+}
+
+/// Whether something may have become of what is at `paths`. Reading a file is an event as well; and what is written into
+/// another file of the folder, the gateway's store for one, matters only once that takes the place of a watched one.
+fn is_change(event: &Event, paths: &[PathBuf]) -> bool {
+    let is_ours = |changed: &PathBuf| {
+        paths.iter().any(|path| changed.starts_with(path) || changed.file_name() == path.file_name())
+    };
+    match event.kind {
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_)) => event.paths.iter().any(is_ours),
+        _ => true,
+    }
 }
 
 fn follow(live: &Live, wakes: &Receiver<()>, asked: &AtomicBool, stop: &AtomicBool) {
@@ -96,6 +109,31 @@ fn follow(live: &Live, wakes: &Receiver<()>, asked: &AtomicBool, stop: &AtomicBo
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, DataChange, RenameMode};
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_into_another_file_is_no_change() {
+        let paths = ["/etc/cv/tenants.yaml", "/etc/cv/rules"].map(PathBuf::from);
+        let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for (kind, path, expected) in [
+            (written, "/etc/cv/tenants.yaml", true),
+            (written, "/etc/cv/rules/deep/a.yml", true),
+            (written, "/etc/cv/gateway.db-wal", false),
+            // As a mounted ConfigMap changes.
+            (renamed, "/etc/cv/..data", true),
+            (EventKind::Create(CreateKind::File), "/etc/cv/other", true),
+            (EventKind::Access(notify::event::AccessKind::Any), "/etc/cv/tenants.yaml", false),
+        ] {
+            assert_eq!(is_change(&Event::new(kind).add_path(path.into()), &paths), expected, "{kind:?} {path}");
         }
     }
 }
