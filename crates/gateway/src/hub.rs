@@ -13,7 +13,7 @@ use std::{
 
 use cybervault_model::TenantId;
 use metrics::gauge;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use crate::store::{FeedItem, Store, StoreError};
 
@@ -23,6 +23,9 @@ const PASSING: usize = 2_048;
 const LOOK: Duration = Duration::from_millis(250);
 /// Items read at once.
 const ITEMS: i64 = 500;
+/// Listeners that read up at the same time: the others wait for their turn, so that whoever is slow takes no connection from
+/// requests.
+const READING_UP: usize = 2;
 /// Listeners at the same time.
 const LISTENERS: usize = 4_096;
 
@@ -34,11 +37,18 @@ pub(crate) struct Hub {
     end: AtomicI64,
     landed: Arc<Notify>,
     listeners: Arc<AtomicUsize>,
+    reading_up: Arc<Semaphore>,
 }
 
 impl Hub {
     pub(crate) fn new(end: i64, landed: Arc<Notify>) -> Self {
-        Self { items: broadcast::Sender::new(PASSING), end: AtomicI64::new(end), landed, listeners: Arc::default() }
+        Self {
+            items: broadcast::Sender::new(PASSING),
+            end: AtomicI64::new(end),
+            landed,
+            listeners: Arc::default(),
+            reading_up: Arc::new(Semaphore::new(READING_UP)),
+        }
     }
 
     /// Tells what lands, for ever.
@@ -79,6 +89,7 @@ impl Hub {
             waiting: VecDeque::new(),
             items,
             listeners: self.listeners.clone(),
+            reading_up: self.reading_up.clone(),
         })
     }
 }
@@ -94,6 +105,7 @@ pub(crate) struct Listener {
     waiting: VecDeque<FeedItem>,
     items: broadcast::Receiver<Arc<FeedItem>>,
     listeners: Arc<AtomicUsize>,
+    reading_up: Arc<Semaphore>,
 }
 
 impl Listener {
@@ -105,6 +117,8 @@ impl Listener {
                 return Ok(item);
             }
             if self.behind {
+                // It is never closed.
+                let _turn = self.reading_up.acquire().await;
                 let found = store.feed_of(&self.tenant_id, (self.at, i64::MAX), ITEMS).await?;
                 self.behind = !found.is_empty();
                 self.waiting = found.into();
