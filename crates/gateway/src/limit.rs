@@ -18,7 +18,7 @@ use crate::{
     app::App,
     http::{ApiError, Caller},
     settings::RequestRates,
-    store::{Store, StoreError, now},
+    store::{Spent, Store, StoreError, now},
 };
 
 const MINUTE_US: i64 = 60_000_000;
@@ -64,6 +64,31 @@ struct Share {
     paid_until: i64,
     /// Before this the store would refuse again, in microseconds since the Unix epoch.
     refused_until: i64,
+    /// Whether the next one is being taken.
+    is_taking: bool,
+}
+
+impl Share {
+    fn has_some(&self) -> bool {
+        self.left > 0 && self.until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Whether little of it is left, or little of its time.
+    fn runs_out(&self, size: i64) -> bool {
+        self.left * 2 < size || self.until.is_none_or(|until| until < Instant::now() + SHARE_LASTS / 4)
+    }
+
+    /// Adds what was taken. What is left of the one before is not hoarded.
+    fn add(&mut self, spent: Spent, (size, cost, capacity): (i64, i64, i64)) {
+        let left = if self.has_some() { self.left } else { 0 };
+        let (more, refused_until) =
+            if spent.granted { (size, 0) } else { (0, spent.paid_until + cost * size - capacity) };
+        if spent.granted {
+            self.until = Some(Instant::now() + SHARE_LASTS);
+        }
+        self.left = (left + more).min(size + size / 2);
+        (self.paid_until, self.refused_until) = (spent.paid_until, refused_until);
+    }
 }
 
 type ShareKey = (TenantId, bool, Class);
@@ -72,7 +97,8 @@ type ShareKey = (TenantId, bool, Class);
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
     /// At most four a tenant, of whom there is a bounded number. Whoever finds a share used up takes the next one, and the
-    /// others wait for it: if each took one of its own, a crowd would use up the tenant's minute in an instant.
+    /// others wait for it: if each took one of its own, a crowd would use up the tenant's minute in an instant. A large one is
+    /// followed by the next before it is used up, since the store may be busy.
     shares: Mutex<HashMap<ShareKey, Arc<tokio::sync::Mutex<Share>>>>,
 }
 
@@ -94,20 +120,28 @@ impl Limiter {
         let cost = MINUTE_US / i64::from(quota);
         let capacity = MINUTE_US / 100 * i64::from(100 + rates.burst_percent);
         let size = (i64::from(quota) / 600).max(1);
-        let share = self.shares.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone();
-        let mut share = share.lock().await;
+        let terms = (size, cost, capacity);
+        let shared = self.shares.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone();
+        let mut share = shared.lock().await;
         let now = now().as_millis() * 1_000;
-        let has_some = share.left > 0 && share.until.is_some_and(|until| until > Instant::now());
-        if !has_some && now >= share.refused_until {
-            let spent = store.spend(&key.0, class.as_str(), (now, cost * size, capacity)).await?;
-            *share = Share {
-                left: if spent.granted { size } else { 0 },
-                until: Some(Instant::now() + SHARE_LASTS),
-                paid_until: spent.paid_until,
-                refused_until: if spent.granted { 0 } else { spent.paid_until + cost * size - capacity },
-            };
-        } else if !has_some {
+        if !share.has_some() {
             share.left = 0;
+            if now >= share.refused_until {
+                let spent = store.spend(&key.0, class.as_str(), (now, cost * size, capacity)).await?;
+                share.add(spent, terms);
+            }
+        } else if size > 1 && share.runs_out(size) && !share.is_taking && now >= share.refused_until {
+            share.is_taking = true;
+            let (store, shared) = (store.clone(), shared.clone());
+            tokio::spawn(async move {
+                let spent = store.spend(&key.0, class.as_str(), (now, cost * size, capacity)).await;
+                let mut share = shared.lock().await;
+                share.is_taking = false;
+                // Whoever finds it used up tries again, and is told why that fails.
+                if let Ok(spent) = spent {
+                    share.add(spent, terms);
+                }
+            });
         }
         let granted = share.left > 0;
         share.left -= i64::from(granted);

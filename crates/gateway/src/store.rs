@@ -31,8 +31,10 @@ pub(crate) use self::{
     actions::ACTIONS,
     assessments::ASSESSMENTS,
     attack::HeatCell,
+    entities::COUNTED,
     feed::{FeedItem, FeedKind},
     idempotency::{Claim, Stored},
+    limits::Spent,
     report::Facts,
     sessions::LIFETIME_S as SESSION_S,
     view::{Finding, Landed, Offsets, ViewBatch},
@@ -46,8 +48,14 @@ use crate::key::random_text;
 /// What the migrations are, oldest first. A release never changes one that another release has run.
 const MIGRATIONS: [&str; 2] = [include_str!("store/schema.sql"), include_str!("store/indexes.sql")];
 
+/// Rows a statement.
+const MOST_ROWS: usize = 128;
 /// Connections that read.
 const READERS: u32 = 8;
+/// KiB of pages that a connection of SQLite keeps. The writer's are those that a batch changes: with too few of them, each
+/// is written several times.
+const WRITER_CACHE: u32 = 16 * 1024;
+const READER_CACHE: u32 = 2 * 1024;
 /// How long a request waits for a connection before it is told that the store is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -130,8 +138,10 @@ impl Store {
             }
             Place::File(path) => {
                 let url = sqlite_url(path);
-                let write = options(1).after_connect(prepare_sqlite).connect(&url).await.map_err(failed)?;
-                let read = options(READERS).after_connect(prepare_sqlite).connect(&url).await.map_err(failed)?;
+                let write = options(1).after_connect(|to, _| prepare_sqlite(to, WRITER_CACHE));
+                let read = options(READERS).after_connect(|to, _| prepare_sqlite(to, READER_CACHE));
+                let (write, read) =
+                    (write.connect(&url).await.map_err(failed)?, read.connect(&url).await.map_err(failed)?);
                 (write, read)
             }
             Place::Memory => {
@@ -191,6 +201,16 @@ impl Store {
         &self.cursor_key
     }
 
+    /// `($1, $2), ($3, $4)`: places for `rows` of `columns` each. SQLite looks up a name among all that stand before it.
+    fn places(&self, rows: usize, columns: usize) -> String {
+        let place = |at: usize| if self.postgres { format!("${at}") } else { "?".to_owned() };
+        let row = |row: usize| {
+            let places: Vec<String> = (1..=columns).map(|column| place(row * columns + column)).collect();
+            format!("({})", places.join(", "))
+        };
+        (0..rows).map(row).collect::<Vec<_>>().join(", ")
+    }
+
     async fn begin(&self, what: &'static str) -> Result<Transaction<'static, Any>, StoreError> {
         // SQLite's own BEGIN would read first and could then no longer be let write.
         let begun =
@@ -203,17 +223,20 @@ fn options(connections: u32) -> AnyPoolOptions {
     AnyPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE)
 }
 
-fn prepare_sqlite<'c>(
-    connection: &'c mut AnyConnection,
-    _: sqlx::pool::PoolConnectionMetadata,
-) -> futures_util::future::BoxFuture<'c, Result<(), sqlx::Error>> {
+fn prepare_sqlite(
+    connection: &mut AnyConnection,
+    cache: u32,
+) -> futures_util::future::BoxFuture<'_, Result<(), sqlx::Error>> {
     Box::pin(async move {
         // The view can be rebuilt from Kafka and keys are made by hand: what the last instants before a power cut wrote
         // may be lost, but never half of it.
-        let pragmas = ["journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000", "cache_size = -4096"];
+        // Pages of the log go into the file less often than they do by default: most are changed again soon.
+        let pragmas =
+            ["journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000", "wal_autocheckpoint = 4000"];
         for pragma in pragmas {
             connection.execute(AssertSqlSafe(format!("PRAGMA {pragma}"))).await?;
         }
+        connection.execute(AssertSqlSafe(format!("PRAGMA cache_size = -{cache}"))).await?;
         Ok(())
     })
 }
@@ -244,13 +267,14 @@ fn statements(sql: &str) -> Vec<String> {
     code.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
 }
 
-/// `($1, $2), ($3, $4)`: places for `rows` of `columns` each.
-fn places(rows: usize, columns: usize) -> String {
-    let row = |row: usize| {
-        let places: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
-        format!("({})", places.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+/// Rows in pieces of few lengths, so that there are few statements, each prepared once.
+fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = 1 << rows.len().min(MOST_ROWS).checked_ilog2()?;
+        let (piece, rest) = rows.split_at(length);
+        rows = rest;
+        Some(piece)
+    })
 }
 
 fn text(row: &AnyRow, column: usize, what: &'static str) -> Result<String, StoreError> {

@@ -15,7 +15,7 @@ use super::{
     parts::{self, found},
     session::Visitor,
 };
-use crate::{app::App, key::Scope};
+use crate::{app::App, key::Scope, store::COUNTED};
 
 /// `GET /entities/{kind}/{value}`
 pub(super) async fn page(
@@ -53,7 +53,7 @@ pub(super) async fn page(
             div { p.crumb { a href="/" { "Live" } " / " (kind) } h1.mono { (value) } }
         }
         section.tiles {
-            div.tile { span.n { (parts::count(facts.findings)) } span.l { "findings" } }
+            div.tile { span.n { (parts::count(facts.findings)) @if facts.findings == COUNTED { "+" } } span.l { "findings" } }
             div.tile { span.n { (facts.max_risk_score) } span.l { "highest risk" } }
             div.tile { span.n { (facts.techniques.len()) } span.l { "techniques" } }
             div.tile { span.n { (parts::moment(Timestamp::from_millis(facts.first_seen))) } span.l { "first seen" } }

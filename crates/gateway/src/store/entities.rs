@@ -9,10 +9,15 @@ use super::{Attempt, HeatCell, Store, StoreError, assessments::document, number,
 /// How many assessments and actions are shown of one entity.
 const SHOWN: i64 = 100;
 
+/// How many of its findings are counted, the newest ones: some entities have millions.
+pub(crate) const COUNTED: i64 = 1_000;
+
 /// What is known and was found about an entity.
 #[derive(Debug)]
 pub(crate) struct EntityFacts {
+    /// [`COUNTED`] if there are more.
     pub(crate) findings: i64,
+    /// Of all its findings, not only those counted.
     pub(crate) first_seen: i64,
     pub(crate) last_seen: i64,
     pub(crate) max_risk_score: i64,
@@ -32,12 +37,13 @@ impl Store {
         let what = "looking up an entity";
         let about = |sql: &'static str| sqlx::query(sql).bind(tenant_id.as_str()).bind(kind).bind(value);
         let row = about(
-            "SELECT COUNT(*), COALESCE(MIN(e.created_at), 0), COALESCE(MAX(e.created_at), 0), \
-             COALESCE(MAX(a.risk_score), 0) FROM assessment_entities e JOIN assessments a \
-             ON a.tenant_id = e.tenant_id AND a.assessment_id = e.assessment_id \
-             WHERE e.tenant_id = $1 AND e.kind = $2 AND e.value = $3",
+            "SELECT COUNT(*), COALESCE(MAX(e.created_at), 0), COALESCE(MAX(a.risk_score), 0), \
+             (SELECT COALESCE(MIN(created_at), 0) FROM assessment_entities WHERE tenant_id = $1 AND kind = $2 AND value = $3) \
+             FROM (SELECT tenant_id, assessment_id, created_at FROM assessment_entities \
+             WHERE tenant_id = $1 AND kind = $2 AND value = $3 ORDER BY created_at DESC LIMIT $4) e \
+             JOIN assessments a ON a.tenant_id = e.tenant_id AND a.assessment_id = e.assessment_id",
         );
-        let row = row.fetch_one(&self.read).await.attempt(what)?;
+        let row = row.bind(COUNTED).fetch_one(&self.read).await.attempt(what)?;
         let findings = number(&row, 0, what)?;
         if findings == 0 {
             return Ok(None);
@@ -51,12 +57,12 @@ impl Store {
         let assessments = assessments.bind(SHOWN).fetch_all(&self.read).await.attempt(what)?;
         let techniques = about(
             "SELECT m.tactic_id, MAX(m.tactic), m.technique_id, MAX(m.technique), COUNT(*), MAX(m.risk_score) \
-             FROM assessment_entities e JOIN assessment_attack m \
-             ON m.tenant_id = e.tenant_id AND m.assessment_id = e.assessment_id \
-             WHERE e.tenant_id = $1 AND e.kind = $2 AND e.value = $3 \
-             GROUP BY m.tactic_id, m.technique_id ORDER BY COUNT(*) DESC, m.technique_id LIMIT $4",
+             FROM (SELECT tenant_id, assessment_id FROM assessment_entities \
+             WHERE tenant_id = $1 AND kind = $2 AND value = $3 ORDER BY created_at DESC LIMIT $4) e \
+             JOIN assessment_attack m ON m.tenant_id = e.tenant_id AND m.assessment_id = e.assessment_id \
+             GROUP BY m.tactic_id, m.technique_id ORDER BY COUNT(*) DESC, m.technique_id LIMIT $5",
         );
-        let techniques = techniques.bind(SHOWN).fetch_all(&self.read).await.attempt(what)?;
+        let techniques = techniques.bind(COUNTED).bind(SHOWN).fetch_all(&self.read).await.attempt(what)?;
         let actions = about(
             "SELECT document FROM actions WHERE tenant_id = $1 AND target_kind = $2 AND target = $3 \
              ORDER BY created_at DESC, action_id LIMIT $4",
@@ -67,9 +73,9 @@ impl Store {
         };
         Ok(Some(EntityFacts {
             findings,
-            first_seen: number(&row, 1, what)?,
-            last_seen: number(&row, 2, what)?,
-            max_risk_score: number(&row, 3, what)?,
+            first_seen: number(&row, 3, what)?,
+            last_seen: number(&row, 1, what)?,
+            max_risk_score: number(&row, 2, what)?,
             techniques: techniques.iter().map(|row| HeatCell::read(row, what)).collect::<Result<_, _>>()?,
             assessments: documents(&assessments)?,
             actions: documents(&actions)?,

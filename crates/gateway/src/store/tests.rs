@@ -379,7 +379,7 @@ async fn a_bucket_grants_what_it_holds_and_fills_again_with_time() {
         let granted: Vec<bool> =
             [spend(0).await, spend(0).await, spend(0).await, spend(0).await].map(|spent| spent.granted).into();
         assert_eq!(granted, [true, true, true, false]);
-        assert_eq!(spend(50).await, limits::Spent { granted: false, paid_until: 300 });
+        assert_eq!(spend(50).await, Spent { granted: false, paid_until: 300 });
         assert!(spend(100).await.granted && !spend(100).await.granted);
         assert!(store.spend(&tenant("globex"), "read", (0, 100, 300)).await.unwrap().granted);
     })
@@ -397,4 +397,13 @@ async fn a_session_lasts_until_it_is_ended() {
         assert!(store.session(&hash, now()).await.unwrap().is_none());
     })
     .await;
+}
+
+#[test]
+fn pieces_have_every_row_once_in_few_lengths() {
+    let rows: Vec<usize> = (0..333).collect();
+    let lengths: Vec<usize> = pieces(&rows).map(<[usize]>::len).collect();
+    assert_eq!(lengths, [128, 128, 64, 8, 4, 1]);
+    assert_eq!(pieces(&rows).collect::<Vec<_>>().concat(), rows);
+    assert_eq!(pieces::<usize>(&[]).count(), 0);
 }

@@ -9,14 +9,12 @@ use cybervault_model::{Assessment, QuotaRejection, ResponseAction, Timestamp};
 use serde::Serialize;
 use sqlx::{Any, AssertSqlSafe, Transaction};
 
-use super::{Attempt, Store, StoreError, number, places, text};
+use super::{Attempt, Store, StoreError, number, pieces, text};
 
 /// The lease of whoever writes the view.
 const WRITER: &str = "view";
 /// How long it holds without being renewed.
 const LEASE_MS: i64 = 6_000;
-/// Rows a statement.
-const ROWS: usize = 200;
 
 /// A record of a result topic.
 #[derive(Debug)]
@@ -124,8 +122,8 @@ impl Store {
             }
         }
         let findings: Vec<_> = findings.into_values().collect();
-        for chunk in findings.chunks(ROWS) {
-            insert_findings(&mut transaction, chunk).await?;
+        for piece in pieces(&findings) {
+            self.insert_findings(&mut transaction, piece).await?;
         }
         for (seq, action) in actions {
             insert_action(&mut transaction, seq, action).await?;
@@ -187,93 +185,114 @@ async fn reserve(transaction: &mut Transaction<'_, Any>, count: usize) -> Result
     Ok(number(&row, 0, what)? - count)
 }
 
-/// An assessment that comes again, by a replay for one, takes the place of the one that was there; each stands in `findings`
-/// once.
-async fn insert_findings(
-    transaction: &mut Transaction<'_, Any>,
-    findings: &[(i64, &Assessment, Timestamp)],
-) -> Result<(), StoreError> {
-    let what = "inserting assessments";
-    let sql = format!(
-        "INSERT INTO assessments (tenant_id, assessment_id, seq, created_at, occurred_at, event_id, risk_score, severity, \
-         verdict, rules, document) VALUES {} ON CONFLICT (tenant_id, assessment_id) DO UPDATE SET seq = excluded.seq, \
-         created_at = excluded.created_at, occurred_at = excluded.occurred_at, risk_score = excluded.risk_score, \
-         severity = excluded.severity, verdict = excluded.verdict, rules = excluded.rules, document = excluded.document",
-        places(findings.len(), 11)
-    );
-    let mut insert = sqlx::query(AssertSqlSafe(sql));
-    for (seq, found, created_at) in findings {
-        let rules: Vec<&str> = found.contributions.iter().map(|reason| &*reason.id).collect();
-        insert = insert
-            .bind(found.tenant_id.as_str())
-            .bind(&found.assessment_id)
-            .bind(*seq)
-            .bind(created_at.as_millis())
-            .bind(found.occurred_at.map(Timestamp::as_millis))
-            .bind(clean(&found.event_id))
-            .bind(i64::from(found.risk_score.get()))
-            .bind(found.severity as i64)
-            .bind(found.verdict.as_str())
-            .bind(clean(&rules.join(" ")))
-            .bind(Finding { assessment: found, created_at: *created_at }.json()?);
-    }
-    insert.execute(&mut **transaction).await.attempt(what)?;
-    for table in ["assessment_entities", "assessment_attack"] {
-        let sql =
-            format!("DELETE FROM {table} WHERE (tenant_id, assessment_id) IN (VALUES {})", places(findings.len(), 2));
-        let delete = findings.iter().fold(sqlx::query(AssertSqlSafe(sql)), |delete, (_, found, _)| {
-            delete.bind(found.tenant_id.as_str()).bind(&found.assessment_id)
-        });
-        delete.execute(&mut **transaction).await.attempt(what)?;
-    }
+type Numbered<'a> = (i64, &'a Assessment, Timestamp);
 
-    let entities: Vec<_> = findings
-        .iter()
-        .flat_map(|(_, found, at)| found.entities.iter().map(move |entity| (*found, *at, entity)))
-        .collect();
-    for chunk in entities.chunks(ROWS) {
+impl Store {
+    /// An assessment that comes again, by a replay for one, takes the place of the one that was there; each stands in
+    /// `findings` once.
+    async fn insert_findings(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        findings: &[Numbered<'_>],
+    ) -> Result<(), StoreError> {
+        self.delete_details(transaction, findings).await?;
         let sql = format!(
-            "INSERT INTO assessment_entities (tenant_id, kind, value, created_at, assessment_id) VALUES {} \
-             ON CONFLICT DO NOTHING",
-            places(chunk.len(), 5)
+            "INSERT INTO assessments (tenant_id, assessment_id, seq, created_at, occurred_at, event_id, risk_score, severity, \
+             verdict, rules, document) VALUES {} ON CONFLICT (tenant_id, assessment_id) DO UPDATE SET seq = excluded.seq, \
+             created_at = excluded.created_at, occurred_at = excluded.occurred_at, risk_score = excluded.risk_score, \
+             severity = excluded.severity, verdict = excluded.verdict, rules = excluded.rules, document = excluded.document",
+            self.places(findings.len(), 11)
         );
         let mut insert = sqlx::query(AssertSqlSafe(sql));
-        for (found, at, entity) in chunk {
+        for (seq, found, created_at) in findings {
+            let rules: Vec<&str> = found.contributions.iter().map(|reason| &*reason.id).collect();
             insert = insert
                 .bind(found.tenant_id.as_str())
-                .bind(entity.kind.as_str())
-                .bind(clean(&entity.value))
-                .bind(at.as_millis())
-                .bind(&found.assessment_id);
-        }
-        insert.execute(&mut **transaction).await.attempt("inserting entities")?;
-    }
-
-    let attack: Vec<_> = findings
-        .iter()
-        .flat_map(|(_, found, at)| found.mitre_attack.iter().map(move |reference| (*found, *at, reference)))
-        .collect();
-    for chunk in attack.chunks(ROWS) {
-        let sql = format!(
-            "INSERT INTO assessment_attack (tenant_id, created_at, assessment_id, tactic_id, tactic, technique_id, \
-             technique, risk_score) VALUES {} ON CONFLICT DO NOTHING",
-            places(chunk.len(), 8)
-        );
-        let mut insert = sqlx::query(AssertSqlSafe(sql));
-        for (found, at, reference) in chunk {
-            insert = insert
-                .bind(found.tenant_id.as_str())
-                .bind(at.as_millis())
                 .bind(&found.assessment_id)
-                .bind(&reference.tactic_id)
-                .bind(&reference.tactic)
-                .bind(&reference.technique_id)
-                .bind(&reference.technique)
-                .bind(i64::from(found.risk_score.get()));
+                .bind(*seq)
+                .bind(created_at.as_millis())
+                .bind(found.occurred_at.map(Timestamp::as_millis))
+                .bind(clean(&found.event_id))
+                .bind(i64::from(found.risk_score.get()))
+                .bind(found.severity as i64)
+                .bind(found.verdict.as_str())
+                .bind(clean(&rules.join(" ")))
+                .bind(Finding { assessment: found, created_at: *created_at }.json()?);
         }
-        insert.execute(&mut **transaction).await.attempt("inserting techniques")?;
+        insert.execute(&mut **transaction).await.attempt("inserting assessments")?;
+
+        let entities: Vec<_> = findings
+            .iter()
+            .flat_map(|(_, found, at)| found.entities.iter().map(move |entity| (*found, *at, entity)))
+            .collect();
+        for piece in pieces(&entities) {
+            let sql = format!(
+                "INSERT INTO assessment_entities (tenant_id, kind, value, created_at, assessment_id) VALUES {} \
+                 ON CONFLICT DO NOTHING",
+                self.places(piece.len(), 5)
+            );
+            let mut insert = sqlx::query(AssertSqlSafe(sql));
+            for (found, at, entity) in piece {
+                insert = insert
+                    .bind(found.tenant_id.as_str())
+                    .bind(entity.kind.as_str())
+                    .bind(clean(&entity.value))
+                    .bind(at.as_millis())
+                    .bind(&found.assessment_id);
+            }
+            insert.execute(&mut **transaction).await.attempt("inserting entities")?;
+        }
+
+        let attack: Vec<_> = findings
+            .iter()
+            .flat_map(|(_, found, at)| found.mitre_attack.iter().map(move |reference| (*found, *at, reference)))
+            .collect();
+        for piece in pieces(&attack) {
+            let sql = format!(
+                "INSERT INTO assessment_attack (tenant_id, created_at, assessment_id, tactic_id, tactic, technique_id, \
+                 technique, risk_score) VALUES {} ON CONFLICT DO NOTHING",
+                self.places(piece.len(), 8)
+            );
+            let mut insert = sqlx::query(AssertSqlSafe(sql));
+            for (found, at, reference) in piece {
+                insert = insert
+                    .bind(found.tenant_id.as_str())
+                    .bind(at.as_millis())
+                    .bind(&found.assessment_id)
+                    .bind(&reference.tactic_id)
+                    .bind(&reference.tactic)
+                    .bind(&reference.technique_id)
+                    .bind(&reference.technique)
+                    .bind(i64::from(found.risk_score.get()));
+            }
+            insert.execute(&mut **transaction).await.attempt("inserting techniques")?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Removes what else is kept of those findings that are there already: most are not.
+    async fn delete_details(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        findings: &[Numbered<'_>],
+    ) -> Result<(), StoreError> {
+        let what = "looking for assessments that come again";
+        let sql = format!(
+            "SELECT tenant_id, assessment_id FROM assessments WHERE (tenant_id, assessment_id) IN (VALUES {})",
+            self.places(findings.len(), 2)
+        );
+        let of_all = findings.iter().fold(sqlx::query(AssertSqlSafe(sql)), |select, (_, found, _)| {
+            select.bind(found.tenant_id.as_str()).bind(&found.assessment_id)
+        });
+        for row in of_all.fetch_all(&mut **transaction).await.attempt(what)? {
+            for table in ["assessment_entities", "assessment_attack"] {
+                let sql = format!("DELETE FROM {table} WHERE tenant_id = $1 AND assessment_id = $2");
+                let delete = sqlx::query(AssertSqlSafe(sql)).bind(text(&row, 0, what)?).bind(text(&row, 1, what)?);
+                delete.execute(&mut **transaction).await.attempt(what)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn insert_action(
