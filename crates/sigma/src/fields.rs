@@ -369,6 +369,11 @@ impl Place {
         Self { whole: path.into(), keys }
     }
 
+    /// Whether there may be a value in an event with these keys.
+    pub(crate) fn may_be(&self, keys: TopKeys) -> bool {
+        keys.may_have(&self.whole) || self.keys.first().is_some_and(|first| keys.may_have(first))
+    }
+
     /// The first value there.
     pub(crate) fn first<'e>(&self, payload: Value<'e, 'e>) -> Option<Scalar<'e>> {
         let whole = payload.get(&*self.whole);
@@ -381,6 +386,31 @@ impl Place {
             None => follow(payload, &self.keys, 0, &mut |value| first = first.or(Some(value))),
         }
         first
+    }
+}
+
+/// What the keys at an event's top may be: most questions about an event end here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopKeys(u64);
+
+impl TopKeys {
+    pub(crate) fn of(payload: Value<'_, '_>) -> Self {
+        let object = payload.as_object();
+        Self(object.iter().flat_map(Object::keys).fold(0, |keys, key| keys | Self::bit(key)))
+    }
+
+    fn bit(key: &str) -> u64 {
+        let first = key.bytes().next().unwrap_or_default();
+        1 << ((key.len() * 8 + usize::from(first)) % 64)
+    }
+
+    pub(crate) fn may_have(self, key: &str) -> bool {
+        self.0 & Self::bit(key) != 0
+    }
+
+    /// Whether there may be something at a path of keys with dots between them.
+    pub(crate) fn may_lead(self, path: &str) -> bool {
+        self.may_have(path.split('.').next().unwrap_or_default())
     }
 }
 

@@ -7,7 +7,7 @@ use cybervault_model::{EventKind, TelemetryEvent};
 use crate::{
     bits::{self, Words},
     compile::Asked,
-    fields::{FieldTable, Fields, FixedMap, Place, follow, follow_path, places},
+    fields::{FieldTable, Fields, FixedMap, Place, TopKeys, follow, follow_path, places},
     fold::fold_into,
     load::RuleSource,
     mapping::{Mapping, Mappings, Product, Source},
@@ -395,12 +395,13 @@ impl Router {
     }
 
     fn format_of(&self, event: &TelemetryEvent<'_>) -> Option<&Format> {
+        let keys = TopKeys::of(event.payload);
         self.formats.iter().find(|format| {
             let events = &format.mapping.events;
             match (event.kind, &events.kind) {
                 (kind, Some(wanted)) => kind != EventKind::Raw && kind.as_str() == wanted,
                 (EventKind::Raw | EventKind::Vendor(_), None) => {
-                    format.has.iter().all(|place| place.first(event.payload).is_some())
+                    format.has.iter().all(|place| place.may_be(keys) && place.first(event.payload).is_some())
                 }
                 _ => false,
             }
@@ -445,26 +446,32 @@ pub(crate) struct Layout<'m> {
 }
 
 impl Layout<'_> {
-    /// The values of a Sigma field, found as the mapping says, with what belongs in front of each.
+    /// The values of a Sigma field, found as the mapping says, with what belongs in front of each. `keys` are the event's.
     pub(crate) fn field_values<'e>(
         &self,
         event: &TelemetryEvent<'e>,
+        keys: TopKeys,
         field: &str,
         found: &mut impl FnMut(&str, Scalar<'e>),
     ) {
+        let follow_path = |path: &str, found: &mut dyn FnMut(Scalar<'e>)| {
+            if keys.may_lead(path) {
+                follow_path(event.payload, path, &mut |value| found(value));
+            }
+        };
         let mut any = false;
         let mut give = |before: &str, value: Scalar<'e>| {
             any = true;
             found(before, value);
         };
-        if field.contains('.') {
+        if field.contains('.') && keys.may_have(field) {
             follow(event.payload, &[field], 0, &mut |value| give("", value));
         }
-        follow_path(event.payload, field, &mut |value| give("", value));
+        follow_path(field, &mut |value| give("", value));
         let Some(format) = self.format else { return };
         let inside = &format.mapping.inside;
         for place in places(field, inside).skip(1) {
-            follow_path(event.payload, &place, &mut |value| give("", value));
+            follow_path(&place, &mut |value| give("", value));
         }
         let maps = [Some(&format.mapping.fields), self.own.map(|index| &format.mapping.sources[index].fields)];
         for paths in maps.into_iter().flatten().filter_map(|fields| fields.get(field)) {
@@ -473,7 +480,7 @@ impl Layout<'_> {
                     continue;
                 }
                 for place in places(path.path(), inside) {
-                    follow_path(event.payload, &place, &mut |value| {
+                    follow_path(&place, &mut |value| {
                         any = true;
                         found(path.before(), value);
                     });

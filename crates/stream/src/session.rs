@@ -14,6 +14,7 @@ use std::{
 };
 
 use cybervault_model::Timestamp;
+use foldhash::fast::RandomState;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -80,9 +81,9 @@ pub(crate) struct Session<'r, S> {
     tracer: Option<StageTracer>,
     consumer: Arc<BaseConsumer<GroupContext>>,
     committer: Committer,
-    states: HashMap<i32, State>,
+    states: HashMap<i32, State, RandomState>,
     /// Where each assigned partition was last committed: where reading goes on after a batch is given up.
-    committed: HashMap<TopicPartition, i64>,
+    committed: HashMap<TopicPartition, i64, RandomState>,
     open: Open,
     committing: Option<Committing>,
     spare: Outbox,
@@ -117,8 +118,8 @@ impl<'r, S: Stage> Session<'r, S> {
             tracer: StageTracer::new(settings),
             consumer: Arc::new(consumer),
             committer,
-            states: HashMap::new(),
-            committed: HashMap::new(),
+            states: HashMap::default(),
+            committed: HashMap::default(),
             open: Open::default(),
             committing: None,
             spare: Outbox::default(),
