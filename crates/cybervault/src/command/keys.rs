@@ -13,17 +13,19 @@ use super::Answer;
 use crate::{
     cli::{KeyKindArg, KeysCommand},
     config::Config,
+    content::Sources,
+    live::read_tenants,
 };
 
 pub(super) fn run(command: &KeysCommand, config: &Config) -> anyhow::Result<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = Store::open(&config.gateway.store.place()).await?;
-        obey(command, &store).await
+        obey(command, &store, config).await
     })
 }
 
-async fn obey(command: &KeysCommand, store: &Store) -> anyhow::Result<Answer> {
+async fn obey(command: &KeysCommand, store: &Store, config: &Config) -> anyhow::Result<Answer> {
     match command {
         KeysCommand::Issue { tenant, kind, name, scopes, expires_in, json } => {
             let expires_at = expires_in.as_deref().map(millis).transpose()?.map(|millis| now().plus_millis(millis));
@@ -43,6 +45,13 @@ async fn obey(command: &KeysCommand, store: &Store) -> anyhow::Result<Answer> {
             }
             let (secret, record) = store.issue_key(&new).await?;
             show_once(&secret, &record, *json)?;
+            // A tenant may come after its key, and the file need not be where keys are issued.
+            if let Ok(Sources { tenants, .. }) = Sources::of(config, false)
+                && read_tenants(config, &tenants)
+                    .is_ok_and(|known| known.iter().all(|known| known.tenant_id != new.tenant_id))
+            {
+                writeln!(io::stderr(), "there is no tenant {tenant} in {tenants}: the key is refused until there is")?;
+            }
         }
         KeysCommand::Rotate { key_id, overlap, json } => {
             let old = store.key_by_id(key_id).await?.filter(|key| key.is_valid(now()));
