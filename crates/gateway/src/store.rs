@@ -55,7 +55,7 @@ const READERS: u32 = 8;
 /// KiB of pages that a connection of SQLite keeps. The writer's are those that a batch changes: with too few of them, each
 /// is written several times.
 const WRITER_CACHE: u32 = 16 * 1024;
-const READER_CACHE: u32 = 2 * 1024;
+const READER_CACHE: u32 = 4 * 1024;
 /// How long a request waits for a connection before it is told that the store is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 
