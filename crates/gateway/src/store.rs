@@ -138,11 +138,11 @@ impl Store {
             }
             Place::File(path) => {
                 let url = sqlite_url(path);
-                let write = options(1).after_connect(|to, _| prepare_sqlite(to, WRITER_CACHE));
-                let read = options(READERS).after_connect(|to, _| prepare_sqlite(to, READER_CACHE));
-                let (write, read) =
-                    (write.connect(&url).await.map_err(failed)?, read.connect(&url).await.map_err(failed)?);
-                (write, read)
+                let sqlite = |connections, cache| {
+                    options(connections).after_connect(move |connection, _| prepare_sqlite(connection, cache))
+                };
+                let write = sqlite(1, WRITER_CACHE).connect(&url).await.map_err(failed)?;
+                (write, sqlite(READERS, READER_CACHE).connect(&url).await.map_err(failed)?)
             }
             Place::Memory => {
                 // The database is its only connection's.
@@ -231,12 +231,12 @@ fn prepare_sqlite(
         // The view can be rebuilt from Kafka and keys are made by hand: what the last instants before a power cut wrote
         // may be lost, but never half of it.
         // Pages of the log go into the file less often than they do by default: most are changed again soon.
+        let cache = format!("cache_size = -{cache}");
         let pragmas =
-            ["journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000", "wal_autocheckpoint = 4000"];
+            ["journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000", "wal_autocheckpoint = 4000", &cache];
         for pragma in pragmas {
             connection.execute(AssertSqlSafe(format!("PRAGMA {pragma}"))).await?;
         }
-        connection.execute(AssertSqlSafe(format!("PRAGMA cache_size = -{cache}"))).await?;
         Ok(())
     })
 }

@@ -8,7 +8,7 @@ use crate::{
     bits,
     compile::{Answered, Compiled, Node, PredicateId, Question, compile},
     evidence,
-    fields::{FieldId, FieldTable, TopKeys, each_text, find_text},
+    fields::{FieldId, FieldTable, each_text, find_text},
     fresh::Fresh,
     load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
     mapping::Mappings,
@@ -162,7 +162,7 @@ impl Matcher {
 
     /// Where the event's fields are, for use on hits.
     pub fn fields<'m, 'e>(&'m self, event: &'m TelemetryEvent<'e>) -> EventFields<'m, 'e> {
-        EventFields { layout: self.router.layout(event), event, keys: TopKeys::of(event.payload) }
+        EventFields { layout: self.router.layout(event), event }
     }
 
     /// The log sources that the event belongs to; none where they are unknown.
@@ -176,14 +176,13 @@ impl Matcher {
 pub struct EventFields<'m, 'e> {
     layout: Layout<'m>,
     event: &'m TelemetryEvent<'e>,
-    keys: TopKeys,
 }
 
 impl<'e> EventFields<'_, 'e> {
     /// The values of a field, found as the event's mapping says. Goes over the event.
     pub fn values(&self, sigma_field: &str) -> Vec<Cow<'e, str>> {
         let mut values = Vec::new();
-        self.layout.field_values(self.event, self.keys, sigma_field, &mut |before, value| {
+        self.layout.field_values(self.event, sigma_field, &mut |before, value| {
             let value = match value {
                 Scalar::Text(text) if before.is_empty() => Cow::Borrowed(text),
                 value => {

@@ -395,16 +395,14 @@ impl Router {
     }
 
     fn format_of(&self, event: &TelemetryEvent<'_>) -> Option<&Format> {
-        let keys = TopKeys::of(event.payload);
-        self.formats.iter().find(|format| {
-            let events = &format.mapping.events;
-            match (event.kind, &events.kind) {
-                (kind, Some(wanted)) => kind != EventKind::Raw && kind.as_str() == wanted,
-                (EventKind::Raw | EventKind::Vendor(_), None) => {
-                    format.has.iter().all(|place| place.may_be(keys) && place.first(event.payload).is_some())
-                }
-                _ => false,
-            }
+        // Only these are told by what they have.
+        let is_told = matches!(event.kind, EventKind::Raw | EventKind::Vendor(_));
+        let keys = is_told.then(|| TopKeys::of(event.payload));
+        self.formats.iter().find(|format| match &format.mapping.events.kind {
+            Some(wanted) => event.kind != EventKind::Raw && event.kind.as_str() == wanted,
+            None => keys.is_some_and(|keys| {
+                format.has.iter().all(|place| place.may_be(keys) && place.first(event.payload).is_some())
+            }),
         })
     }
 
@@ -434,7 +432,7 @@ impl Router {
                 own = own.or(source.index.filter(|index| !format.mapping.sources[*index].fields.is_empty()));
             });
         }
-        Layout { format, own }
+        Layout { format, own, keys: TopKeys::of(event.payload) }
     }
 }
 
@@ -443,19 +441,19 @@ impl Router {
 pub(crate) struct Layout<'m> {
     format: Option<&'m Format>,
     own: Option<usize>,
+    keys: TopKeys,
 }
 
 impl Layout<'_> {
-    /// The values of a Sigma field, found as the mapping says, with what belongs in front of each. `keys` are the event's.
+    /// The values of a Sigma field, found as the mapping says, with what belongs in front of each.
     pub(crate) fn field_values<'e>(
         &self,
         event: &TelemetryEvent<'e>,
-        keys: TopKeys,
         field: &str,
         found: &mut impl FnMut(&str, Scalar<'e>),
     ) {
         let follow_path = |path: &str, found: &mut dyn FnMut(Scalar<'e>)| {
-            if keys.may_lead(path) {
+            if self.keys.may_lead(path) {
                 follow_path(event.payload, path, &mut |value| found(value));
             }
         };
@@ -464,7 +462,7 @@ impl Layout<'_> {
             any = true;
             found(before, value);
         };
-        if field.contains('.') && keys.may_have(field) {
+        if field.contains('.') && self.keys.may_have(field) {
             follow(event.payload, &[field], 0, &mut |value| give("", value));
         }
         follow_path(field, &mut |value| give("", value));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use cybervault_model::{Assessment, QuotaRejection, ResponseAction, Timestamp};
 use serde::Serialize;
-use sqlx::{Any, AssertSqlSafe, Transaction};
+use sqlx::{Any, AssertSqlSafe, Transaction, any::AnyArguments, query::Query};
 
 use super::{Attempt, Store, StoreError, number, pieces, text};
 
@@ -225,47 +225,50 @@ impl Store {
             .iter()
             .flat_map(|(_, found, at)| found.entities.iter().map(move |entity| (*found, *at, entity)))
             .collect();
-        for piece in pieces(&entities) {
-            let sql = format!(
-                "INSERT INTO assessment_entities (tenant_id, kind, value, created_at, assessment_id) VALUES {} \
-                 ON CONFLICT DO NOTHING",
-                self.places(piece.len(), 5)
-            );
-            let mut insert = sqlx::query(AssertSqlSafe(sql));
-            for (found, at, entity) in piece {
-                insert = insert
-                    .bind(found.tenant_id.as_str())
-                    .bind(entity.kind.as_str())
-                    .bind(clean(&entity.value))
-                    .bind(at.as_millis())
-                    .bind(&found.assessment_id);
-            }
-            insert.execute(&mut **transaction).await.attempt("inserting entities")?;
-        }
+        let columns = "tenant_id, kind, value, created_at, assessment_id";
+        self.insert_details(transaction, "assessment_entities", columns, &entities, |insert, (found, at, entity)| {
+            insert
+                .bind(found.tenant_id.as_str())
+                .bind(entity.kind.as_str())
+                .bind(clean(&entity.value))
+                .bind(at.as_millis())
+                .bind(&found.assessment_id)
+        })
+        .await?;
 
         let attack: Vec<_> = findings
             .iter()
             .flat_map(|(_, found, at)| found.mitre_attack.iter().map(move |reference| (*found, *at, reference)))
             .collect();
-        for piece in pieces(&attack) {
-            let sql = format!(
-                "INSERT INTO assessment_attack (tenant_id, created_at, assessment_id, tactic_id, tactic, technique_id, \
-                 technique, risk_score) VALUES {} ON CONFLICT DO NOTHING",
-                self.places(piece.len(), 8)
-            );
-            let mut insert = sqlx::query(AssertSqlSafe(sql));
-            for (found, at, reference) in piece {
-                insert = insert
-                    .bind(found.tenant_id.as_str())
-                    .bind(at.as_millis())
-                    .bind(&found.assessment_id)
-                    .bind(&reference.tactic_id)
-                    .bind(&reference.tactic)
-                    .bind(&reference.technique_id)
-                    .bind(&reference.technique)
-                    .bind(i64::from(found.risk_score.get()));
-            }
-            insert.execute(&mut **transaction).await.attempt("inserting techniques")?;
+        let columns = "tenant_id, created_at, assessment_id, tactic_id, tactic, technique_id, technique, risk_score";
+        self.insert_details(transaction, "assessment_attack", columns, &attack, |insert, (found, at, reference)| {
+            insert
+                .bind(found.tenant_id.as_str())
+                .bind(at.as_millis())
+                .bind(&found.assessment_id)
+                .bind(&reference.tactic_id)
+                .bind(&reference.tactic)
+                .bind(&reference.technique_id)
+                .bind(&reference.technique)
+                .bind(i64::from(found.risk_score.get()))
+        })
+        .await
+    }
+
+    /// Inserts rows of which `bind` gives a statement the columns; those that are there already are left.
+    async fn insert_details<'q, T>(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        table: &'static str,
+        columns: &str,
+        rows: &'q [T],
+        bind: impl Fn(Query<'q, Any, AnyArguments>, &'q T) -> Query<'q, Any, AnyArguments>,
+    ) -> Result<(), StoreError> {
+        for piece in pieces(rows) {
+            let places = self.places(piece.len(), columns.split(", ").count());
+            let sql = format!("INSERT INTO {table} ({columns}) VALUES {places} ON CONFLICT DO NOTHING");
+            let insert = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), &bind);
+            insert.execute(&mut **transaction).await.attempt("inserting what belongs to assessments")?;
         }
         Ok(())
     }
@@ -277,17 +280,16 @@ impl Store {
         findings: &[Numbered<'_>],
     ) -> Result<(), StoreError> {
         let what = "looking for assessments that come again";
-        let sql = format!(
-            "SELECT tenant_id, assessment_id FROM assessments WHERE (tenant_id, assessment_id) IN (VALUES {})",
-            self.places(findings.len(), 2)
-        );
-        let of_all = findings.iter().fold(sqlx::query(AssertSqlSafe(sql)), |select, (_, found, _)| {
-            select.bind(found.tenant_id.as_str()).bind(&found.assessment_id)
-        });
-        for row in of_all.fetch_all(&mut **transaction).await.attempt(what)? {
+        let are_these = format!("(tenant_id, assessment_id) IN (VALUES {})", self.places(findings.len(), 2));
+        let about = |sql: String| {
+            findings.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, (_, found, _)| {
+                query.bind(found.tenant_id.as_str()).bind(&found.assessment_id)
+            })
+        };
+        let known = about(format!("SELECT 1 FROM assessments WHERE {are_these} LIMIT 1"));
+        if known.fetch_optional(&mut **transaction).await.attempt(what)?.is_some() {
             for table in ["assessment_entities", "assessment_attack"] {
-                let sql = format!("DELETE FROM {table} WHERE tenant_id = $1 AND assessment_id = $2");
-                let delete = sqlx::query(AssertSqlSafe(sql)).bind(text(&row, 0, what)?).bind(text(&row, 1, what)?);
+                let delete = about(format!("DELETE FROM {table} WHERE {are_these}"));
                 delete.execute(&mut **transaction).await.attempt(what)?;
             }
         }
