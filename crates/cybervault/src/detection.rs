@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cybervault_indicators::{Found, Indicators};
 use cybervault_model::{Assessment, ContributionKind, TelemetryEvent, TenantId, Timestamp};
-use cybervault_scoring::{AttackTable, Hit, Scorer, Weights};
+use cybervault_scoring::{Attack, AttackTable, Hit, Scorer, Weights};
 use cybervault_sigma::{
     Mappings, Matcher, PipelineFile, Pipelines, Routing, RuleFile, RuleIndex, RulePack, Scratch, load_with,
 };
@@ -19,6 +19,8 @@ pub(crate) struct Detection {
     /// The indicators beside them.
     pub(crate) indicators: Arc<Indicators>,
     scorer: Scorer,
+    /// What each rule's tags say of ATT&CK.
+    attack: Arc<[Attack]>,
     /// That of both.
     version: String,
 }
@@ -89,17 +91,19 @@ impl Detection {
             let first = matcher.failed().first().map(ToString::to_string).unwrap_or_default();
             return Err(invalid(format!("not one of them can be used; {first}")));
         }
-        let scorer =
-            Scorer::new(weights, Arc::new(AttackTable::embedded())).map_err(|error| invalid(error.to_string()))?;
+        let scorer = Scorer::new(weights).map_err(|error| invalid(error.to_string()))?;
+        let table = AttackTable::embedded();
+        let attack = matcher.rules().iter().map(|rule| table.refs(&rule.tags)).collect();
         let version = matcher.version().to_owned();
-        Ok(Self { matcher: Arc::new(matcher), scorer, indicators: Arc::default(), version })
+        Ok(Self { matcher: Arc::new(matcher), scorer, attack, indicators: Arc::default(), version })
     }
 
     /// The same rules, with these indicators beside them.
     pub(crate) fn with_indicators(&self, indicators: Arc<Indicators>) -> Self {
         let (rules, separator) = (self.matcher.version(), if indicators.is_empty() { "" } else { "+" });
         let version = format!("{rules}{separator}{}", indicators.version());
-        Self { matcher: self.matcher.clone(), scorer: self.scorer.clone(), indicators, version }
+        let (matcher, attack) = (self.matcher.clone(), self.attack.clone());
+        Self { matcher, scorer: self.scorer.clone(), attack, indicators, version }
     }
 
     /// Puts what is found in an event into `findings`. `record_time` stands in where the event does not say when it happened.
@@ -132,16 +136,17 @@ impl Detection {
                 id: &meta.id,
                 title: &meta.title,
                 level: meta.level,
-                tags: &meta.tags,
+                attack: &self.attack[rule.get()],
                 evidence: self.matcher.evidence(rule, event, scratch),
             }
         });
+        let none = Attack::default();
         let indicators = findings.indicators.iter().map(|found| Hit {
             kind: ContributionKind::Indicator,
             id: &found.id,
             title: &found.title,
             level: found.level,
-            tags: &[],
+            attack: &none,
             evidence: found.evidence.clone(),
         });
         let hits = rules.chain(indicators).collect();

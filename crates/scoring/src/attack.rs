@@ -39,7 +39,11 @@ pub struct InvalidAttackTable {
     problem: String,
 }
 
-/// What one rule's tags say, each reference with its tactic's place in the matrix.
+/// What one rule's tags say of ATT&CK.
+#[derive(Clone, Debug, Default)]
+pub struct Attack(pub(crate) Vec<PlacedRef>);
+
+/// A reference with its tactic's place in the matrix.
 pub(crate) type PlacedRef = (usize, AttackRef);
 
 impl AttackTable {
@@ -92,7 +96,7 @@ impl AttackTable {
     ///
     /// A technique may serve several tactics: those that are tagged too are meant, or all where none of them is. A tactic
     /// without a technique stands alone. An unknown technique keeps its id, without a name.
-    pub(crate) fn refs(&self, tags: &[String]) -> Vec<PlacedRef> {
+    pub fn refs(&self, tags: &[String]) -> Attack {
         let tags = || tags.iter().take(MAX_TAGS).filter_map(|tag| tag.strip_prefix("attack."));
         let tagged: Vec<usize> = tags().filter_map(|tag| self.tactic(tag)).collect();
         let mut refs = Vec::new();
@@ -110,7 +114,7 @@ impl AttackTable {
                 refs.push(self.reference(Some(tactic), "", ""));
             }
         }
-        refs
+        Attack(refs)
     }
 
     fn reference(&self, tactic: Option<usize>, technique_id: &str, technique: &str) -> PlacedRef {
@@ -165,7 +169,8 @@ mod tests {
     fn said(tags: &[&str]) -> Vec<String> {
         let tags: Vec<String> = tags.iter().map(|&tag| tag.to_owned()).collect();
         let refs = AttackTable::embedded().refs(&tags);
-        refs.into_iter()
+        refs.0
+            .into_iter()
             .map(|(_, found)| {
                 format!("{} {}/{} {}", found.tactic_id, found.tactic, found.technique_id, found.technique)
             })

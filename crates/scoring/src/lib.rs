@@ -15,7 +15,7 @@ mod scorer;
 
 mod ocsf;
 
-pub use attack::{AttackTable, InvalidAttackTable};
+pub use attack::{Attack, AttackTable, InvalidAttackTable};
 pub use ocsf::to_ocsf;
 pub use scorer::{Hit, Scorer, score};
 pub use weights::{InvalidWeights, LevelWeights, SeverityThresholds, VerdictThresholds, Weights};

@@ -1,9 +1,10 @@
 //! What would contain what was found.
 
 use cybervault_model::{
-    ActionKind, AttackRef, Contribution, ContributionKind, Entity, EntityKind, RecommendedAction, Severity, Target,
-    TargetKind,
+    ActionKind, Contribution, ContributionKind, Entity, EntityKind, RecommendedAction, Severity, Target, TargetKind,
 };
+
+use crate::Attack;
 
 const EXECUTION: &str = "TA0002";
 const PERSISTENCE: &str = "TA0003";
@@ -32,7 +33,7 @@ pub(crate) struct Finding<'a> {
     pub(crate) tenant_id: &'a str,
     pub(crate) severity: Severity,
     /// The contributions, heaviest first, each with what ATT&CK calls it.
-    pub(crate) contributions: &'a [(Contribution, Vec<AttackRef>)],
+    pub(crate) contributions: &'a [(Contribution, &'a Attack)],
     pub(crate) entities: &'a [Entity],
     /// Where connections of the event went to.
     pub(crate) destinations: Vec<String>,
@@ -66,10 +67,10 @@ impl Finding<'_> {
     /// The heaviest contribution against which `kind` helps.
     fn reason(&self, kind: ActionKind, tactics: &[&str]) -> Option<String> {
         self.contributions.iter().find_map(|(contribution, attack)| {
-            let tactic = attack.iter().find(|found| tactics.contains(&found.tactic_id.as_str()));
+            let tactic = attack.0.iter().find(|(_, found)| tactics.contains(&found.tactic_id.as_str()));
             let known_bad = kind == ActionKind::QuarantineFile && contribution.kind == ContributionKind::Indicator;
             match tactic {
-                Some(found) => Some(format!("{}: {}", described(contribution), found.tactic)),
+                Some((_, found)) => Some(format!("{}: {}", described(contribution), found.tactic)),
                 None => known_bad.then(|| described(contribution)),
             }
         })

@@ -1,13 +1,11 @@
 //! From hits to the assessment.
 
-use std::{collections::HashSet, sync::Arc};
-
 use cybervault_model::{
     Assessment, AttackRef, Contribution, ContributionKind, Evidence, Level, Score, TelemetryEvent, TenantId, Timestamp,
     assessment_id,
 };
 
-use crate::{AttackTable, InvalidWeights, Weights, attack::PlacedRef, entities::entities, recommend::Finding};
+use crate::{Attack, InvalidWeights, Weights, attack::PlacedRef, entities::entities, recommend::Finding};
 
 /// How many contributions an assessment keeps, the heaviest ones. The score is made of these, so that it can be made again.
 const MAX_CONTRIBUTIONS: usize = 64;
@@ -28,17 +26,16 @@ pub struct Hit<'a> {
     pub title: &'a str,
     /// Its level, by which it weighs.
     pub level: Level,
-    /// Its tags: those that begin with `attack.` are ATT&CK's.
-    pub tags: &'a [String],
+    /// What its tags say of ATT&CK.
+    pub attack: &'a Attack,
     /// What in the event made it true.
     pub evidence: Vec<Evidence>,
 }
 
-/// Makes assessments. Holds the weights and ATT&CK's names; remembers nothing of an event.
+/// Makes assessments. Holds the weights; remembers nothing of an event.
 #[derive(Clone, Debug)]
 pub struct Scorer {
     weights: Weights,
-    attack: Arc<AttackTable>,
 }
 
 /// The noisy-or of the contributions' weights, 100·(1-∏(1-wᵢ)), in their order.
@@ -55,9 +52,9 @@ impl Scorer {
     ///
     /// # Errors
     /// When a weight is no share of 1, or the steps are out of order.
-    pub fn new(weights: Weights, attack: Arc<AttackTable>) -> Result<Self, InvalidWeights> {
+    pub fn new(weights: Weights) -> Result<Self, InvalidWeights> {
         weights.check()?;
-        Ok(Self { weights, attack })
+        Ok(Self { weights })
     }
 
     /// Assesses `event` of `tenant_id`, in which `hits` were found. `record_time` stands in where the event does not say
@@ -75,11 +72,7 @@ impl Scorer {
     ) -> Assessment {
         let event_id = event.event_id();
         let found = self.contributions(hits);
-        let mitre_attack = named_once(found.iter().flat_map(|(_, attack)| attack));
-        let found: Vec<(Contribution, Vec<AttackRef>)> = found
-            .into_iter()
-            .map(|(contribution, attack)| (contribution, attack.into_iter().map(|(_, found)| found).collect()))
-            .collect();
+        let mitre_attack = named_once(found.iter().map(|(_, attack)| *attack));
         let risk_score = noisy_or(found.iter().map(|(contribution, _)| contribution));
         let severity = self.weights.severity(risk_score);
         let entities = entities(fields);
@@ -108,21 +101,26 @@ impl Scorer {
     }
 
     /// The hits as contributions, heaviest first, each once and with what ATT&CK calls it.
-    fn contributions(&self, hits: Vec<Hit<'_>>) -> Vec<(Contribution, Vec<PlacedRef>)> {
-        let mut found: Vec<(Contribution, &[String])> =
-            hits.into_iter().map(|hit| (hit.tags, hit)).map(|(tags, hit)| (self.contribution(hit), tags)).collect();
-        found.sort_by(|(a, a_tags), (b, b_tags)| {
+    fn contributions<'a>(&self, hits: Vec<Hit<'a>>) -> Vec<(Contribution, &'a Attack)> {
+        let mut found: Vec<_> = hits.into_iter().map(|hit| (hit.attack, self.contribution(hit))).collect();
+        found.sort_by(|(a_attack, a), (b_attack, b)| {
             // All that distinguishes two of them, so that those that compare equal are equal in every byte.
             b.weight
                 .total_cmp(&a.weight)
                 .then_with(|| (&a.id, a.kind as u8, &a.title).cmp(&(&b.id, b.kind as u8, &b.title)))
-                .then_with(|| a_tags.cmp(b_tags))
+                .then_with(|| a_attack.0.iter().map(said).cmp(b_attack.0.iter().map(said)))
                 .then_with(|| a.evidence.iter().map(words).cmp(b.evidence.iter().map(words)))
         });
-        let mut seen = HashSet::new();
-        found.retain(|(contribution, _)| seen.insert((contribution.kind, contribution.id.clone())));
-        found.truncate(MAX_CONTRIBUTIONS);
-        found.into_iter().map(|(contribution, tags)| (contribution, self.attack.refs(tags))).collect()
+        let mut kept: Vec<(Contribution, &Attack)> = Vec::with_capacity(found.len().min(MAX_CONTRIBUTIONS));
+        for (attack, one) in found {
+            if kept.len() == MAX_CONTRIBUTIONS {
+                break;
+            }
+            if !kept.iter().any(|(known, _)| (known.kind, &known.id) == (one.kind, &one.id)) {
+                kept.push((one, attack));
+            }
+        }
+        kept
     }
 
     fn contribution(&self, hit: Hit<'_>) -> Contribution {
@@ -148,9 +146,13 @@ fn words(evidence: &Evidence) -> (&str, &str) {
     (&evidence.field, &evidence.value)
 }
 
+fn said((place, found): &PlacedRef) -> (usize, &str, &str) {
+    (*place, &found.technique_id, &found.technique)
+}
+
 /// Each tactic and technique once, in the order of the matrix.
-fn named_once<'a>(attack: impl Iterator<Item = &'a PlacedRef>) -> Vec<AttackRef> {
-    let mut refs: Vec<&PlacedRef> = attack.collect();
+fn named_once<'a>(attacks: impl Iterator<Item = &'a Attack>) -> Vec<AttackRef> {
+    let mut refs: Vec<&PlacedRef> = attacks.flat_map(|attack| &attack.0).collect();
     refs.sort_by_key(|(place, found)| (*place, &found.technique_id));
     refs.dedup();
     refs.into_iter().take(MAX_ATTACK_REFS).map(|(_, found)| found.clone()).collect()

@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
-
 use cybervault_model::{
     ActionKind, Assessment, ContributionKind, Decoder, Evidence, Incoming, Level, Severity, TenantId, Timestamp,
     Verdict, json::Limits,
 };
-use cybervault_scoring::{AttackTable, Hit, Scorer, Weights, score, to_ocsf};
+use cybervault_scoring::{Attack, AttackTable, Hit, Scorer, Weights, score, to_ocsf};
 use proptest::prelude::*;
 use simd_json::prelude::*;
 
 fn scorer() -> Scorer {
-    Scorer::new(Weights::default(), Arc::new(AttackTable::embedded())).unwrap()
+    Scorer::new(Weights::default()).unwrap()
 }
 
 /// Assesses an event with this payload, whose fields have Sigma's names.
@@ -28,12 +26,13 @@ fn assess(payload: &str, hits: Vec<Hit<'_>>) -> Assessment {
     scorer().assess(&tenant_id, &event, Some(Timestamp::from_millis(0)), hits, &fields, "rules-1")
 }
 
-fn hit<'a>(id: &'a str, level: Level, tags: &'a [String]) -> Hit<'a> {
-    Hit { kind: ContributionKind::Rule, id, title: "Something bad", level, tags, evidence: Vec::new() }
+fn hit<'a>(id: &'a str, level: Level, attack: &'a Attack) -> Hit<'a> {
+    Hit { kind: ContributionKind::Rule, id, title: "Something bad", level, attack, evidence: Vec::new() }
 }
 
-fn tags(tags: &[&str]) -> Vec<String> {
-    tags.iter().map(|&tag| tag.to_owned()).collect()
+fn tags(tags: &[&str]) -> Attack {
+    let tags: Vec<String> = tags.iter().map(|&tag| tag.to_owned()).collect();
+    AttackTable::embedded().refs(&tags)
 }
 
 const WORKSTATION: &str = r#"{"Computer":"ws1","User":"ACME\\eve","Image":"C:\\Users\\eve\\svchost.exe",
@@ -58,7 +57,8 @@ fn one_hit_has_the_severity_of_its_level_and_more_of_them_add_up() {
         (&[Level::High, Level::High], 91, Severity::Critical, Verdict::Malicious),
     ] {
         let ids: Vec<String> = (0..levels.len()).map(|number| format!("r{number}")).collect();
-        let hits = levels.iter().zip(&ids).map(|(&level, id)| hit(id, level, &[])).collect();
+        let none = Attack::default();
+        let hits = levels.iter().zip(&ids).map(|(&level, id)| hit(id, level, &none)).collect();
         let assessment = assess("{}", hits);
         assert_eq!(
             (assessment.risk_score.get(), assessment.severity, assessment.verdict),
@@ -135,7 +135,7 @@ fn weights_that_make_no_sense_are_refused_by_name() {
         ("verdict: {suspicious: critical}", "scoring.verdict"),
     ] {
         let weights: Weights = yaml_serde::from_str(yaml).unwrap();
-        let error = Scorer::new(weights, Arc::default()).unwrap_err().to_string();
+        let error = Scorer::new(weights).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
     assert!(yaml_serde::from_str::<Weights>("level: {}").is_err());

@@ -3,7 +3,6 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use cybervault_response::Guard;
@@ -154,7 +153,7 @@ impl Config {
         self.tracing.check().map_err(|(key, problem)| wrong(key, problem))?;
         self.quota.plans.check().map_err(|error| wrong("quota.plans", error.to_string()))?;
         Guard::new(self.response.clone()).map_err(|error| wrong("response.never_touch", error.to_string()))?;
-        Scorer::new(self.scoring, Arc::default()).map_err(|error| wrong("scoring", error.to_string()))?;
+        Scorer::new(self.scoring).map_err(|error| wrong("scoring", error.to_string()))?;
         self.check_topic_names().map_err(|(key, problem)| wrong(&format!("topics.names.{key}"), problem))
     }
 
