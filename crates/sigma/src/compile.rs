@@ -210,7 +210,10 @@ pub(crate) fn compile(pack: Cow<'_, [Rule]>) -> Compiled {
     let mut lists: Vec<Vec<u32>> = vec![Vec::new(); compiler.questions.len()];
     let uses = compiler.uses.clone();
     for (rule, expr) in rules.iter().enumerate() {
-        let uses = |predicate: &Predicate| compiler.ids.get(predicate).map_or(0, |id| uses[*id as usize]);
+        // What was made for another rule's sake, none asks.
+        let uses = |predicate: &Predicate| {
+            compiler.ids.get(predicate).and_then(|id| uses.get(*id as usize)).map_or(0, |uses| *uses)
+        };
         let Some(chosen) = triggers(expr, &uses) else {
             always.push(number(rule));
             continue;

@@ -5,13 +5,15 @@ use std::{borrow::Cow, collections::HashMap, fmt};
 use cybervault_model::json::{Object, Value};
 use foldhash::fast::FixedState;
 use rsigma_parser::fieldpath::unescape_brackets;
-use simd_json::prelude::ValueIntoString;
+use simd_json::{
+    ValueType,
+    prelude::{TypedValue, ValueIntoString},
+};
 
 use crate::{
-    bits::length_bit,
     mapping::FieldPaths,
     scalar::Scalar,
-    usual::{Kind, Known, Usual},
+    usual::{Item, Kind, Known},
 };
 
 /// A hash map for keys that rules choose. Its keys don't come from tenants, so its hash may be a fixed one.
@@ -92,8 +94,8 @@ struct Key {
     /// rest of the event is seen.
     joined: Vec<u32>,
     keys: FixedMap<Box<str>, u32>,
-    /// The lengths of `keys`: most of an event's keys are told apart by theirs.
-    lengths: u64,
+    /// The same as bits.
+    bits: KeyBits,
 }
 
 /// Where in an event the fields are.
@@ -110,14 +112,44 @@ pub(crate) struct FieldTable {
 struct Otherwise {
     path: Vec<Box<str>>,
     target: u32,
+    /// The key at `path`, if its values wait for what becomes of `target`.
+    waits: Option<u32>,
+}
+
+/// The values at an event's top that wait until the rest of it is seen, with their keys.
+struct Waiting<'e> {
+    values: [Option<(u32, Value<'e, 'e>)>; 4],
+    count: usize,
+    /// Whether all of them are in `values`.
+    is_complete: bool,
+}
+
+impl<'e> Waiting<'e> {
+    fn new() -> Self {
+        Self { values: [None; 4], count: 0, is_complete: true }
+    }
+
+    fn push(&mut self, key: u32, value: Value<'e, 'e>) {
+        match self.values.get_mut(self.count) {
+            Some(free) => *free = Some((key, value)),
+            None => self.is_complete = false,
+        }
+        self.count += 1;
+    }
+
+    fn of(&self, key: u32) -> impl Iterator<Item = Value<'e, 'e>> {
+        self.values.iter().flatten().filter(move |(of, _)| *of == key).map(|(_, value)| *value)
+    }
 }
 
 /// Takes the values that a [`FieldTable`] finds.
 pub(crate) trait Sink<'e> {
     /// A value at the place of these targets, which `place` numbers; without one it is not to be remembered.
     fn value(&mut self, place: Option<u32>, targets: &[u32], value: Scalar<'e>) -> Known;
-    /// A value at the place of these targets in which nothing is found.
-    fn void(&mut self, targets: &[u32], value: Scalar<'e>);
+    /// A value at the place of these targets of which all that is found in it is known.
+    fn known(&mut self, targets: &[u32], value: Scalar<'e>, found: &[u32]);
+    /// What is found in the last value of which [`Self::value`] or [`Self::text`] said that this is known.
+    fn recalled(&self) -> &[u32];
     /// A text that is no field's, and whether it is to be remembered.
     fn text(&mut self, is_remembered: bool, text: &'e str) -> Known;
     /// Whether texts that are no field's are of use.
@@ -151,7 +183,11 @@ impl FieldTable {
                 for place in places(path.path(), inside) {
                     let target = table.target(id, path.before(), &place);
                     if path.is_otherwise() {
-                        table.otherwise.push(Otherwise { path: place.split('.').map(Into::into).collect(), target });
+                        table.otherwise.push(Otherwise {
+                            path: place.split('.').map(Into::into).collect(),
+                            target,
+                            waits: None,
+                        });
                     } else {
                         table.reach(&place, target);
                     }
@@ -167,20 +203,21 @@ impl FieldTable {
         let late =
             |field: FieldId| self.otherwise.iter().any(|other| self.targets[other.target as usize].field == field);
         let mut joined = Vec::new();
-        for Otherwise { path, target } in &self.otherwise {
+        for (at, Otherwise { path, target, .. }) in self.otherwise.iter().enumerate() {
             let [name] = &**path else { continue };
             let Some(key) = self.keys[0].keys.get(name).copied() else { continue };
             let targets = &self.keys[key as usize].targets;
             let are_early = targets.iter().all(|target| !late(self.targets[*target as usize].field));
             if are_early && !targets.is_empty() {
-                joined.push((key, targets.iter().copied().chain([*target]).collect()));
+                joined.push((at, key, targets.iter().copied().chain([*target]).collect()));
             }
         }
-        for (key, targets) in joined {
-            let key = &mut self.keys[key as usize];
+        for (at, key, targets) in joined {
+            let of = &mut self.keys[key as usize];
             // Where several count here, only the first is joined.
-            if key.joined.is_empty() {
-                key.joined = targets;
+            if of.joined.is_empty() {
+                of.joined = targets;
+                self.otherwise[at].waits = Some(key);
             }
         }
     }
@@ -202,7 +239,7 @@ impl FieldTable {
         let mut at = 0;
         for key in path {
             let next = index(self.keys.len());
-            self.keys[at].lengths |= length_bit(key.len());
+            self.keys[at].bits.add(key);
             at = *self.keys[at].keys.entry(key.into()).or_insert(next) as usize;
             if at == self.keys.len() {
                 self.keys.push(Key::default());
@@ -212,44 +249,63 @@ impl FieldTable {
     }
 
     /// Goes over the event once and hands every value of a field to `sink`, and every other text if it wants them.
-    pub(crate) fn walk<'e>(&self, payload: Value<'e, 'e>, usual: Option<&mut Usual>, sink: &mut impl Sink<'e>) {
+    pub(crate) fn walk<'e>(&self, payload: Value<'e, 'e>, usual: Option<&mut [Item]>, sink: &mut impl Sink<'e>) {
         let Some(object) = payload.as_object() else { return };
+        let mut waiting = Waiting::new();
         match usual {
-            Some(usual) => self.top(&object, usual, sink),
-            None => self.object(Some(0), &object, 0, sink),
+            Some(usual) => self.top(&object, usual, &mut waiting, sink),
+            None => {
+                waiting.is_complete = false;
+                self.object(Some(0), &object, 0, sink);
+            }
         }
-        for Otherwise { path, target } in &self.otherwise {
+        for Otherwise { path, target, waits } in &self.otherwise {
             let misses = sink.misses(self.targets[*target as usize].field);
             // No key has this number: it is one of a target.
             let place = u32::MAX - 1 - target;
-            let (place, targets) = match self.waiting(path, *target) {
+            let (place, targets) = match waits.map(|at| (at, &self.keys[at as usize])) {
                 Some((_, key)) if misses => (place, &*key.joined),
                 Some((at, key)) => (at, &*key.targets),
                 None if misses => (place, &[*target][..]),
                 None => continue,
             };
-            follow(payload, path, 0, &mut |value| {
+            let mut give = |value| {
                 sink.value(Some(place), targets, value);
-            });
+            };
+            match waits {
+                Some(at) if waiting.is_complete => waiting.of(*at).for_each(|value| each_value(value, 1, &mut give)),
+                _ => follow(payload, path, 0, &mut give),
+            }
         }
     }
 
-    /// The key at `path`, if its values wait for what becomes of `target`.
-    fn waiting(&self, path: &[Box<str>], target: u32) -> Option<(u32, &Key)> {
-        let [name] = path else { return None };
-        let at = *self.keys[0].keys.get(name)?;
-        let key = &self.keys[at as usize];
-        (key.joined.last() == Some(&target)).then_some((at, key))
+    /// What is kept of a key at the top.
+    pub(crate) fn item(&self, name: &[u8]) -> Item {
+        Item::new(str::from_utf8(name).ok().and_then(|name| self.keys[0].next(name)))
     }
 
-    /// The event itself, of which most is as usual.
-    fn top<'e>(&self, object: &Object<'e, 'e>, usual: &mut Usual, sink: &mut impl Sink<'e>) {
+    /// The event itself, of which most is as usual: `usual` has an item for each of its keys.
+    fn top<'e>(
+        &self,
+        object: &Object<'e, 'e>,
+        usual: &mut [Item],
+        waiting: &mut Waiting<'e>,
+        sink: &mut impl Sink<'e>,
+    ) {
         let wants_texts = sink.wants_texts();
-        let mut at = 0;
-        for (name, value) in object {
-            let mut item = usual.key(&mut at, name, || self.keys[0].next(name));
-            let next = item.as_ref().map_or_else(|key| *key, |item| item.key);
+        for (value, item) in object.values().zip(usual) {
+            let next = item.key;
             if next.is_none() && !wants_texts {
+                continue;
+            }
+            let key = next.map(|next| &self.keys[next as usize]);
+            if let Some((next, key)) = next.zip(key)
+                && !key.joined.is_empty()
+            {
+                waiting.push(next, value);
+                if matches!(value.value_type(), ValueType::Object | ValueType::Array) {
+                    self.entry(Some(0), Some(next), value, 0, sink);
+                }
                 continue;
             }
             let scalar = Scalar::of(value);
@@ -265,23 +321,18 @@ impl FieldTable {
                     continue;
                 }
             };
-            let is_void = item.as_ref().is_ok_and(|item| item.is_void(kind, bytes));
-            let key = next.map(|next| &self.keys[next as usize]);
-            let is_novel = item.as_ref().is_ok_and(|item| item.is_novel());
             let targets = key.map_or(&[][..], |key| &key.targets);
+            if let Some(found) = item.found_in(kind, bytes) {
+                sink.known(targets, scalar, found);
+                continue;
+            }
+            let is_novel = item.is_novel();
             let known = match scalar {
-                _ if key.is_some_and(|key| !key.joined.is_empty()) => continue,
-                _ if is_void => {
-                    sink.void(targets, scalar);
-                    continue;
-                }
                 _ if !targets.is_empty() => sink.value(next.filter(|_| !is_novel), targets, scalar),
                 Scalar::Text(text) if wants_texts => sink.text(!is_novel, text),
                 _ => continue,
             };
-            if let Ok(item) = &mut item {
-                item.learn(kind, bytes, known);
-            }
+            item.learn(kind, bytes, known, sink.recalled());
         }
     }
 
@@ -344,10 +395,7 @@ impl FieldTable {
 
 impl Key {
     fn next(&self, name: &str) -> Option<u32> {
-        if self.lengths & length_bit(name.len()) == 0 {
-            return None;
-        }
-        self.keys.get(name).copied()
+        self.bits.may_have(name).then(|| self.keys.get(name).copied())?
     }
 }
 
@@ -369,13 +417,21 @@ impl Place {
         Self { whole: path.into(), keys }
     }
 
-    /// Whether there may be a value in an event with these keys.
-    pub(crate) fn may_be(&self, keys: TopKeys) -> bool {
-        keys.may_have(&self.whole) || self.keys.first().is_some_and(|first| keys.may_have(first))
+    /// Where it is in events with these keys at the top; `bits` are these, too.
+    pub(crate) fn among(&self, names: &[&str], bits: KeyBits) -> Among {
+        let is_there = |key: &str| bits.may_have(key).then(|| names.iter().position(|name| *name == key))?;
+        match is_there(&self.whole) {
+            Some(at) => Among::AtTop(at),
+            None if self.keys.first().is_some_and(|first| is_there(first).is_some()) => Among::Inside,
+            None => Among::Nowhere,
+        }
     }
 
-    /// The first value there.
-    pub(crate) fn first<'e>(&self, payload: Value<'e, 'e>) -> Option<Scalar<'e>> {
+    /// The first value there in an event with these keys.
+    pub(crate) fn first<'e>(&self, payload: Value<'e, 'e>, keys: KeyBits) -> Option<Scalar<'e>> {
+        if !keys.may_have(&self.whole) && !self.keys.first().is_some_and(|first| keys.may_have(first)) {
+            return None;
+        }
         let whole = payload.get(&*self.whole);
         if whole.is_none() && self.keys.is_empty() {
             return None;
@@ -389,14 +445,30 @@ impl Place {
     }
 }
 
-/// What the keys at an event's top may be: most questions about an event end here.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TopKeys(u64);
+/// Where a place is in events with certain keys at the top.
+pub(crate) enum Among {
+    Nowhere,
+    /// The number of the key.
+    AtTop(usize),
+    /// In one of them, if anywhere.
+    Inside,
+}
 
-impl TopKeys {
+/// A set of keys as bits, which some share: most questions about an event's keys end here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeyBits(u64);
+
+impl KeyBits {
+    /// Any keys.
+    pub(crate) const ANY: Self = Self(u64::MAX);
+
+    /// The keys at an event's top.
     pub(crate) fn of(payload: Value<'_, '_>) -> Self {
-        let object = payload.as_object();
-        Self(object.iter().flat_map(Object::keys).fold(0, |keys, key| keys | Self::bit(key)))
+        payload.as_object().iter().flat_map(Object::keys).collect()
+    }
+
+    pub(crate) fn add(&mut self, key: &str) {
+        self.0 |= Self::bit(key);
     }
 
     fn bit(key: &str) -> u64 {
@@ -404,6 +476,7 @@ impl TopKeys {
         1 << ((key.len() * 8 + usize::from(first)) % 64)
     }
 
+    /// False where the key is not in the set.
     pub(crate) fn may_have(self, key: &str) -> bool {
         self.0 & Self::bit(key) != 0
     }
@@ -411,6 +484,15 @@ impl TopKeys {
     /// Whether there may be something at a path of keys with dots between them.
     pub(crate) fn may_lead(self, path: &str) -> bool {
         self.may_have(path.split('.').next().unwrap_or_default())
+    }
+}
+
+impl<'k> FromIterator<&'k str> for KeyBits {
+    fn from_iter<I: IntoIterator<Item = &'k str>>(keys: I) -> Self {
+        keys.into_iter().fold(Self::default(), |mut bits, key| {
+            bits.add(key);
+            bits
+        })
     }
 }
 

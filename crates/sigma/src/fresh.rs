@@ -13,6 +13,8 @@ pub(crate) struct Fresh {
     pub(crate) found: Vec<u32>,
     /// What was found in several joined: the piece's place in `pieces`, and what.
     pub(crate) in_joined: Vec<(usize, u32)>,
+    /// What is remembered of the text asked for last.
+    pub(crate) recalled: Vec<u32>,
     /// Memory for what was found in all pieces, or in one.
     pub(crate) buffer: Vec<u32>,
 }

@@ -45,6 +45,7 @@ mod memo;
 mod routes;
 mod scratch;
 mod see;
+mod shape;
 mod usual;
 
 pub use explain::{ExplainedLine, ExplainedSelection, Explainer, Explanation};

@@ -15,10 +15,10 @@ use crate::{
     memo::{As, Memo},
     predicate::{TemplatePiece, Test, append_text, compare},
     route::{Layout, Router, Routing},
-    routes::Route,
+    routes::{Route, Routes},
     scalar::Scalar,
     scratch::{Marks, Scratch, Slots},
-    usual::Usual,
+    usual::Item,
 };
 
 /// A rule's place in [`Matcher::rules`].
@@ -128,11 +128,12 @@ impl Matcher {
         marks.reset();
         fresh.clear();
         memo.next_event();
-        let (at, is_first) = self.router.route(event, routing, routes, text);
+        let (at, known, is_first) = self.router.route(event, routing, routes, text);
         if is_first {
             memo.clear();
         }
-        let (mut route, mut usual) = (&routes.routes[at], Some(&mut routes.usual[at]));
+        let Routes { routes, shapes, .. } = routes;
+        let (mut route, mut usual) = (&routes[at], known.map(|known| &mut *shapes.usual(known).items));
         if let Some(rule) = alone {
             // What the rules around it ask is of no interest here, and it need not be one for the event's log sources.
             own.allowed.fill(0);
@@ -214,8 +215,8 @@ pub(crate) struct Run<'r, 'e> {
     pub(crate) marks: &'r mut Marks,
     pub(crate) memo: &'r mut Memo,
     pub(crate) fresh: &'r mut Fresh,
-    /// What events on this route are like, where that is kept.
-    pub(crate) usual: Option<&'r mut Usual>,
+    /// What the values of events like this one are, key by key, where that is kept.
+    pub(crate) usual: Option<&'r mut [Item]>,
     /// Bytes of the shortest keyword that is looked for, if any is.
     pub(crate) shortest_keyword: Option<usize>,
     pub(crate) folded: &'r mut String,

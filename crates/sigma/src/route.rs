@@ -7,13 +7,14 @@ use cybervault_model::{EventKind, TelemetryEvent};
 use crate::{
     bits::{self, Words},
     compile::Asked,
-    fields::{FieldTable, Fields, FixedMap, Place, TopKeys, follow, follow_path, places},
+    fields::{Among, FieldTable, Fields, FixedMap, KeyBits, Place, follow, follow_path, places},
     fold::fold_into,
     load::RuleSource,
     mapping::{Mapping, Mappings, Product, Source},
     predicate::append_text,
     routes::{Route, Routes},
     scalar::Scalar,
+    shape::{At, Fill, Plan, fill},
 };
 
 /// Whether log sources decide which rules an event is tried against.
@@ -137,8 +138,8 @@ struct Format {
     present: FixedMap<Box<str>, u64>,
     /// Those of them that are deeper inside.
     present_inside: Vec<(Place, u64)>,
-    /// The lengths of these keys.
-    present_lengths: u64,
+    /// These keys as bits.
+    present_bits: KeyBits,
     /// Each source's bits of `present`, of which one is enough; 0 where it wants none.
     wants: Vec<u64>,
 }
@@ -236,7 +237,7 @@ impl Router {
         };
         let wants = mapping.sources.iter().map(wants).collect();
         let numbers = mapping.sources.iter().map(numbers).collect();
-        let present_lengths = present.keys().fold(0, |lengths, key| lengths | bits::length_bit(key.len()));
+        let present_bits = present.keys().map(|key| &**key).collect();
         let inside = present.iter().filter(|(key, _)| key.contains('.'));
         let present_inside = inside.map(|(key, bit)| (Place::new(key), *bit)).collect();
         let all = |paths: &[String]| paths.iter().map(|path| Place::new(path)).collect();
@@ -255,7 +256,7 @@ impl Router {
             numbers,
             present,
             present_inside,
-            present_lengths,
+            present_bits,
             wants,
         }
     }
@@ -312,8 +313,67 @@ impl Router {
         number.copied().unwrap_or(UNKNOWN)
     }
 
-    /// Which route is the event's; true where routes that were known before are forgotten.
+    /// Which route is the event's, and where is kept what such events are like; true where routes that were known before are forgotten.
     pub(crate) fn route(
+        &self,
+        event: &TelemetryEvent<'_>,
+        routing: Routing,
+        routes: &mut Routes,
+        buffer: &mut String,
+    ) -> (usize, Option<At>, bool) {
+        let shape = routes.shapes.of(event, routing, |names| self.plan(event, names));
+        if let Some((_, Some(known))) = shape {
+            return (routes.shapes.usual(known).route, Some(known), false);
+        }
+        let (at, is_first) = self.look_up(event, routing, routes, buffer);
+        let Routes { routes, shapes, .. } = routes;
+        let table = self.table(routes[at].table);
+        let kept = shape.filter(|_| !is_first).map(|(shape, _)| shapes.keep(shape, at, |name| table.item(name)));
+        (at, kept, is_first)
+    }
+
+    /// Which values decide the route of events with these keys; `None` where that depends on what is inside of them.
+    fn plan(&self, event: &TelemetryEvent<'_>, names: &[&str]) -> Option<Plan> {
+        let (mut plan, bits) = (Plan::default(), names.iter().copied().collect::<KeyBits>());
+        let is_told = is_told(event);
+        let among = |place: &Place| place.among(names, bits);
+        for format in &self.formats {
+            let fits = match &format.mapping.events.kind {
+                Some(wanted) => is_of_kind(event, wanted),
+                None if is_told => {
+                    let places = || format.has.iter().map(among);
+                    let may_fit = !places().any(|place| matches!(place, Among::Nowhere));
+                    if may_fit && places().any(|place| matches!(place, Among::Inside)) {
+                        return None;
+                    }
+                    may_fit
+                }
+                None => false,
+            };
+            if !fits {
+                continue;
+            }
+            for place in format.product.iter().chain(format.by.iter().flatten()) {
+                match among(place) {
+                    Among::Nowhere => {}
+                    Among::AtTop(at) => plan.values.push(at),
+                    Among::Inside => return None,
+                }
+            }
+            if format.present_inside.iter().any(|(place, _)| matches!(among(place), Among::Inside)) {
+                return None;
+            }
+            let present = names.iter().enumerate().filter(|(_, name)| format.present.contains_key(**name));
+            plan.present.extend(present.map(|(at, _)| at));
+            break;
+        }
+        plan.values.sort_unstable();
+        plan.values.dedup();
+        Some(plan)
+    }
+
+    /// Which route is the event's; true where routes that were known before are forgotten.
+    fn look_up(
         &self,
         event: &TelemetryEvent<'_>,
         routing: Routing,
@@ -322,7 +382,8 @@ impl Router {
     ) -> (usize, bool) {
         routes.signs.clear();
         if routing == Routing::Off {
-            let format = self.format_of(event).filter(|format| format.mapping.events.kind.is_some());
+            let format = if event.kind == EventKind::Raw { None } else { self.format_of(event).0 };
+            let format = format.filter(|format| format.mapping.events.kind.is_some());
             let table = format.map_or(PLAIN, |format| format.table);
             routes.signs.push(sign(table));
             return routes.find(|number, _| {
@@ -380,10 +441,10 @@ impl Router {
                 ..source
             });
         };
-        let format = self.format_of(event);
+        let (format, keys) = self.format_of(event);
         let mut any = false;
         if let Some(format) = format {
-            self.each_source_of(format, event, buffer, &mut |source| {
+            self.each_source_of(format, event, keys, buffer, &mut |source| {
                 any = true;
                 give(source);
             });
@@ -394,16 +455,15 @@ impl Router {
         format.map_or(PLAIN, |format| format.table)
     }
 
-    fn format_of(&self, event: &TelemetryEvent<'_>) -> Option<&Format> {
-        // Only these are told by what they have.
-        let is_told = matches!(event.kind, EventKind::Raw | EventKind::Vendor(_));
-        let keys = is_told.then(|| TopKeys::of(event.payload));
-        self.formats.iter().find(|format| match &format.mapping.events.kind {
-            Some(wanted) => event.kind != EventKind::Raw && event.kind.as_str() == wanted,
-            None => keys.is_some_and(|keys| {
-                format.has.iter().all(|place| place.may_be(keys) && place.first(event.payload).is_some())
-            }),
-        })
+    /// The mapping that the event fits, and its keys as far as they were looked at.
+    fn format_of(&self, event: &TelemetryEvent<'_>) -> (Option<&Format>, KeyBits) {
+        let is_told = is_told(event);
+        let keys = if is_told { KeyBits::of(event.payload) } else { KeyBits::ANY };
+        let format = self.formats.iter().find(|format| match &format.mapping.events.kind {
+            Some(wanted) => is_of_kind(event, wanted),
+            None => is_told && format.has.iter().all(|place| place.first(event.payload, keys).is_some()),
+        });
+        (format, keys)
     }
 
     /// The event's log sources.
@@ -425,14 +485,14 @@ impl Router {
 
     /// How the event is laid out.
     pub(crate) fn layout(&self, event: &TelemetryEvent<'_>) -> Layout<'_> {
-        let format = self.format_of(event);
+        let (format, keys) = self.format_of(event);
         let mut own = None;
         if let Some(format) = format {
-            self.each_source_of(format, event, &mut String::new(), &mut |source| {
+            self.each_source_of(format, event, keys, &mut String::new(), &mut |source| {
                 own = own.or(source.index.filter(|index| !format.mapping.sources[*index].fields.is_empty()));
             });
         }
-        Layout { format, own, keys: TopKeys::of(event.payload) }
+        Layout { format, own, keys: KeyBits::of(event.payload) }
     }
 }
 
@@ -441,7 +501,7 @@ impl Router {
 pub(crate) struct Layout<'m> {
     format: Option<&'m Format>,
     own: Option<usize>,
-    keys: TopKeys,
+    keys: KeyBits,
 }
 
 impl Layout<'_> {
@@ -494,6 +554,7 @@ impl Router {
         &'e self,
         format: &'e Format,
         event: &TelemetryEvent<'e>,
+        keys: KeyBits,
         buffer: &mut String,
         found: &mut impl FnMut(EventSource<'e>),
     ) {
@@ -502,7 +563,7 @@ impl Router {
             Product::None => None,
             Product::Named(name) => Some(name.as_str()),
             Product::In { otherwise, .. } => {
-                let name = match format.product.as_ref().and_then(|place| place.first(event.payload)) {
+                let name = match format.product.as_ref().and_then(|place| place.first(event.payload, keys)) {
                     Some(Scalar::Text(name)) if !name.is_empty() => name,
                     _ => otherwise,
                 };
@@ -529,8 +590,9 @@ impl Router {
         format.unconditional.iter().for_each(|index| give(*index));
         buffer.clear();
         for (position, places) in format.by.iter().enumerate() {
-            let value =
-                places.iter().find_map(|place| place.first(event.payload).filter(|value| *value != Scalar::Other));
+            let value = places
+                .iter()
+                .find_map(|place| place.first(event.payload, keys).filter(|value| *value != Scalar::Other));
             let value = value.unwrap_or(Scalar::Null);
             if position > 0 {
                 buffer.push('\0');
@@ -551,26 +613,34 @@ impl Format {
         let Some(object) = event.payload.as_object().filter(|_| !self.present.is_empty()) else { return 0 };
         let mut present = 0;
         for (key, value) in &object {
-            if self.present_lengths & bits::length_bit(key.len()) == 0 {
+            if !self.present_bits.may_have(key) {
                 continue;
             }
             let Some(bit) = self.present.get(key) else { continue };
-            let has_value = match Scalar::of(value) {
-                Scalar::Null | Scalar::Text("") => false,
-                Scalar::Other => value.as_array().is_none_or(|list| !list.is_empty()),
-                _ => true,
-            };
-            if has_value {
+            if fill(value) == Fill::Something {
                 present |= bit;
             }
         }
         for (place, bit) in &self.present_inside {
-            if place.first(event.payload).is_some_and(|value| !matches!(value, Scalar::Null | Scalar::Text(""))) {
+            if place
+                .first(event.payload, KeyBits::ANY)
+                .is_some_and(|value| !matches!(value, Scalar::Null | Scalar::Text("")))
+            {
                 present |= bit;
             }
         }
         present
     }
+}
+
+/// Whether what the event has tells which mapping it fits.
+fn is_told(event: &TelemetryEvent<'_>) -> bool {
+    matches!(event.kind, EventKind::Raw | EventKind::Vendor(_))
+}
+
+/// Whether the envelope says that the event is one of this type.
+fn is_of_kind(event: &TelemetryEvent<'_>, wanted: &str) -> bool {
+    event.kind != EventKind::Raw && event.kind.as_str() == wanted
 }
 
 /// A table's number as a sign of a route. There are not 2³² tables in memory.

@@ -1,6 +1,6 @@
 //! The ways that events take, each with what is looked for on it; kept so that it is worked out once.
 
-use crate::{fields::FixedMap, route::Allowed, usual::Usual};
+use crate::{fields::FixedMap, route::Allowed, shape::Shapes};
 
 /// What is looked for in an event.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ const MOST: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     pub(crate) routes: Vec<Route>,
-    /// What events on each are like.
-    pub(crate) usual: Vec<Usual>,
+    /// What events are like that came.
+    pub(crate) shapes: Shapes,
     numbers: FixedMap<Box<[u32]>, usize>,
     /// What decides the route of the event at hand.
     pub(crate) signs: Vec<u32>,
@@ -35,13 +35,12 @@ impl Routes {
         let is_full = known.is_none() && self.routes.len() >= MOST;
         if is_full {
             self.routes.clear();
-            self.usual.clear();
+            self.shapes.clear();
             self.numbers.clear();
         }
         let at = known.unwrap_or_else(|| {
             let at = self.routes.len();
             self.routes.push(make(u32::try_from(at + 1).unwrap_or(u32::MAX), &self.signs));
-            self.usual.push(Usual::default());
             self.numbers.insert(self.signs.as_slice().into(), at);
             at
         });

@@ -65,15 +65,23 @@ impl Run<'_, '_> {
         self.remembers().then(|| Place::new(self.route.number, key, way))
     }
 
-    /// Notes what was found, if it is remembered.
+    /// Notes what was found, if it is remembered: `fresh.recalled` then has it.
     fn recall(&mut self, place: Option<Place>, text: &[u8]) -> Known {
         let Some(found) = place.and_then(|place| self.memo.recall(place, text)) else { return Known::Nothing };
-        let mut known = Known::Void;
+        self.fresh.recalled.clear();
         for predicate in found {
-            known = Known::Found;
+            self.fresh.recalled.push(predicate);
             self.marks.hold(predicate, &self.compiled.triggered, &self.route.allowed);
         }
-        known
+        Known::Found
+    }
+
+    /// Notes what is known to be found.
+    fn know(&mut self, found: &[PredicateId]) {
+        self.memo.spared();
+        for predicate in found {
+            self.marks.hold(*predicate, &self.compiled.triggered, &self.route.allowed);
+        }
     }
 
     /// Notes what was found in the lines, and calls `unknown` for those of which that is not remembered. Lines shorter than half of
@@ -86,28 +94,34 @@ impl Run<'_, '_> {
         mut unknown: impl FnMut(&mut Self, &str),
     ) {
         let Some(place) = place else { return lines(text).for_each(|line| unknown(self, line)) };
-        let mut base = mem::take(self.memo.bases.at(place));
+        let at_base = self.memo.bases.find(place);
+        let mut base = mem::take(self.memo.bases.at(at_base));
         let (mut rest, mut changed) = (text, 0);
         let known = if base.place == place { base.lines.len() } else { 0 };
+        // How much of the rest is as the base from here on; worked out anew behind a line that is not.
+        let mut same = None;
         for at in 0..known {
             let line = base.lines[at];
-            let end = base.end_of_same(line, rest.as_bytes());
-            if end.is_some() && line.is_void {
-                self.memo.spared();
-                rest = &rest[end.unwrap_or_default()..];
+            let as_base = *same.get_or_insert_with(|| base.same_from(line, rest.as_bytes()));
+            let end = base.end_of_same(line, rest.as_bytes(), as_base);
+            same = end.map(|end| as_base - end);
+            if let (Some(end), Some(found)) = (end, base.found_in(line)) {
+                self.know(found);
+                rest = &rest[end..];
                 continue;
             }
             let (line, next) = split_line(rest);
-            let mut is_void = line.len() * 2 < shortest;
-            if !is_void {
-                let known = self.recall(Some(place), line.as_bytes());
-                is_void = known == Known::Void;
+            let mut known = Known::Found;
+            self.fresh.recalled.clear();
+            if line.len() * 2 >= shortest {
+                known = self.recall(Some(place), line.as_bytes());
                 if known == Known::Nothing {
                     unknown(self, line);
                 }
             }
             match end {
-                Some(_) => base.lines[at].is_void = is_void,
+                Some(_) if known == Known::Found => base.learn(at, &self.fresh.recalled),
+                Some(_) => {}
                 None => changed += 1,
             }
             rest = next;
@@ -123,13 +137,19 @@ impl Run<'_, '_> {
         if changed * 2 > known {
             base.fill(place, text);
         }
-        *self.memo.bases.at(place) = base;
+        *self.memo.bases.at(at_base) = base;
     }
 
     /// Notes what was found.
-    fn found(&mut self, predicate: PredicateId) {
+    fn note(&mut self, predicate: PredicateId) {
         self.marks.hold(predicate, &self.compiled.triggered, &self.route.allowed);
         self.fresh.found.push(predicate);
+    }
+
+    /// What is known of a value that nothing asks about.
+    fn nothing_in_it(&mut self) -> Known {
+        self.fresh.recalled.clear();
+        Known::Found
     }
 
     /// Whether there may be a keyword in a text of this length. A letter may take half as much again once it is folded.
@@ -147,7 +167,7 @@ impl Run<'_, '_> {
             && has_lines(text)
         {
             self.see_lines(key, targets, text);
-            return Known::Found;
+            return Known::InLines;
         }
         let place = key.and_then(|key| self.place(key, As::Whole));
         let known = self.recall(place, text.as_bytes());
@@ -195,7 +215,7 @@ impl Run<'_, '_> {
     fn see_later_text(&mut self, place: Option<Place>, later: &Substrings, text: &str) {
         let (mut folded, from) = (mem::take(self.folded), self.fresh.found.len());
         fold_to(text, &mut folded);
-        later.scan(folded.as_bytes(), &mut |found| self.found(found));
+        later.scan(folded.as_bytes(), &mut |found| self.note(found));
         *self.folded = folded;
         if let Some(place) = place {
             self.memo.keep(place, text.as_bytes(), &self.fresh.found[from..]);
@@ -247,7 +267,7 @@ impl Run<'_, '_> {
             return;
         }
         self.fresh.in_joined.sort_unstable();
-        let Fresh { text, pieces, found, in_joined, buffer } = &mut *self.fresh;
+        let Fresh { text, pieces, found, in_joined, buffer, .. } = &mut *self.fresh;
         let mut in_joined = in_joined.iter().peekable();
         for (at, Piece { place, text: range, found: at_once }) in pieces.iter().enumerate() {
             buffer.clear();
@@ -289,7 +309,7 @@ impl<'r> Run<'r, '_> {
             match value {
                 Scalar::Text(text) if by_line => {
                     if literals.may_find_at_ends(text) {
-                        scan_ends(literals, text, &mut folded, |found| self.found(found));
+                        scan_ends(literals, text, &mut folded, |found| self.note(found));
                     }
                 }
                 Scalar::Text(text) if target.before.is_empty() && !literals.may_find(text) => {}
@@ -300,7 +320,7 @@ impl<'r> Run<'r, '_> {
                     };
                     if is_written {
                         written = Some(&target.before);
-                        literals.scan(&folded, |found| self.found(found));
+                        literals.scan(&folded, |found| self.note(found));
                     }
                 }
             }
@@ -312,11 +332,11 @@ impl<'r> Run<'r, '_> {
     fn test_plainly(&mut self, tests: &FieldTests, value: Scalar<'_>) {
         let present = tests.present.into_iter();
         let not_null = tests.not_null.filter(|_| value != Scalar::Null);
-        present.chain(not_null).for_each(|predicate| self.found(predicate));
+        present.chain(not_null).for_each(|predicate| self.note(predicate));
         if tests.truths != [None, None]
             && let Some(truth) = value.as_bool()
         {
-            tests.truths[usize::from(truth)].into_iter().for_each(|predicate| self.found(predicate));
+            tests.truths[usize::from(truth)].into_iter().for_each(|predicate| self.note(predicate));
         }
         if !tests.numbers.is_empty() {
             let number = match value {
@@ -324,7 +344,7 @@ impl<'r> Run<'r, '_> {
                 value => value.as_number(),
             };
             let predicate = number.and_then(|number| tests.numbers.get(&Number::new(number)));
-            predicate.into_iter().for_each(|predicate| self.found(*predicate));
+            predicate.into_iter().for_each(|predicate| self.note(*predicate));
         }
     }
 }
@@ -342,18 +362,22 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         if self.may_have_keyword(text.len()) {
             self.see_text(is_remembered.then_some(NO_FIELD), &[], true, text)
         } else {
-            Known::Void
+            self.nothing_in_it()
         }
     }
 
-    fn void(&mut self, targets: &[u32], value: Scalar<'e>) {
-        self.memo.spared();
+    fn known(&mut self, targets: &[u32], value: Scalar<'e>, found: &[u32]) {
+        self.know(found);
         for id in targets {
             let target = &self.table.targets[*id as usize];
             if bits::has(&self.route.allowed.fields, target.field.index()) {
                 self.slots.push(target.field, *id, value);
             }
         }
+    }
+
+    fn recalled(&self) -> &[u32] {
+        &self.fresh.recalled
     }
 
     fn value(&mut self, key: Option<u32>, targets: &[u32], value: Scalar<'e>) -> Known {
@@ -369,7 +393,7 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         match value {
             Scalar::Text(text) if is_asked => self.see_text(key, targets, is_plain, text),
             Scalar::Text(text) => self.text(key.is_some(), text),
-            _ if !is_asked => Known::Void,
+            _ if !is_asked => self.nothing_in_it(),
             Scalar::Int(number) => {
                 let place = key.and_then(|key| self.place(key, As::Number));
                 let known = self.recall(place, &number.to_le_bytes());
@@ -384,7 +408,7 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
             }
             value => {
                 self.test(targets, value, false);
-                Known::Found
+                Known::Nothing
             }
         }
     }

@@ -20,28 +20,44 @@ pub(crate) struct Triggers {
 ///
 /// `uses` tells how many rules ask a predicate: what many ask is a common thing to see.
 pub(crate) fn triggers(expr: &Expr, uses: &impl Fn(&Predicate) -> usize) -> Option<Triggers> {
-    match expr {
-        Expr::Not(_) | Expr::AtLeast(0, _) => None,
-        Expr::Is(predicate) => {
-            // Few predicates are asked by more than some hundred rules, so the factor stays moderate.
-            let popularity = 1.0 + (f64::from(u32::try_from(uses(predicate)).unwrap_or(u32::MAX)) / 4.0);
-            let predicates = guards(predicate)?;
-            let rate = predicates.iter().map(|guard| rate(&guard.test)).sum::<f64>() * popularity;
-            Some(Triggers { predicates, rate })
+    triggers_where(expr, true, uses)
+}
+
+/// What is seen whenever the expression has this truth value.
+fn triggers_where(expr: &Expr, is_true: bool, uses: &impl Fn(&Predicate) -> usize) -> Option<Triggers> {
+    match (expr, is_true) {
+        (Expr::Not(inner), _) => triggers_where(inner, !is_true, uses),
+        (Expr::Is(predicate), true) => Some(Triggers::of(predicate, guards(predicate)?, uses)),
+        (Expr::Is(predicate), false) => {
+            // What is not null is there.
+            let there = Predicate { scope: predicate.scope.clone(), test: Test::NotNull };
+            let guards = guards(&there).filter(|_| predicate.test == Test::Null)?;
+            Some(Triggers::of(&there, guards, uses))
         }
-        Expr::All(parts) => parts
+        (Expr::All(parts), true) | (Expr::Any(parts), false) => parts
             .iter()
-            .filter_map(|part| triggers(part, uses))
+            .filter_map(|part| triggers_where(part, is_true, uses))
             .min_by(|a, b| a.rate.total_cmp(&b.rate).then(a.predicates.len().cmp(&b.predicates.len()))),
-        Expr::Any(parts) | Expr::AtLeast(_, parts) => {
+        (Expr::AtLeast(0, _), _) | (Expr::AtLeast(..), false) => None,
+        (Expr::Any(parts) | Expr::AtLeast(_, parts), true) | (Expr::All(parts), false) => {
             let mut joined = Triggers { predicates: Vec::new(), rate: 0.0 };
             for part in parts {
-                let part = triggers(part, uses)?;
+                let part = triggers_where(part, is_true, uses)?;
                 joined.predicates.extend(part.predicates);
                 joined.rate += part.rate;
             }
             Some(joined)
         }
+    }
+}
+
+impl Triggers {
+    /// Those of `predicate`, of which one is true whenever it is.
+    fn of(predicate: &Predicate, predicates: Vec<Predicate>, uses: &impl Fn(&Predicate) -> usize) -> Self {
+        // Few predicates are asked by more than some hundred rules, so the factor stays moderate.
+        let popularity = 1.0 + (f64::from(u32::try_from(uses(predicate)).unwrap_or(u32::MAX)) / 4.0);
+        let rate = predicates.iter().map(|guard| rate(&guard.test)).sum::<f64>() * popularity;
+        Self { predicates, rate }
     }
 }
 

@@ -1,33 +1,26 @@
-//! The keys that events on a route have, in their order, and the values that were last seen to have nothing that is looked for.
-//!
-//! The next event mostly has the same keys in the same order, and many of the same values. Comparing a few bytes with what is
-//! expected is cheaper than looking them up.
-
-/// What is expected of the next event.
-#[derive(Debug, Default)]
-pub(crate) struct Usual {
-    items: Vec<Item>,
-}
+//! The last value that a key had in events like the one at hand, and what was found in it.
 
 #[derive(Debug)]
 pub(crate) struct Item {
-    name: Box<str>,
     /// The key's number, if it leads to fields.
     pub(crate) key: Option<u32>,
-    /// A value in which nothing was found.
-    void: Vec<u8>,
-    void_kind: Kind,
+    last_kind: Kind,
+    last_length: u8,
+    found_count: u8,
     /// How often in a row its value was a new one.
     novel: u8,
+    /// The last value of which all is known that is found in it, and that.
+    last: [u8; LONGEST],
+    found: [u32; MOST_FOUND],
 }
 
 /// What is known of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// That nothing is found in it.
-    Void,
-    /// What is found in it.
+    /// All that is found in it.
     Found,
+    /// What is found in its lines, which are looked at one by one.
+    InLines,
     /// Nothing: it was not seen before.
     Nothing,
 }
@@ -46,65 +39,44 @@ pub(crate) enum Kind {
     Number,
 }
 
-/// How many keys are kept: an event of more has them looked up.
-const MOST: usize = 96;
-
-/// How many keys may be missing that are expected.
-const AHEAD: usize = 4;
-
-/// Longer keys and values are not kept.
+/// Longer values are not kept, …
 const LONGEST: usize = 64;
 
-impl Usual {
-    /// What is known of the key; it is expected at `at` or soon behind, which becomes the place behind it. `look_up` finds the
-    /// number of one that is not known.
-    pub(crate) fn key(
-        &mut self,
-        at: &mut usize,
-        name: &str,
-        look_up: impl FnOnce() -> Option<u32>,
-    ) -> Result<&mut Item, Option<u32>> {
-        let expected = self.items.get(*at..).unwrap_or_default();
-        if let Some(ahead) = expected.iter().take(AHEAD).position(|item| *item.name == *name) {
-            let found = *at + ahead;
-            *at = found + 1;
-            return Ok(&mut self.items[found]);
-        }
-        let key = look_up();
-        if name.len() > LONGEST {
-            return Err(key);
-        }
-        if self.items.len() >= MOST {
-            self.items.clear();
-        }
-        let found = (*at).min(self.items.len());
-        self.items.insert(found, Item { name: name.into(), key, void: Vec::new(), void_kind: Kind::None, novel: 0 });
-        *at = found + 1;
-        Ok(&mut self.items[found])
-    }
-}
+/// … nor are values in which more was found.
+const MOST_FOUND: usize = 8;
 
 impl Item {
-    /// Whether nothing is found in the value.
-    pub(crate) fn is_void(&self, kind: Kind, value: &[u8]) -> bool {
-        self.void_kind == kind && self.void == value
+    /// A key's, of which no value has come.
+    pub(crate) fn new(key: Option<u32>) -> Self {
+        let (last_kind, last, found) = (Kind::None, [0; LONGEST], [0; MOST_FOUND]);
+        Self { key, last_kind, last_length: 0, found_count: 0, novel: 0, last, found }
     }
 
-    /// Whether a value that is not void is taken to be a new one.
+    /// What is found in the value, if it is as the last one.
+    pub(crate) fn found_in(&self, kind: Kind, value: &[u8]) -> Option<&[u32]> {
+        let is_last = self.last_kind == kind && self.last[..usize::from(self.last_length)] == *value;
+        is_last.then(|| &self.found[..usize::from(self.found_count)])
+    }
+
+    /// Whether a value that is not as the last one is taken to be a new one.
     pub(crate) fn is_novel(&self) -> bool {
         self.novel >= NOVEL
     }
 
-    /// Learns what was known of a value.
-    pub(crate) fn learn(&mut self, kind: Kind, value: &[u8], known: Known) {
+    /// Learns what was known of a value; `found` is what is found in it, if that is.
+    pub(crate) fn learn(&mut self, kind: Kind, value: &[u8], known: Known, found: &[u32]) {
         self.novel = match known {
             Known::Nothing if self.novel < TRIED_AGAIN => self.novel + 1,
             _ => 0,
         };
-        if known == Known::Void && value.len() <= LONGEST {
-            self.void_kind = kind;
-            self.void.clear();
-            self.void.extend_from_slice(value);
+        let (Ok(length), Ok(count)) = (u8::try_from(value.len()), u8::try_from(found.len())) else { return };
+        if known == Known::Found
+            && let Some(last) = self.last.get_mut(..value.len())
+            && let Some(kept) = self.found.get_mut(..found.len())
+        {
+            last.copy_from_slice(value);
+            kept.copy_from_slice(found);
+            (self.last_kind, self.last_length, self.found_count) = (kind, length, count);
         }
     }
 }
@@ -114,36 +86,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_found_in_their_order_with_some_missing_or_new() {
-        let mut usual = Usual::default();
-        let mut looked_up = Vec::new();
-        let keys = ["a", "b", "c", "d"];
-        for (event, expected) in [
-            (&["a", "b", "d"][..], &["a", "b", "d"][..]),
-            (&["a", "c", "d"], &["c"]),
-            (&["b", "d"], &[]),
-            (&keys, &["c"]),
-        ] {
-            let mut at = 0;
-            looked_up.clear();
-            for name in event {
-                let number = keys.iter().zip(0..).find(|(key, _)| *key == name).map(|(_, number)| number);
-                let item = usual.key(&mut at, name, || {
-                    looked_up.push(*name);
-                    number
-                });
-                assert_eq!(item.unwrap().key, number);
-            }
-            assert_eq!(looked_up, expected, "{event:?}");
+    fn the_last_value_is_known_for_its_kind_alone() {
+        let mut item = Item::new(None);
+        item.learn(Kind::Text, b"x", Known::Found, &[7]);
+        item.learn(Kind::Text, b"new", Known::Nothing, &[]);
+        for length in [LONGEST + 1, 300] {
+            item.learn(Kind::Text, &vec![b'l'; length], Known::Found, &[]);
         }
-    }
-
-    #[test]
-    fn a_value_is_void_for_its_kind_alone() {
-        let mut usual = Usual::default();
-        let item = usual.key(&mut 0, "a", || None).unwrap();
-        item.learn(Kind::Text, b"x", Known::Void);
-        assert!(item.is_void(Kind::Text, b"x") && !item.is_void(Kind::Number, b"x") && !item.is_void(Kind::Text, b"y"));
-        assert!(usual.key(&mut 0, &"k".repeat(LONGEST + 1), || Some(5)).is_err());
+        item.learn(Kind::Text, b"m", Known::Found, &[0; MOST_FOUND + 1]);
+        assert_eq!(item.found_in(Kind::Text, b"x"), Some(&[7][..]));
+        assert_eq!(item.found_in(Kind::Number, b"x"), None);
+        assert_eq!(item.found_in(Kind::Text, b"y"), None);
     }
 }

@@ -2,6 +2,11 @@
 
 use cybervault_model::{EventKind, Source, TelemetryEvent};
 use cybervault_sigma::{Matcher, Routing, Scratch};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select, subsequence},
+};
 
 use crate::{matcher, raw, reader};
 
@@ -91,6 +96,55 @@ fn an_event_that_comes_again_and_again_hits_the_same_rules_each_time() {
             let hits = hits_after_others(&matcher, &mut scratch, &event(id, message), unknown, Routing::Auto);
             let numbered = id == 7 && !expected.contains(&"number");
             assert!(hits.iter().filter(|hit| !numbered || *hit != "number").eq(expected), "{round} {message} {hits:?}");
+        }
+    }
+}
+
+/// Keys by which mappings know events, with values that decide their route, and some that are odd.
+const KEYS: [(&str, &[&str]); 9] = [
+    ("Channel", &[r#""Security""#, r#""Microsoft-Windows-Sysmon/Operational""#, r#"["Security"]"#, "null"]),
+    ("EventID", &["1", r#""1""#, "4688", "11", "true", "[1]"]),
+    ("event.category", &[r#""process""#, r#"["file"]"#, r#""""#]),
+    ("event", &[r#"{"category":"process","type":"start"}"#, r#"{"category":["network"]}"#, "1"]),
+    ("winlog", &[r#"{"channel":"Security","event_id":4688}"#, "{}"]),
+    ("process_name", &[r#""cmd.exe""#, r#""""#, "null"]),
+    ("network_connections", &["[]", r#"[{"dst_ip":"10.0.0.1","port":1}]"#, "{}"]),
+    ("os", &[r#""linux""#, r#""windows""#, r#""""#, "7"]),
+    ("Image", &[r#""cmd.exe""#, r#""cmd.exes""#, "[]"]),
+];
+
+proptest! {
+    #[test]
+    fn the_route_of_an_event_is_the_same_whatever_came_before(
+        shapes in vec(subsequence(KEYS.to_vec(), 1..5), 1..3),
+        events in vec(
+            (
+                any::<Index>(),
+                vec(any::<Index>(), 5),
+                select(vec![EventKind::Raw, EventKind::EndpointTelemetry, EventKind::Vendor("other")]),
+                select(vec![None, None, Some("linux")]),
+                any::<bool>(),
+            ),
+            1..20,
+        ),
+    ) {
+        let sources = [
+            "product: windows", "product: linux", "product: aws", "service: sysmon", "service: security",
+            "category: process_creation", "category: file_event", "category: network_connection", "product: windows, service: security",
+        ];
+        let is_there = |source: &&str| rule(&source.replace(": ", "-"), source, "'absent|exists': false");
+        let image = rule("image", "category: process_creation", "Image: cmd.exe");
+        let matcher = matcher(&(sources.iter().map(is_there).collect::<String>() + &image));
+        let mut scratch = matcher.scratch();
+        for (shape, drawn, kind, product, is_routed) in events {
+            let values = shape.get(&shapes).iter().zip(drawn);
+            let values: Vec<_> = values.map(|((key, values), at)| format!("{key:?}:{}", at.get(values))).collect();
+            let event = format!("{{{}}}", values.join(","));
+            let routing = if is_routed { Routing::Auto } else { Routing::Off };
+            let source = Source { product, ..Source::default() };
+            let anew = hits(&matcher, &event, kind, source, routing);
+            let after_others = hits_after_others(&matcher, &mut scratch, &event, (kind, source), routing);
+            prop_assert_eq!(after_others, anew, "{} {:?} {:?}", event, kind, product);
         }
     }
 }
