@@ -148,9 +148,13 @@ impl<'r, S: Stage> Session<'r, S> {
 
     fn work(&mut self) -> Result<(), StreamError> {
         let consumer = self.consumer.clone();
-        let mut polled = 0u64;
+        let (mut polled, mut flows) = (0u64, false);
         while !self.stop.is_told() {
-            match consumer.poll(self.poll_wait()) {
+            // Where one record follows the other, no clock is asked how long to wait.
+            let wait = if flows { Duration::ZERO } else { self.poll_wait() };
+            let found = consumer.poll(wait);
+            flows = matches!(found, Some(Ok(_)));
+            match found {
                 Some(Ok(message)) => {
                     polled += 1;
                     let headers = ReadHeaders::of(&message);
