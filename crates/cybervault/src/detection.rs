@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cybervault_indicators::{Found, Indicators};
-use cybervault_model::{Assessment, ContributionKind, TelemetryEvent, TenantId, Timestamp};
+use cybervault_model::{Assessment, ContributionKind, Evidence, TelemetryEvent, TenantId, Timestamp};
 use cybervault_scoring::{Attack, AttackTable, Hit, Scorer, Weights};
 use cybervault_sigma::{
     Mappings, Matcher, PipelineFile, Pipelines, Routing, RuleFile, RuleIndex, RulePack, Scratch, load_with,
@@ -65,8 +65,10 @@ impl RuleFiles {
 /// What was found in an event; used again for the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// The rules that are true of it.
+    /// The rules that are true of it, …
     pub(crate) rules: Vec<RuleIndex>,
+    /// … and what made each of them true.
+    evidence: Vec<Vec<Evidence>>,
     /// What of it is listed.
     pub(crate) indicators: Vec<Found>,
 }
@@ -115,8 +117,9 @@ impl Detection {
         scratch: &mut Scratch,
         findings: &mut Findings,
     ) {
+        let hits = self.matcher.matches_shown(event, routing, scratch, &mut findings.evidence);
         findings.rules.clear();
-        findings.rules.extend_from_slice(self.matcher.matches(event, routing, scratch));
+        findings.rules.extend_from_slice(hits);
         findings.indicators = self.indicators.find(event, record_time);
     }
 
@@ -127,9 +130,8 @@ impl Detection {
         event: &TelemetryEvent<'_>,
         record_time: Option<Timestamp>,
         findings: &Findings,
-        scratch: &mut Scratch,
     ) -> Assessment {
-        let rules = findings.rules.iter().map(|&rule| {
+        let rules = findings.rules.iter().zip(&findings.evidence).map(|(rule, evidence)| {
             let meta = &self.matcher.rules()[rule.get()];
             Hit {
                 kind: ContributionKind::Rule,
@@ -137,7 +139,7 @@ impl Detection {
                 title: &meta.title,
                 level: meta.level,
                 attack: &self.attack[rule.get()],
-                evidence: self.matcher.evidence(rule, event, scratch),
+                evidence: evidence.clone(),
             }
         });
         let none = Attack::default();

@@ -48,8 +48,13 @@ fn name_of(kind: EntityKind, value: &str) -> Option<String> {
     }
     match kind {
         EntityKind::Ip => {
-            let address = value.parse::<IpAddr>().ok()?.to_canonical();
-            (!address.is_unspecified() && !address.is_loopback()).then(|| address.to_string())
+            let address = value.parse::<IpAddr>().ok()?;
+            let canonical = address.to_canonical();
+            if canonical.is_unspecified() || canonical.is_loopback() {
+                return None;
+            }
+            // There is one way to write these.
+            Some(if address.is_ipv4() { value.to_owned() } else { canonical.to_string() })
         }
         EntityKind::Hash => hash_in(value),
         _ => Some(value.to_owned()),

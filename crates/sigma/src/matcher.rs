@@ -80,7 +80,7 @@ impl Matcher {
     /// What a thread needs to call [`Self::matches`].
     pub fn scratch(&self) -> Scratch {
         let compiled = &self.compiled;
-        Scratch::new(compiled.fields.count(), compiled.questions.len(), self.rules.len(), self.router.none_allowed())
+        Scratch::new(compiled.fields.count(), compiled.questions.len(), self.rules.len())
     }
 
     /// The rules that are true of the event, in ascending order.
@@ -92,39 +92,33 @@ impl Matcher {
         routing: Routing,
         scratch: &'s mut Scratch,
     ) -> &'s [RuleIndex] {
-        let mut hits = std::mem::take(&mut scratch.hits);
-        hits.clear();
-        self.run(event, routing, None, scratch, |run| {
-            if run.route.allowed.rules.iter().any(|word| *word != 0) {
-                run.see();
-                run.decide(&mut hits);
-            }
-        });
-        hits.sort_unstable();
-        scratch.hits = hits;
-        &scratch.hits
+        self.run(event, routing, scratch, |_, _| ())
     }
 
-    /// What in the event made the rule true: at most 16 values of at most 256 bytes.
-    ///
-    /// The event is read as [`Routing::Auto`] reads it. `scratch` is free for use again afterwards.
-    pub fn evidence(&self, rule: RuleIndex, event: &TelemetryEvent<'_>, scratch: &mut Scratch) -> Vec<Evidence> {
-        self.run(event, Routing::Auto, Some(rule), scratch, |run| {
-            run.see();
-            evidence::collect(run, self.compiled.conditions.roots[rule.get()])
+    /// The same; `evidence` becomes what in the event made each of them true: at most 16 values of at most 256 bytes.
+    pub fn matches_shown<'s>(
+        &self,
+        event: &TelemetryEvent<'_>,
+        routing: Routing,
+        scratch: &'s mut Scratch,
+        evidence: &mut Vec<Vec<Evidence>>,
+    ) -> &'s [RuleIndex] {
+        evidence.clear();
+        self.run(event, routing, scratch, |run, hits| {
+            evidence.extend(hits.iter().map(|rule| evidence::collect(run, self.compiled.conditions.roots[rule.get()])));
         })
     }
 
-    /// Routes the event, and lets `look` at it, for all the rules that its route has or for one alone.
-    fn run<'e, T>(
+    /// Finds the rules that are true of the event, and lets `look` at it with them.
+    fn run<'s, 'e>(
         &self,
         event: &TelemetryEvent<'e>,
         routing: Routing,
-        alone: Option<RuleIndex>,
-        scratch: &mut Scratch,
-        look: impl FnOnce(&mut Run<'_, 'e>) -> T,
-    ) -> T {
-        let Scratch { slots, marks, memo, fresh, routes, alone: own, folded, text, .. } = scratch;
+        scratch: &'s mut Scratch,
+        look: impl FnOnce(&mut Run<'_, 'e>, &[RuleIndex]),
+    ) -> &'s [RuleIndex] {
+        let Scratch { slots, marks, memo, fresh, routes, folded, text, hits } = scratch;
+        hits.clear();
         marks.reset();
         fresh.clear();
         memo.next_event();
@@ -133,13 +127,9 @@ impl Matcher {
             memo.clear();
         }
         let Routes { routes, shapes, .. } = routes;
-        let (mut route, mut usual) = (&routes[at], known.map(|known| &mut *shapes.usual(known).items));
-        if let Some(rule) = alone {
-            // What the rules around it ask is of no interest here, and it need not be one for the event's log sources.
-            own.allowed.fill(0);
-            own.allowed.add_asked(&self.compiled.asked[rule.get()]);
-            own.table = route.table;
-            (route, usual) = (own, None);
+        let route = &routes[at];
+        if route.allowed.rules.iter().all(|word| *word == 0) {
+            return hits;
         }
         let slots_for_event = std::mem::replace(slots, Slots::empty()).recycle();
         let mut run = Run {
@@ -151,14 +141,17 @@ impl Matcher {
             marks,
             memo,
             fresh,
-            usual,
+            usual: known.map(|known| &mut *shapes.usual(known).items),
             shortest_keyword: None,
             folded,
             text,
         };
-        let found = look(&mut run);
+        run.see();
+        run.decide(hits);
+        hits.sort_unstable();
+        look(&mut run, hits);
         *slots = run.slots.recycle();
-        found
+        hits
     }
 
     /// Where the event's fields are, for use on hits.

@@ -297,11 +297,6 @@ impl Router {
         }
     }
 
-    /// Of what can be allowed, nothing.
-    pub(crate) fn none_allowed(&self) -> Allowed {
-        self.none.clone()
-    }
-
     fn number(&self, name: Option<&str>) -> u32 {
         let Some(name) = name else { return 0 };
         // Names are lower case in rules and mappings; only an envelope's may not be.

@@ -5,7 +5,7 @@ use crate::{fields::FixedMap, route::Allowed, shape::Shapes};
 /// What is looked for in an event.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// Not 0; 0 where what is found is not to be remembered.
+    /// Not 0.
     pub(crate) number: u32,
     /// Which table of fields.
     pub(crate) table: usize,

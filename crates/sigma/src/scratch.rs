@@ -10,7 +10,7 @@ use crate::{
     matcher::RuleIndex,
     memo::Memo,
     route::Allowed,
-    routes::{Route, Routes},
+    routes::Routes,
     scalar::Scalar,
 };
 
@@ -164,8 +164,6 @@ pub struct Scratch {
     pub(crate) memo: Memo,
     pub(crate) fresh: Fresh,
     pub(crate) routes: Routes,
-    /// What one rule asks.
-    pub(crate) alone: Route,
     /// A value's text, folded.
     pub(crate) folded: String,
     /// A value's text for tests on demand.
@@ -174,14 +172,13 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) fn new(fields: usize, predicates: usize, rules: usize, allowed: Allowed) -> Self {
+    pub(crate) fn new(fields: usize, predicates: usize, rules: usize) -> Self {
         Self {
             slots: Slots::new(fields),
             marks: Marks::new(predicates, rules),
             memo: Memo::new(),
             fresh: Fresh::default(),
             routes: Routes::default(),
-            alone: Route { number: 0, table: 0, allowed, is_open: false },
             folded: String::new(),
             text: String::new(),
             hits: Vec::new(),

@@ -57,7 +57,7 @@ impl Run<'_, '_> {
 
     /// Whether what is found is remembered.
     pub(crate) fn remembers(&self) -> bool {
-        self.route.number > 0 && !self.memo.rests()
+        !self.memo.rests()
     }
 
     /// Where what is found is remembered; `None` where it is not.

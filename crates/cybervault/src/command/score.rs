@@ -121,7 +121,7 @@ impl Scoring<'_> {
             }
             output => {
                 let tenant_id = TenantId::new(event.tenant_id)?;
-                let assessment = self.detection.assess(&tenant_id, event, None, &self.findings, &mut self.scratch);
+                let assessment = self.detection.assess(&tenant_id, event, None, &self.findings);
                 match output {
                     ScoreOutput::Ocsf => serde_json::to_writer(&mut self.json, &to_ocsf(&assessment))?,
                     _ => Encoding::Json.encode(&assessment, &mut self.json)?,

@@ -151,9 +151,10 @@ proptest! {
                 matcher.matches(&event_read, Routing::Off, &mut scratch).iter().map(|hit| hit.get()).collect();
             let expected: Vec<_> = (0..rules.len()).filter(|index| rules[*index].holds(event)).collect();
             prop_assert_eq!(&hits, &expected, "{} of {:?}", event, texts);
-            for hit in matcher.matches(&event_read, Routing::Off, &mut scratch).to_vec() {
-                prop_assert!(matcher.evidence(hit, &event_read, &mut scratch).len() <= 16);
-            }
+            let mut evidence = Vec::new();
+            let shown = matcher.matches_shown(&event_read, Routing::Off, &mut scratch, &mut evidence);
+            prop_assert!(shown.iter().map(|hit| hit.get()).eq(hits));
+            prop_assert!(evidence.iter().all(|values| values.len() <= 16));
         }
     }
 }

@@ -104,8 +104,9 @@ fn evidence_shows_what_made_a_rule_true_and_is_bounded() {
     let document = reader.read(event.as_bytes()).unwrap();
     let event = raw(&document, event.as_bytes());
     let mut scratch = matcher.scratch();
-    let hit = matcher.matches(&event, Routing::Off, &mut scratch)[0];
-    let mut evidence = matcher.evidence(hit, &event, &mut scratch);
+    let mut evidence = Vec::new();
+    matcher.matches_shown(&event, Routing::Off, &mut scratch, &mut evidence);
+    let [evidence] = &mut evidence[..] else { panic!("{evidence:?}") };
     evidence.sort_by(|a, b| a.field.cmp(&b.field));
     let shown: Vec<_> = evidence.iter().map(|one| (one.field.as_str(), one.value.as_str())).collect();
     let cut = format!("{}…", "ä".repeat(126));
