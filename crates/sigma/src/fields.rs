@@ -119,22 +119,16 @@ struct Otherwise {
 /// The values at an event's top that wait until the rest of it is seen, with their keys.
 struct Waiting<'e> {
     values: [Option<(u32, Value<'e, 'e>)>; 4],
-    count: usize,
     /// Whether all of them are in `values`.
     is_complete: bool,
 }
 
 impl<'e> Waiting<'e> {
-    fn new() -> Self {
-        Self { values: [None; 4], count: 0, is_complete: true }
-    }
-
     fn push(&mut self, key: u32, value: Value<'e, 'e>) {
-        match self.values.get_mut(self.count) {
+        match self.values.iter_mut().find(|free| free.is_none()) {
             Some(free) => *free = Some((key, value)),
             None => self.is_complete = false,
         }
-        self.count += 1;
     }
 
     fn of(&self, key: u32) -> impl Iterator<Item = Value<'e, 'e>> {
@@ -251,13 +245,10 @@ impl FieldTable {
     /// Goes over the event once and hands every value of a field to `sink`, and every other text if it wants them.
     pub(crate) fn walk<'e>(&self, payload: Value<'e, 'e>, usual: Option<&mut [Item]>, sink: &mut impl Sink<'e>) {
         let Some(object) = payload.as_object() else { return };
-        let mut waiting = Waiting::new();
+        let mut waiting = Waiting { values: [None; 4], is_complete: usual.is_some() };
         match usual {
             Some(usual) => self.top(&object, usual, &mut waiting, sink),
-            None => {
-                waiting.is_complete = false;
-                self.object(Some(0), &object, 0, sink);
-            }
+            None => self.object(Some(0), &object, 0, sink),
         }
         for Otherwise { path, target, waits } in &self.otherwise {
             let misses = sink.misses(self.targets[*target as usize].field);
@@ -446,6 +437,7 @@ impl Place {
 }
 
 /// Where a place is in events with certain keys at the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Among {
     Nowhere,
     /// The number of the key.

@@ -5,14 +5,15 @@ use std::sync::{Arc, OnceLock};
 use cybervault_model::{EventKind, TelemetryEvent};
 
 use crate::{
-    bits::{self, Words},
+    bits,
     compile::Asked,
-    fields::{Among, FieldTable, Fields, FixedMap, KeyBits, Place, follow, follow_path, places},
+    fields::{Among, FieldTable, Fields, FixedMap, KeyBits, Place},
     fold::fold_into,
+    layout::Layout,
     load::RuleSource,
     mapping::{Mapping, Mappings, Product, Source},
     predicate::append_text,
-    routes::{Route, Routes},
+    routes::{Allowed, Route, Routes},
     scalar::Scalar,
     shape::{At, Fill, Plan, fill},
 };
@@ -82,39 +83,6 @@ struct LateTable {
     /// The format whose fields it has, and the source for those of its own; without one it is [`PLAIN`].
     of: Option<(usize, Option<usize>)>,
     made: OnceLock<FieldTable>,
-}
-
-/// Rules to try, and what they ask about.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Allowed {
-    pub(crate) rules: Words,
-    pub(crate) fields: Words,
-    /// Tables of keywords.
-    pub(crate) keywords: Words,
-}
-
-impl Allowed {
-    /// Allows what a rule asks about.
-    pub(crate) fn add_asked(&mut self, asked: &Asked) {
-        for field in &asked.fields {
-            bits::set(&mut self.fields, field.index());
-        }
-        if let Some(table) = asked.keywords {
-            bits::set(&mut self.keywords, table);
-        }
-    }
-
-    pub(crate) fn fill(&mut self, word: u64) {
-        self.rules.fill(word);
-        self.fields.fill(word);
-        self.keywords.fill(word);
-    }
-
-    fn add(&mut self, other: &Self) {
-        bits::add(&mut self.rules, &other.rules);
-        bits::add(&mut self.fields, &other.fields);
-        bits::add(&mut self.keywords, &other.keywords);
-    }
 }
 
 /// A mapping, made fit for look-ups.
@@ -329,42 +297,18 @@ impl Router {
 
     /// Which values decide the route of events with these keys; `None` where that depends on what is inside of them.
     fn plan(&self, event: &TelemetryEvent<'_>, names: &[&str]) -> Option<Plan> {
-        let (mut plan, bits) = (Plan::default(), names.iter().copied().collect::<KeyBits>());
+        let bits = names.iter().copied().collect();
         let is_told = is_told(event);
-        let among = |place: &Place| place.among(names, bits);
         for format in &self.formats {
             let fits = match &format.mapping.events.kind {
                 Some(wanted) => is_of_kind(event, wanted),
-                None if is_told => {
-                    let places = || format.has.iter().map(among);
-                    let may_fit = !places().any(|place| matches!(place, Among::Nowhere));
-                    if may_fit && places().any(|place| matches!(place, Among::Inside)) {
-                        return None;
-                    }
-                    may_fit
-                }
-                None => false,
+                None => is_told && format.fits(names, bits)?,
             };
-            if !fits {
-                continue;
+            if fits {
+                return format.plan(names, bits);
             }
-            for place in format.product.iter().chain(format.by.iter().flatten()) {
-                match among(place) {
-                    Among::Nowhere => {}
-                    Among::AtTop(at) => plan.values.push(at),
-                    Among::Inside => return None,
-                }
-            }
-            if format.present_inside.iter().any(|(place, _)| matches!(among(place), Among::Inside)) {
-                return None;
-            }
-            let present = names.iter().enumerate().filter(|(_, name)| format.present.contains_key(**name));
-            plan.present.extend(present.map(|(at, _)| at));
-            break;
         }
-        plan.values.sort_unstable();
-        plan.values.dedup();
-        Some(plan)
+        Some(Plan::default())
     }
 
     /// Which route is the event's; true where routes that were known before are forgotten.
@@ -377,9 +321,9 @@ impl Router {
     ) -> (usize, bool) {
         routes.signs.clear();
         if routing == Routing::Off {
-            let format = if event.kind == EventKind::Raw { None } else { self.format_of(event).0 };
-            let format = format.filter(|format| format.mapping.events.kind.is_some());
-            let table = format.map_or(PLAIN, |format| format.table);
+            let of_kind =
+                |format: &&Format| format.mapping.events.kind.as_ref().is_some_and(|kind| is_of_kind(event, kind));
+            let table = self.formats.iter().find(of_kind).map_or(PLAIN, |format| format.table);
             routes.signs.push(sign(table));
             return routes.find(|number, _| {
                 let mut allowed = self.none.clone();
@@ -484,62 +428,11 @@ impl Router {
         let mut own = None;
         if let Some(format) = format {
             self.each_source_of(format, event, keys, &mut String::new(), &mut |source| {
-                own = own.or(source.index.filter(|index| !format.mapping.sources[*index].fields.is_empty()));
+                let fields = source.index.map(|index| &format.mapping.sources[index].fields);
+                own = own.or(fields.filter(|fields| !fields.is_empty()));
             });
         }
-        Layout { format, own, keys: KeyBits::of(event.payload) }
-    }
-}
-
-/// Which mapping an event fits, and which of its sources with fields of their own it belongs to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout<'m> {
-    format: Option<&'m Format>,
-    own: Option<usize>,
-    keys: KeyBits,
-}
-
-impl Layout<'_> {
-    /// The values of a Sigma field, found as the mapping says, with what belongs in front of each.
-    pub(crate) fn field_values<'e>(
-        &self,
-        event: &TelemetryEvent<'e>,
-        field: &str,
-        found: &mut impl FnMut(&str, Scalar<'e>),
-    ) {
-        let follow_path = |path: &str, found: &mut dyn FnMut(Scalar<'e>)| {
-            if self.keys.may_lead(path) {
-                follow_path(event.payload, path, &mut |value| found(value));
-            }
-        };
-        let mut any = false;
-        let mut give = |before: &str, value: Scalar<'e>| {
-            any = true;
-            found(before, value);
-        };
-        if field.contains('.') && self.keys.may_have(field) {
-            follow(event.payload, &[field], 0, &mut |value| give("", value));
-        }
-        follow_path(field, &mut |value| give("", value));
-        let Some(format) = self.format else { return };
-        let inside = &format.mapping.inside;
-        for place in places(field, inside).skip(1) {
-            follow_path(&place, &mut |value| give("", value));
-        }
-        let maps = [Some(&format.mapping.fields), self.own.map(|index| &format.mapping.sources[index].fields)];
-        for paths in maps.into_iter().flatten().filter_map(|fields| fields.get(field)) {
-            for path in paths {
-                if path.is_otherwise() && any {
-                    continue;
-                }
-                for place in places(path.path(), inside) {
-                    follow_path(&place, &mut |value| {
-                        any = true;
-                        found(path.before(), value);
-                    });
-                }
-            }
-        }
+        Layout { mapping: format.map(|format| &format.mapping), own, keys: KeyBits::of(event.payload) }
     }
 }
 
@@ -603,6 +496,34 @@ impl Router {
 }
 
 impl Format {
+    /// Whether events with these keys are told to fit; `None` where that depends on what is inside of them.
+    fn fits(&self, names: &[&str], bits: KeyBits) -> Option<bool> {
+        let places = || self.has.iter().map(|place| place.among(names, bits));
+        if places().any(|place| place == Among::Nowhere) {
+            return Some(false);
+        }
+        places().all(|place| place != Among::Inside).then_some(true)
+    }
+
+    /// Which values decide the log sources of events with these keys; `None` where that depends on what is inside of them.
+    fn plan(&self, names: &[&str], bits: KeyBits) -> Option<Plan> {
+        let mut values = Vec::new();
+        for place in self.product.iter().chain(self.by.iter().flatten()) {
+            match place.among(names, bits) {
+                Among::Nowhere => {}
+                Among::AtTop(at) => values.push(at),
+                Among::Inside => return None,
+            }
+        }
+        if self.present_inside.iter().any(|(place, _)| place.among(names, bits) == Among::Inside) {
+            return None;
+        }
+        values.sort_unstable();
+        values.dedup();
+        let present = names.iter().enumerate().filter(|(_, name)| self.present.contains_key(**name));
+        Some(Plan { values, present: present.map(|(at, _)| at).collect() })
+    }
+
     /// Which of the keys that sources want have a value: not null, not empty.
     fn present_in(&self, event: &TelemetryEvent<'_>) -> u64 {
         let Some(object) = event.payload.as_object().filter(|_| !self.present.is_empty()) else { return 0 };

@@ -1,6 +1,11 @@
 //! The ways that events take, each with what is looked for on it; kept so that it is worked out once.
 
-use crate::{fields::FixedMap, route::Allowed, shape::Shapes};
+use crate::{
+    bits::{self, Words},
+    compile::Asked,
+    fields::FixedMap,
+    shape::Shapes,
+};
 
 /// What is looked for in an event.
 #[derive(Debug)]
@@ -12,6 +17,39 @@ pub(crate) struct Route {
     pub(crate) allowed: Allowed,
     /// Whether all keywords are looked for, whosever they are.
     pub(crate) is_open: bool,
+}
+
+/// Rules to try, and what they ask about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Allowed {
+    pub(crate) rules: Words,
+    pub(crate) fields: Words,
+    /// Tables of keywords.
+    pub(crate) keywords: Words,
+}
+
+impl Allowed {
+    /// Allows what a rule asks about.
+    pub(crate) fn add_asked(&mut self, asked: &Asked) {
+        for field in &asked.fields {
+            bits::set(&mut self.fields, field.index());
+        }
+        if let Some(table) = asked.keywords {
+            bits::set(&mut self.keywords, table);
+        }
+    }
+
+    pub(crate) fn fill(&mut self, word: u64) {
+        self.rules.fill(word);
+        self.fields.fill(word);
+        self.keywords.fill(word);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        bits::add(&mut self.rules, &other.rules);
+        bits::add(&mut self.fields, &other.fields);
+        bits::add(&mut self.keywords, &other.keywords);
+    }
 }
 
 /// How many are kept. Mappings know some hundred sources; an event belongs to one to three.

@@ -9,8 +9,7 @@ use crate::{
     fresh::Fresh,
     matcher::RuleIndex,
     memo::Memo,
-    route::Allowed,
-    routes::Routes,
+    routes::{Allowed, Routes},
     scalar::Scalar,
 };
 

@@ -115,19 +115,19 @@ impl Shapes {
         plan: impl FnOnce(&[&str]) -> Option<Plan>,
     ) -> Option<(usize, Option<At>)> {
         let keys = event.payload.as_object()?;
-        let tag = tag(event.kind.as_str(), &keys);
-        let set = usize::try_from(tag >> 32).unwrap_or_default() % (MOST / WAYS) * WAYS;
+        let kind = event.kind.as_str();
+        let tag = tag(kind, &keys);
+        let spread = usize::try_from(tag >> 32).unwrap_or_default();
+        let set = spread % (MOST / WAYS) * WAYS;
         let Self { list, signs, once, .. } = self;
         let alike = (set..set + WAYS).find(|at| list[*at].tag == tag);
         if let Some(shape) = alike.filter(|at| list[*at].is_of(event, &keys, routing, signs)) {
             let usual = list[shape].signs.iter().find(|(known, _)| !known.is_empty() && known == signs);
             return Some((shape, usual.map(|(_, usual)| At { shape, usual: *usual })));
         }
-        let once = &mut once[usize::try_from(tag >> 32).unwrap_or_default() % MOST_ONCE];
-        if mem::replace(once, tag) != tag {
+        if mem::replace(&mut once[spread % MOST_ONCE], tag) != tag {
             return None;
         }
-        let kind = event.kind.as_str();
         if keys.len() > MOST_KEYS || keys.keys().chain([kind]).any(|name| name.len() > LONGEST_NAME) {
             return None;
         }
@@ -187,10 +187,7 @@ impl Shape {
         // Both are in ascending order.
         let (mut values, mut present) = (plan.values.iter(), plan.present.iter());
         let (mut value_at, mut present_at) = (values.next(), present.next());
-        let mut rest = &*self.names;
-        for (at, ((key, value), length)) in keys.iter().zip(&self.lengths).enumerate() {
-            let Some((own, behind)) = rest.split_at_checked(usize::from(*length)) else { return false };
-            rest = behind;
+        for (at, ((key, value), own)) in keys.iter().zip(self.names()).enumerate() {
             if key.as_bytes() != own {
                 return false;
             }
