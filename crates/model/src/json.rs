@@ -3,6 +3,10 @@
 //! A [`Reader`] owns the buffers; [`Reader::read`] fills them from one value's bytes and lends a [`Document`] over them.
 //! Nothing is allocated once the buffers have grown to the size of the usual event.
 
+mod forms;
+mod plain;
+mod text;
+
 use std::{
     fmt, mem,
     ops::Deref,
@@ -12,6 +16,8 @@ use std::{
 pub use simd_json::tape::{Array, Object, Value};
 use simd_json::{Buffers, ErrorType, Tape};
 pub use simd_json::{Node, StaticNode};
+
+use self::forms::Forms;
 
 /// How much of one value is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +88,7 @@ pub struct Reader {
     input: Vec<u8>,
     buffers: Buffers,
     nodes: Tape<'static>,
+    forms: Forms,
 }
 
 impl Reader {
@@ -92,7 +99,14 @@ impl Reader {
             input: Vec::new(),
             buffers: Buffers::with_max_depth(4096, limits.max_depth),
             nodes: Tape(Vec::new()),
+            forms: Forms::default(),
         }
+    }
+
+    /// The same that keeps nothing from one value to the next: the parser alone.
+    #[must_use]
+    pub fn forgetful(self) -> Self {
+        Self { forms: Forms::off(), ..self }
     }
 
     /// Reads `bytes`, which must be one JSON object.
@@ -102,6 +116,11 @@ impl Reader {
     pub fn read<'r>(&'r mut self, bytes: &[u8]) -> Result<Document<'r>, ReadError> {
         if bytes.len() > self.limits.max_bytes {
             return Err(ReadError::TooLarge { bytes: bytes.len(), limit: self.limits.max_bytes });
+        }
+        if let Some(form) = self.forms.follow(bytes) {
+            let mut nodes = mem::replace(&mut self.nodes, Tape(Vec::new())).reset::<'r>();
+            self.forms.lend(form, &mut nodes.0);
+            return Ok(Document { nodes, home: &mut self.nodes });
         }
         // The parser unescapes strings in place; the caller's bytes stay untouched.
         self.input.clear();
@@ -132,6 +151,9 @@ impl Reader {
             Some(Node::Static(StaticNode::Bool(_))) => Some("boolean"),
             _ => Some("number"),
         };
+        if found.is_none() {
+            self.forms.learn(bytes, &nodes.0);
+        }
         let document = Document { nodes, home: &mut self.nodes };
         match found {
             None => Ok(document),

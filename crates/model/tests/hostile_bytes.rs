@@ -1,6 +1,9 @@
 //! Nothing that a tenant sends makes the decoder panic, and the decoder works on afterwards.
 
-use cybervault_model::{Decoder, Incoming, json::Limits};
+use cybervault_model::{
+    Decoder, Incoming,
+    json::{Limits, Reader},
+};
 use proptest::{collection::vec, prelude::*};
 
 const VALID: &str = r#"{"event_id":"e1","tenant_id":"acme","type":"endpoint_telemetry","occurred_at":"2026-01-31T12:00:00Z",
@@ -34,8 +37,62 @@ fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, Vec<u8>)>> {
     vec((any::<prop::sample::Index>(), piece), 1..6)
 }
 
+/// Where to change the document before, and to what: mostly to what is JSON again.
+fn small_edits() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, &'static str)>> {
+    let piece = prop::sample::select(vec![
+        "",
+        "x",
+        "7",
+        "0",
+        "-",
+        ".5",
+        "e1",
+        "é",
+        r"\n",
+        r"\r\n",
+        r"\\",
+        r"\u00e9",
+        r"\ud83d\ude00",
+        r"\u+041",
+        "\n",
+        "\"",
+        "\\",
+        ",",
+        "1,2",
+        "true",
+        "null",
+        " ",
+        "\"y\"",
+        r#","a":1"#,
+        "18446744073709551615",
+    ]);
+    vec((any::<prop::sample::Index>(), 0..3usize, piece), 0..3)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(50_000))]
+
+    #[test]
+    fn a_document_is_read_as_the_parser_alone_reads_it_whatever_came_before(all in vec(small_edits(), 1..20)) {
+        let (mut reader, limits) = (Reader::new(Limits::default()), Limits::default());
+        let text = r#"{"n":12,"m":-0.25,"list":[1,"two",null],"path":"C:\\Windows\\system32\\cmd.exe","message":"One.\r\nTwo: {0}\n\n\tThree\u00e9","in":{"deep":true},"end":"z"}"#;
+        let mut value = text.as_bytes().to_vec();
+        for edits in all {
+            if reader.read(&value).is_err() {
+                value = text.as_bytes().to_vec();
+            }
+            for (at, length, piece) in edits {
+                let at = at.index(value.len());
+                let end = (at + length).min(value.len());
+                value.splice(at..end, piece.bytes());
+            }
+            for _ in 0..2 {
+                let mut parser = Reader::new(limits).forgetful();
+                let expected = parser.read(&value).map(|document| document.to_vec());
+                prop_assert_eq!(reader.read(&value).map(|document| document.to_vec()), expected);
+            }
+        }
+    }
 
     #[test]
     fn arbitrary_bytes_are_survived(value in vec(any::<u8>(), 0..200), content_type in vec(any::<u8>(), 0..30)) {

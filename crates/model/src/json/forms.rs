@@ -1,0 +1,398 @@
+//! Documents that are like earlier ones, read by where they differ.
+//!
+//! Telemetry says most things again: what one sender writes has the same keys in the same order, and most values are as in the
+//! document before. What stands between values (brackets, commas, keys) is called a gap here; documents with the same gaps have
+//! one form. Gaps are only taken from documents that the parser has read, so one that has them again is JSON if its values are;
+//! whatever is not plain about these is left to the parser.
+
+mod gaps;
+
+use std::{mem, ops::Range};
+
+use simd_json::{Node, StaticNode};
+
+use self::gaps::{Gaps, Pieces};
+use super::{
+    plain,
+    text::{Known, Line, Unescape, same},
+};
+
+/// How many forms are kept, …
+const MOST: usize = 256;
+
+/// … and how many bytes of JSON in them. Unescaped it takes as much again, and some for its lines.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Larger documents are not kept, nor are such of more values.
+const LONGEST: usize = 64 * 1024;
+const MOST_VALUES: usize = 512;
+
+/// Of how many documents that came once is known that they did.
+const MOST_ONCE: usize = 512;
+
+/// How many guesses are kept of each kind, …
+const MOST_GUESSES: usize = 1024;
+
+/// … and where those bytes are that the surer kind looks at, too.
+const FURTHER: [usize; 2] = [200, 400];
+
+/// How many forms a document is compared with.
+const MOST_TRIES: usize = 8;
+
+/// So many documents in a row that were not like earlier ones, …
+const NOVEL: usize = 32;
+
+/// … and only one of so many is still compared.
+const TRIED_AGAIN: usize = 16;
+
+/// The forms of documents that came before, with their last values.
+#[derive(Debug)]
+pub(super) struct Forms {
+    is_off: bool,
+    list: Vec<Form>,
+    gaps: Gaps,
+    /// The form of the last document that began so and had the same further on, and of the last that began so.
+    guesses: [Box<[Option<usize>]>; 2],
+    /// How many documents came.
+    clock: u64,
+    /// Of forms that are not kept: only one that comes again is worth it.
+    once: Box<[u64]>,
+    /// How many documents in a row had no form that was known.
+    novel: usize,
+    unescape: Unescape,
+}
+
+/// What documents with the same gaps are like.
+#[derive(Debug, Default)]
+struct Form {
+    /// When it came last.
+    came: u64,
+    slots: Vec<Slot>,
+    keys: Vec<Box<str>>,
+    /// Where in [`Gaps`] the gap before each value is.
+    path: Vec<usize>,
+    /// The last document, …
+    raw: Vec<u8>,
+    /// … where its values are in it, …
+    spans: Vec<Span>,
+    /// … what they are, …
+    values: Vec<Held>,
+    /// … and the lines of those that are texts of several.
+    lines: Vec<Vec<Line>>,
+}
+
+/// A node of a document.
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    Object { len: u32, count: u32 },
+    Array { len: u32, count: u32 },
+    Key(u32),
+    Value(u32),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+#[derive(Debug)]
+enum Held {
+    Text(String),
+    Plain(StaticNode),
+}
+
+/// Where a document differs from a form.
+#[derive(Clone, Copy, Debug)]
+struct Differs {
+    /// Behind so many values, …
+    values: usize,
+    /// … and so many bytes.
+    at: usize,
+}
+
+impl Default for Forms {
+    fn default() -> Self {
+        Self {
+            is_off: false,
+            list: Vec::new(),
+            gaps: Gaps::default(),
+            guesses: [const { [None; MOST_GUESSES] }; 2].map(Into::into),
+            clock: 0,
+            once: [0; MOST_ONCE].into(),
+            novel: 0,
+            unescape: Unescape::default(),
+        }
+    }
+}
+
+impl Forms {
+    /// Forms of which none is kept.
+    pub(super) fn off() -> Self {
+        Self { is_off: true, ..Self::default() }
+    }
+
+    /// Whether the document at hand is not compared, nor kept: documents are so new that most are not.
+    fn rests(&self) -> bool {
+        self.is_off || self.novel > NOVEL && !self.novel.is_multiple_of(TRIED_AGAIN)
+    }
+
+    /// Takes the document's values into its form, if this is known: which one it is.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Option<usize> {
+        let form = if self.rests() { None } else { self.form_of(bytes) };
+        self.novel = if form.is_some() { 0 } else { self.novel.saturating_add(1) };
+        form
+    }
+
+    fn form_of(&mut self, bytes: &[u8]) -> Option<usize> {
+        if bytes.len() > LONGEST {
+            return None;
+        }
+        self.clock += 1;
+        let guesses = guesses(bytes);
+        let guessed = self.guesses.iter().zip(guesses).find_map(|(known, guess)| known[guess]);
+        // Any will do, since it leads to others.
+        let mut at = guessed.unwrap_or_default().min(self.list.len().saturating_sub(1));
+        for _ in 0..MOST_TRIES {
+            let form = self.list.get_mut(at)?;
+            match form.follow(bytes, &mut self.unescape) {
+                Ok(()) => {
+                    form.came = self.clock;
+                    self.gaps.came(&form.path, at);
+                    self.guesses.iter_mut().zip(guesses).for_each(|(known, guess)| known[guess] = Some(at));
+                    return Some(at);
+                }
+                Err(Differs { values, at: differs }) => {
+                    let (before, rest) = (values.checked_sub(1).map(|last| form.path[last]), &bytes[differs..]);
+                    let (gap, other) = self.gaps.behind(before, rest)?;
+                    // What had the gap may be another form by now.
+                    let has_it = |form: &Form| form.path.get(values).is_none_or(|at| Some(*at) == gap);
+                    at = Some(other).filter(|other| *other != at && self.list.get(*other).is_some_and(has_it))?;
+                }
+            }
+        }
+        None
+    }
+
+    /// Appends the nodes of the document whose values the form took.
+    pub(super) fn lend<'r>(&'r self, form: usize, nodes: &mut Vec<Node<'r>>) {
+        let Form { slots, keys, values, .. } = &self.list[form];
+        nodes.extend(slots.iter().map(|slot| match *slot {
+            Slot::Object { len, count } => Node::Object { len: len as usize, count: count as usize },
+            Slot::Array { len, count } => Node::Array { len: len as usize, count: count as usize },
+            Slot::Key(at) => Node::String(&keys[at as usize]),
+            Slot::Value(at) => match &values[at as usize] {
+                Held::Text(text) => Node::String(text),
+                Held::Plain(value) => Node::Static(*value),
+            },
+        }));
+    }
+
+    /// Keeps the form of a document that the parser has read, if it is one that came before.
+    pub(super) fn learn(&mut self, bytes: &[u8], nodes: &[Node<'_>]) {
+        if self.rests() || bytes.len() > LONGEST {
+            return;
+        }
+        let tag = tag(nodes);
+        let once = usize::try_from(tag % MOST_ONCE as u64).unwrap_or_default();
+        if mem::replace(&mut self.once[once], tag) != tag {
+            return;
+        }
+        let Some(form) = self.form(bytes, nodes) else { return };
+        let at = self.place();
+        let end = form.spans.last().map_or(0, |span| span.end as usize);
+        self.gaps.end(form.path.last().copied(), &bytes[end..], at);
+        self.gaps.came(&form.path, at);
+        self.guesses.iter_mut().zip(guesses(bytes)).for_each(|(known, guess)| known[guess] = Some(at));
+        match self.list.get_mut(at) {
+            Some(old) => *old = form,
+            None => self.list.push(form),
+        }
+    }
+
+    /// The form of a document.
+    fn form(&mut self, bytes: &[u8], nodes: &[Node<'_>]) -> Option<Form> {
+        let (slots, keys, count) = taken_apart(nodes);
+        if count > MOST_VALUES {
+            return None;
+        }
+        let mut form = Form { came: self.clock, slots, keys, raw: bytes.into(), ..Form::default() };
+        if !self.gaps.have_room(count) {
+            self.gaps = Gaps::default();
+            self.list.clear();
+        }
+        let mut pieces = Pieces::of(bytes);
+        for _ in 0..count {
+            let (gap, value) = pieces.next()?;
+            let gap = self.gaps.add(form.path.last().copied(), &bytes[gap])?;
+            form.path.push(gap);
+            form.spans.push(Span { start: number(value.start), end: number(value.end) });
+            form.values.push(Held::Plain(StaticNode::Null));
+            form.lines.push(Vec::new());
+            let last = form.values.len() - 1;
+            let read = form.read(last, &bytes[value.start..], 0..0, 0, &mut self.unescape)?;
+            if read != value.len() {
+                return None;
+            }
+        }
+        Some(form)
+    }
+
+    /// Where the next form is put.
+    fn place(&mut self) -> usize {
+        if self.list.iter().map(|form| form.raw.capacity()).sum::<usize>() > MOST_BYTES {
+            self.list.clear();
+        }
+        if self.list.len() < MOST {
+            return self.list.len();
+        }
+        (0..MOST).min_by_key(|at| self.list[*at].came).unwrap_or_default()
+    }
+}
+
+impl Form {
+    /// Becomes `bytes`, if they have its gaps. If not, it becomes what they have up to where they differ.
+    fn follow(&mut self, bytes: &[u8], unescape: &mut Unescape) -> Result<(), Differs> {
+        // Up to where both are read.
+        let (mut old, mut new) = (0, 0);
+        let mut passed = 0;
+        loop {
+            let alike = same(&self.raw[old..], &bytes[new..]);
+            let end = old + alike;
+            let moved = number(new).wrapping_sub(number(old));
+            while let Some(span) = self.spans.get_mut(passed)
+                // A number might go on.
+                && span.end as usize + usize::from(matches!(self.values[passed], Held::Plain(_))) <= end
+            {
+                *span = span.moved(moved);
+                passed += 1;
+            }
+            let read = match self.spans.get(passed) {
+                None if end == self.raw.len() && new + alike == bytes.len() => {
+                    self.raw.clear();
+                    self.raw.extend_from_slice(bytes);
+                    return Ok(());
+                }
+                Some(span) if span.start as usize <= end => {
+                    let (start, raw) = (span.moved(moved).start, span.start as usize..span.end as usize);
+                    let alike = end - raw.start;
+                    let length = self.read(passed, &bytes[start as usize..], raw, alike, unescape);
+                    length.map(|length| Span { start, end: start + number(length) })
+                }
+                _ => None,
+            };
+            let Some(read) = read else {
+                let at = passed.checked_sub(1).map_or(0, |last| self.spans[last].end as usize);
+                self.raw.splice(..old, bytes[..new].iter().copied());
+                self.spans[passed..].iter_mut().for_each(|span| *span = span.moved(moved));
+                return Err(Differs { values: passed, at });
+            };
+            (old, new) = (self.spans[passed].end as usize, read.end as usize);
+            self.spans[passed] = read;
+            passed += 1;
+        }
+    }
+
+    /// Reads a value, which `bytes` begin with: how many of them it has; `before` is where it was, and `alike` how many bytes are as
+    /// there. `None` where the parser is to decide.
+    fn read(
+        &mut self,
+        value: usize,
+        bytes: &[u8],
+        before: Range<usize>,
+        alike: usize,
+        unescape: &mut Unescape,
+    ) -> Option<usize> {
+        let held = &mut self.values[value];
+        if bytes.first() != Some(&b'"') {
+            let (plain, length) = plain::read(bytes)?;
+            *held = Held::Plain(plain);
+            return Some(length);
+        }
+        let lines = &mut self.lines[value];
+        let known = match held {
+            Held::Text(text) => Known { raw: &self.raw[before], text, lines, alike },
+            Held::Plain(_) => Known::default(),
+        };
+        let length = unescape.read(bytes, known)?;
+        mem::swap(lines, &mut unescape.lines);
+        match held {
+            Held::Text(text) => mem::swap(text, &mut unescape.text),
+            Held::Plain(_) => *held = Held::Text(mem::take(&mut unescape.text)),
+        }
+        Some(length)
+    }
+}
+
+impl Span {
+    fn moved(self, by: u32) -> Self {
+        Self { start: self.start.wrapping_add(by), end: self.end.wrapping_add(by) }
+    }
+}
+
+/// Documents of a form have fewer bytes than [`LONGEST`].
+fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// Where a document's form is guessed.
+fn guesses(bytes: &[u8]) -> [usize; 2] {
+    let begins = bytes.first_chunk().map_or(0, |begins| {
+        let [one, other] = [u128::from_le_bytes(*begins) as u64, (u128::from_le_bytes(*begins) >> 64) as u64];
+        one.wrapping_mul(GOLDEN) ^ other
+    });
+    let further = FURTHER.iter().fold(begins, |all, at| {
+        let word = bytes.get(*at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_le_bytes(*word));
+        all.rotate_left(29).wrapping_mul(GOLDEN) ^ word
+    });
+    [further, begins].map(|of| (of.wrapping_mul(GOLDEN) >> 40) as usize % MOST_GUESSES)
+}
+
+/// The golden ratio's, as in Knuth's multiplicative hash.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Tells most forms apart. Not 0.
+fn tag(nodes: &[Node<'_>]) -> u64 {
+    let add = |tag: u64, more: usize| (tag.rotate_left(5) ^ more as u64).wrapping_mul(GOLDEN);
+    let of = |tag: u64, (at, node): (usize, &Node<'_>)| match node {
+        Node::Object { len, .. } => add(add(tag, at), *len),
+        Node::Array { len, .. } => add(add(tag, at), len + (1 << 32)),
+        _ => tag,
+    };
+    (nodes.iter().enumerate().fold(1, of) >> 8) | 1
+}
+
+/// What a document's nodes are, its keys, and how many values it has.
+fn taken_apart(nodes: &[Node<'_>]) -> (Vec<Slot>, Vec<Box<str>>, usize) {
+    let (mut slots, mut keys, mut values) = (Vec::with_capacity(nodes.len()), Vec::new(), 0);
+    // Of each object and array around a node: how many keys and values are still to come, and whether every second is a key.
+    let mut around: Vec<(usize, bool)> = Vec::new();
+    for node in nodes {
+        while around.last().is_some_and(|(left, _)| *left == 0) {
+            around.pop();
+        }
+        let is_key = around.last_mut().is_some_and(|(left, has_keys)| {
+            *left -= 1;
+            *has_keys && *left % 2 == 1
+        });
+        slots.push(match *node {
+            Node::Object { len, count } => {
+                around.push((len * 2, true));
+                Slot::Object { len: number(len), count: number(count) }
+            }
+            Node::Array { len, count } => {
+                around.push((len, false));
+                Slot::Array { len: number(len), count: number(count) }
+            }
+            Node::String(key) if is_key => {
+                keys.push(key.into());
+                Slot::Key(number(keys.len() - 1))
+            }
+            _ => {
+                values += 1;
+                Slot::Value(number(values - 1))
+            }
+        });
+    }
+    (slots, keys, values)
+}

@@ -1,0 +1,198 @@
+//! Texts as JSON has them, unescaped; of one with several lines only those that are not as in the text before.
+
+use memchr::memchr2_iter;
+
+/// Texts of more bytes are the parser's.
+const LONGEST: usize = 16 * 1024;
+
+/// Where a line of a text ends, behind its line feed, in JSON and unescaped; the last one ends behind the quote.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Line {
+    raw_end: u32,
+    end: u32,
+}
+
+/// A text as JSON has it and unescaped, and its lines; none where it is one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known<'t> {
+    pub(super) raw: &'t [u8],
+    pub(super) text: &'t str,
+    pub(super) lines: &'t [Line],
+    /// How many bytes the text to be read has alike from its beginning on.
+    pub(super) alike: usize,
+}
+
+/// Reads texts into its memory.
+#[derive(Debug, Default)]
+pub(super) struct Unescape {
+    pub(super) text: String,
+    pub(super) lines: Vec<Line>,
+    plain: Vec<u8>,
+}
+
+/// Behind the quote that ends the text.
+pub(super) fn end(bytes: &[u8]) -> Option<usize> {
+    let mut escaped = None;
+    memchr2_iter(b'"', b'\\', bytes).find_map(|at| {
+        if escaped == Some(at) {
+            return None;
+        }
+        if bytes[at] == b'\\' {
+            escaped = Some(at + 1);
+            return None;
+        }
+        Some(at + 1)
+    })
+}
+
+impl Unescape {
+    /// Unescapes the text that `raw` begins with, quotes around it: how many bytes of `raw` it has. `None` where the parser is to
+    /// decide.
+    pub(super) fn read(&mut self, raw: &[u8], before: Known<'_>) -> Option<usize> {
+        self.text.clear();
+        self.lines.clear();
+        let raw = raw.get(..LONGEST).unwrap_or(raw);
+        // Behind the quote.
+        let start = Line { raw_end: 1, end: 0 };
+        let (mut at, mut number) = (1, 0);
+        loop {
+            if number < before.lines.len() {
+                let from = number.checked_sub(1).map_or(start, |last| before.lines[last]);
+                let alike = match number {
+                    0 => before.alike.saturating_sub(1),
+                    _ => same(&before.raw[from.raw_end as usize..], &raw[at..]),
+                };
+                let is_alike = |line: &&Line| (line.raw_end - from.raw_end) as usize <= alike;
+                let count = before.lines[number..].iter().take_while(is_alike).count();
+                if let Some(last) = before.lines[number..number + count].last() {
+                    let (raw_start, start) = (position(at), position(self.text.len()));
+                    self.lines.extend(before.lines[number..number + count].iter().map(|line| Line {
+                        raw_end: raw_start + line.raw_end - from.raw_end,
+                        end: start + line.end - from.end,
+                    }));
+                    at += (last.raw_end - from.raw_end) as usize;
+                    self.text.push_str(&before.text[from.end as usize..last.end as usize]);
+                    number += count;
+                    if number == before.lines.len() {
+                        return Some(at);
+                    }
+                }
+            }
+            number += 1;
+            let (read, is_last) = self.read_line(&raw[at..])?;
+            at += read;
+            if !is_last || !self.lines.is_empty() {
+                self.lines.push(Line { raw_end: position(at), end: position(self.text.len()) });
+            }
+            if is_last {
+                return Some(at);
+            }
+        }
+    }
+
+    /// Unescapes up to a line feed, or to the quote at the end: how many bytes of `raw` these are, and whether it is the quote.
+    fn read_line(&mut self, raw: &[u8]) -> Option<(usize, bool)> {
+        let plain = &mut self.plain;
+        let (mut at, mut length) = (0, 0);
+        let is_last = 'text: loop {
+            if plain.len() < length + 2 * BLOCK {
+                plain.resize(2 * (length + 2 * BLOCK), 0);
+            }
+            let rest = raw.get(at..)?;
+            let mut padded = [0; 2 * BLOCK];
+            let block = rest.first_chunk().unwrap_or_else(|| {
+                // At the document's end. It stops at what is not there.
+                padded[..rest.len()].copy_from_slice(rest);
+                &padded
+            });
+            let (mut stops, mut done) = (stops(block), 0);
+            while done < BLOCK {
+                let stop = (stops.trailing_zeros() as usize).min(BLOCK);
+                // What is too much is written over.
+                *plain[length..].first_chunk_mut::<BLOCK>()? = *block[done..].first_chunk()?;
+                length += stop - done;
+                done = stop;
+                if stop == BLOCK {
+                    break;
+                }
+                if block[stop] == b'"' {
+                    at += stop + 1;
+                    break 'text true;
+                }
+                let escaped = block[stop + 1];
+                let char = ESCAPED[usize::from(escaped)];
+                if block[stop] != b'\\' || char == 0 {
+                    let hex = rest.get(stop + 2..stop + 6).filter(|_| block[stop] == b'\\' && escaped == b'u')?;
+                    length += char_of(hex)?.encode_utf8(&mut plain[length..]).len();
+                    at += stop + 6;
+                    continue 'text;
+                }
+                plain[length] = char;
+                length += 1;
+                done = stop + 2;
+                if char == b'\n' {
+                    at += done;
+                    break 'text false;
+                }
+                stops &= u32::MAX.checked_shl(u32::try_from(done).unwrap_or(u32::MAX)).unwrap_or_default();
+            }
+            at += done;
+        };
+        self.text.push_str(str::from_utf8(&plain[..length]).ok()?);
+        Some((at, is_last))
+    }
+}
+
+/// So many bytes are looked at together; as many behind them are at hand.
+const BLOCK: usize = 32;
+
+/// What a byte means behind a backslash, unless it is `u`; 0 for what means nothing.
+const ESCAPED: [u8; 256] = {
+    let mut table = [0; 256];
+    let known = *b"\"\"\\\\//b\x08f\x0cn\nr\rt\t";
+    let mut at = 0;
+    while at < known.len() {
+        table[known[at] as usize] = known[at + 1];
+        at += 2;
+    }
+    table
+};
+
+/// A bit for each byte of a block that is a quote, a backslash or below a space.
+fn stops(block: &[u8; 2 * BLOCK]) -> u32 {
+    let mut marks = [0; BLOCK];
+    for (mark, byte) in marks.iter_mut().zip(block) {
+        *mark = u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < b' ');
+    }
+    // The lowest bits of eight bytes, moved together into the highest byte.
+    const TOGETHER: u64 = 0x0102_0408_1020_4080;
+    let bits = marks.as_chunks().0.iter().map(|marks| u64::from_le_bytes(*marks).wrapping_mul(TOGETHER) >> 56);
+    bits.rev().fold(0, |all, bits| all << 8 | bits as u32)
+}
+
+/// The character of an escape; half a surrogate pair is none.
+fn char_of(hex: &[u8]) -> Option<char> {
+    let hex = str::from_utf8(hex).ok()?;
+    // A sign would be taken, too.
+    let code = u32::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+'))?;
+    char::from_u32(code)
+}
+
+/// Texts have fewer bytes than [`LONGEST`].
+fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// How many bytes both begin with.
+pub(super) fn same(one: &[u8], other: &[u8]) -> usize {
+    let at = same_parts::<256>(one, other);
+    let at = at + same_parts::<32>(&one[at..], &other[at..]);
+    let at = at + same_parts::<8>(&one[at..], &other[at..]);
+    at + same_parts::<1>(&one[at..], &other[at..])
+}
+
+/// The same, rounded down to a multiple of `N`.
+fn same_parts<const N: usize>(one: &[u8], other: &[u8]) -> usize {
+    let (one, other) = (one.as_chunks::<N>().0, other.as_chunks::<N>().0);
+    one.iter().zip(other).take_while(|(one, other)| one == other).count() * N
+}
