@@ -32,6 +32,7 @@ fn find(indicators: &Indicators, payload: &str, occurred_at: Option<&str>) -> Ve
         sent_time: occurred_at.map(SentTime::Text),
         source: Source::default(),
         payload: document.root(),
+        recurring: document.recurring(),
         bytes: payload.as_bytes(),
     };
     indicators.find(&event, None)

@@ -110,6 +110,7 @@ impl Decoded<'_> {
             sent_time: self.envelope.occurred_at,
             source: self.envelope.source,
             payload: self.payload(),
+            recurring: self.document.recurring().map(|recurring| recurring.inside(self.envelope.payload_at)),
             bytes: self.bytes,
         }
     }

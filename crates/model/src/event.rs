@@ -2,7 +2,10 @@
 
 use simd_json::prelude::*;
 
-use crate::{Timestamp, derived_id, json::Value};
+use crate::{
+    Timestamp, derived_id,
+    json::{Recurring, Value},
+};
 
 /// What an event's payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,8 @@ pub struct TelemetryEvent<'a> {
     pub source: Source<'a>,
     /// The payload: always an object.
     pub payload: Value<'a, 'a>,
+    /// What is known of the payload, if it came in a document that is like earlier ones.
+    pub recurring: Option<Recurring<'a>>,
     /// The record's value, untouched.
     pub bytes: &'a [u8],
 }

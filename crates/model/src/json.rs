@@ -18,6 +18,7 @@ use simd_json::{Buffers, ErrorType, Tape};
 pub use simd_json::{Node, StaticNode};
 
 use self::forms::Forms;
+pub use self::{forms::Recurring, text::Line};
 
 /// How much of one value is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +120,8 @@ impl Reader {
         }
         if let Some(form) = self.forms.follow(bytes) {
             let mut nodes = mem::replace(&mut self.nodes, Tape(Vec::new())).reset::<'r>();
-            self.forms.lend(form, &mut nodes.0);
-            return Ok(Document { nodes, home: &mut self.nodes });
+            let recurring = Some(self.forms.lend(form, &mut nodes.0));
+            return Ok(Document { nodes, home: &mut self.nodes, recurring });
         }
         // The parser unescapes strings in place; the caller's bytes stay untouched.
         self.input.clear();
@@ -154,7 +155,7 @@ impl Reader {
         if found.is_none() {
             self.forms.learn(bytes, &nodes.0);
         }
-        let document = Document { nodes, home: &mut self.nodes };
+        let document = Document { nodes, home: &mut self.nodes, recurring: None };
         match found {
             None => Ok(document),
             Some(kind) => Err(ReadError::NotObject(kind)),
@@ -173,12 +174,18 @@ impl fmt::Debug for Reader {
 pub struct Document<'r> {
     nodes: Tape<'r>,
     home: &'r mut Tape<'static>,
+    recurring: Option<Recurring<'r>>,
 }
 
 impl<'r> Document<'r> {
     /// The object at the top.
     pub fn root(&self) -> Value<'_, 'r> {
         self.nodes.as_value()
+    }
+
+    /// What is known of it from earlier ones.
+    pub fn recurring(&self) -> Option<Recurring<'r>> {
+        self.recurring
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
-use cybervault_model::json::{Object, Value};
+use cybervault_model::{
+    TelemetryEvent,
+    json::{Object, Recurring, Value},
+};
 use foldhash::fast::FixedState;
 use rsigma_parser::fieldpath::unescape_brackets;
-use simd_json::{
-    ValueType,
-    prelude::{TypedValue, ValueIntoString},
-};
+use simd_json::prelude::ValueIntoString;
 
 use crate::{
     mapping::FieldPaths,
     scalar::Scalar,
-    usual::{Item, Kind, Known},
+    usual::{Item, Known},
 };
 
 /// A hash map for keys that rules choose. Its keys don't come from tenants, so its hash may be a fixed one.
@@ -118,20 +118,20 @@ struct Otherwise {
 
 /// The values at an event's top that wait until the rest of it is seen, with their keys.
 struct Waiting<'e> {
-    values: [Option<(u32, Value<'e, 'e>)>; 4],
+    values: [Option<(u32, Scalar<'e>)>; 4],
     /// Whether all of them are in `values`.
     is_complete: bool,
 }
 
 impl<'e> Waiting<'e> {
-    fn push(&mut self, key: u32, value: Value<'e, 'e>) {
+    fn push(&mut self, key: u32, value: Scalar<'e>) {
         match self.values.iter_mut().find(|free| free.is_none()) {
             Some(free) => *free = Some((key, value)),
             None => self.is_complete = false,
         }
     }
 
-    fn of(&self, key: u32) -> impl Iterator<Item = Value<'e, 'e>> {
+    fn of(&self, key: u32) -> impl Iterator<Item = Scalar<'e>> {
         self.values.iter().flatten().filter(move |(of, _)| *of == key).map(|(_, value)| *value)
     }
 }
@@ -242,12 +242,14 @@ impl FieldTable {
         self.keys[at].targets.push(target);
     }
 
-    /// Goes over the event once and hands every value of a field to `sink`, and every other text if it wants them.
-    pub(crate) fn walk<'e>(&self, payload: Value<'e, 'e>, usual: Option<&mut [Item]>, sink: &mut impl Sink<'e>) {
-        let Some(object) = payload.as_object() else { return };
+    /// Goes over the event once and hands every value of a field to `sink`, and every other text if it wants them. `usual` is what is
+    /// kept of events like this one.
+    pub(crate) fn walk<'e>(&self, event: &TelemetryEvent<'e>, usual: Option<&mut [Item]>, sink: &mut impl Sink<'e>) {
+        let Some(object) = event.payload.as_object() else { return };
+        let usual = usual.zip(event.recurring);
         let mut waiting = Waiting { values: [None; 4], is_complete: usual.is_some() };
         match usual {
-            Some(usual) => self.top(&object, usual, &mut waiting, sink),
+            Some((usual, recurring)) => self.top(&object, recurring, usual, &mut waiting, sink),
             None => self.object(Some(0), &object, 0, sink),
         }
         for Otherwise { path, target, waits } in &self.otherwise {
@@ -264,66 +266,64 @@ impl FieldTable {
                 sink.value(Some(place), targets, value);
             };
             match waits {
-                Some(at) if waiting.is_complete => waiting.of(*at).for_each(|value| each_value(value, 1, &mut give)),
-                _ => follow(payload, path, 0, &mut give),
+                Some(at) if waiting.is_complete => waiting.of(*at).for_each(&mut give),
+                _ => follow(event.payload, path, 0, &mut give),
             }
         }
     }
 
-    /// What is kept of a key at the top.
-    pub(crate) fn item(&self, name: &[u8]) -> Item {
-        Item::new(str::from_utf8(name).ok().and_then(|name| self.keys[0].next(name)))
+    /// What is kept of the keys at an event's top, given the places of their values.
+    pub(crate) fn items(&self, event: &TelemetryEvent<'_>, places: &[Option<usize>]) -> Vec<Item> {
+        let names = event.payload.as_object();
+        let names = names.iter().flat_map(Object::keys).enumerate();
+        names.zip(places).map(|((at, name), place)| Item::new(self.keys[0].next(name), at, *place)).collect()
     }
 
-    /// The event itself, of which most is as usual: `usual` has an item for each of its keys.
+    /// The event itself, of which most is as usual.
     fn top<'e>(
         &self,
         object: &Object<'e, 'e>,
+        recurring: Recurring<'e>,
         usual: &mut [Item],
         waiting: &mut Waiting<'e>,
         sink: &mut impl Sink<'e>,
     ) {
         let wants_texts = sink.wants_texts();
-        for (value, item) in object.values().zip(usual) {
+        // Those that are gone over, and behind how many keys.
+        let (mut values, mut behind) = (object.values(), 0);
+        for item in usual {
             let next = item.key;
             if next.is_none() && !wants_texts {
                 continue;
             }
             let key = next.map(|next| &self.keys[next as usize]);
-            if let Some((next, key)) = next.zip(key)
-                && !key.joined.is_empty()
-            {
-                waiting.push(next, value);
-                if matches!(value.value_type(), ValueType::Object | ValueType::Array) {
-                    self.entry(Some(0), Some(next), value, 0, sink);
+            let waits = next.filter(|_| key.is_some_and(|key| !key.joined.is_empty()));
+            let Some(place) = item.place else {
+                waiting.is_complete &= waits.is_none();
+                if let Some(value) = values.nth(item.name - behind) {
+                    self.entry(Some(0), next, value, 0, sink);
                 }
+                behind = item.name + 1;
+                continue;
+            };
+            let value = recurring.value(place).into();
+            if let Some(next) = waits {
+                waiting.push(next, value);
                 continue;
             }
-            let scalar = Scalar::of(value);
-            let bytes;
-            let (kind, bytes) = match scalar {
-                Scalar::Text(text) => (Kind::Text, text.as_bytes()),
-                Scalar::Int(number) => {
-                    bytes = number.to_le_bytes();
-                    (Kind::Number, &bytes[..])
-                }
-                _ => {
-                    self.entry(Some(0), next, value, 0, sink);
-                    continue;
-                }
-            };
             let targets = key.map_or(&[][..], |key| &key.targets);
-            if let Some(found) = item.found_in(kind, bytes) {
-                sink.known(targets, scalar, found);
+            let since = recurring.since(place);
+            if let Some(found) = item.found_since(since) {
+                sink.known(targets, value, found);
                 continue;
             }
             let is_novel = item.is_novel();
-            let known = match scalar {
-                _ if !targets.is_empty() => sink.value(next.filter(|_| !is_novel), targets, scalar),
+            let known = match value {
+                _ if !targets.is_empty() => sink.value(next.filter(|_| !is_novel), targets, value),
                 Scalar::Text(text) if wants_texts => sink.text(!is_novel, text),
                 _ => continue,
             };
-            item.learn(kind, bytes, known, sink.recalled());
+            item.learn(since, known, sink.recalled());
         }
     }
 

@@ -31,10 +31,10 @@ impl Place {
         Self(u64::from(route) << 35 | (way as u64) << 32 | u64::from(key))
     }
 
-    /// One of `count` numbers, a power of two.
-    pub(crate) fn spread(self, count: usize) -> usize {
+    /// One of `count` numbers, a power of two; with another `salt` another one.
+    pub(crate) fn spread(self, salt: u64, count: usize) -> usize {
         // The multiplier is the golden ratio's, as in Knuth's multiplicative hash.
-        let hash = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let hash = (self.0 ^ salt.rotate_left(16)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         usize::try_from(hash & (count as u64 - 1)).unwrap_or_default()
     }
 }

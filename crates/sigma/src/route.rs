@@ -15,7 +15,7 @@ use crate::{
     predicate::append_text,
     routes::{Allowed, Route, Routes},
     scalar::Scalar,
-    shape::{At, Fill, Plan, fill},
+    shape::{At, Plan},
 };
 
 /// Whether log sources decide which rules an event is tried against.
@@ -291,7 +291,8 @@ impl Router {
         let (at, is_first) = self.look_up(event, routing, routes, buffer);
         let Routes { routes, shapes, .. } = routes;
         let table = self.table(routes[at].table);
-        let kept = shape.filter(|_| !is_first).map(|(shape, _)| shapes.keep(shape, at, |name| table.item(name)));
+        let kept =
+            shape.filter(|_| !is_first).map(|(shape, _)| shapes.keep(shape, at, |places| table.items(event, places)));
         (at, kept, is_first)
     }
 
@@ -533,15 +534,13 @@ impl Format {
                 continue;
             }
             let Some(bit) = self.present.get(key) else { continue };
-            if fill(value) == Fill::Something {
+            let is_empty_list = value.as_array().is_some_and(|list| list.is_empty());
+            if !is_empty_list && Scalar::of(value).is_something() {
                 present |= bit;
             }
         }
         for (place, bit) in &self.present_inside {
-            if place
-                .first(event.payload, KeyBits::ANY)
-                .is_some_and(|value| !matches!(value, Scalar::Null | Scalar::Text("")))
-            {
+            if place.first(event.payload, KeyBits::ANY).is_some_and(Scalar::is_something) {
                 present |= bit;
             }
         }

@@ -1,6 +1,6 @@
 //! A value of the event as tests see it.
 
-use cybervault_model::json::Value;
+use cybervault_model::json::{Node, StaticNode, Value};
 use simd_json::{ValueType, prelude::*};
 
 /// A single value; lists are taken apart before.
@@ -35,6 +35,11 @@ impl<'e> Scalar<'e> {
             ValueType::F64 => Self::Float(value.as_f64().unwrap_or_default()),
             _ => Self::Other,
         }
+    }
+
+    /// Whether there is something in it: it is not null, and no empty text.
+    pub(crate) fn is_something(self) -> bool {
+        !matches!(self, Self::Null | Self::Text(""))
     }
 
     /// The text that this is.
@@ -74,6 +79,20 @@ impl<'e> Scalar<'e> {
                 }
             }
             _ => None,
+        }
+    }
+}
+
+impl<'e> From<Node<'e>> for Scalar<'e> {
+    fn from(node: Node<'e>) -> Self {
+        match node {
+            Node::String(text) => Self::Text(text),
+            Node::Static(StaticNode::Null) => Self::Null,
+            Node::Static(StaticNode::Bool(truth)) => Self::Bool(truth),
+            Node::Static(StaticNode::I64(number)) => Self::Int(number),
+            Node::Static(StaticNode::U64(number)) => i64::try_from(number).map_or(Self::Uint(number), Self::Int),
+            Node::Static(StaticNode::F64(number)) => Self::Float(number),
+            Node::Object { .. } | Node::Array { .. } => Self::Other,
         }
     }
 }

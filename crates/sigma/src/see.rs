@@ -48,7 +48,7 @@ impl Run<'_, '_> {
         let table = self.table;
         self.shortest_keyword = self.compiled.keywords_on(self.route).map(Substrings::shortest).min();
         let usual = self.usual.take();
-        table.walk(self.event.payload, usual, self);
+        table.walk(self.event, usual, self);
         self.see_fresh();
         for rule in &self.compiled.always {
             self.marks.consider(*rule, &self.route.allowed);
@@ -93,49 +93,33 @@ impl Run<'_, '_> {
         text: &str,
         mut unknown: impl FnMut(&mut Self, &str),
     ) {
-        let Some(place) = place else { return lines(text).for_each(|line| unknown(self, line)) };
-        let at_base = self.memo.bases.find(place);
-        let mut base = mem::take(self.memo.bases.at(at_base));
-        let (mut rest, mut changed) = (text, 0);
-        let known = if base.place == place { base.lines.len() } else { 0 };
-        // How much of the rest is as the base from here on; worked out anew behind a line that is not.
-        let mut same = None;
-        for at in 0..known {
-            let line = base.lines[at];
-            let as_base = *same.get_or_insert_with(|| base.same_from(line, rest.as_bytes()));
-            let end = base.end_of_same(line, rest.as_bytes(), as_base);
-            same = end.map(|end| as_base - end);
-            if let (Some(end), Some(found)) = (end, base.found_in(line)) {
-                self.know(found);
-                rest = &rest[end..];
-                continue;
-            }
-            let (line, next) = split_line(rest);
-            let mut known = Known::Found;
-            self.fresh.recalled.clear();
-            if line.len() * 2 >= shortest {
-                known = self.recall(Some(place), line.as_bytes());
-                if known == Known::Nothing {
+        let kept = place.zip(self.event.recurring);
+        let kept = kept.and_then(|(place, recurring)| Some((place, recurring.object(), recurring.lines(text)?)));
+        let Some((place, object, known)) = kept else {
+            return lines(text).for_each(|line| {
+                if place.is_none()
+                    || line.len() * 2 >= shortest && self.recall(place, line.as_bytes()) == Known::Nothing
+                {
                     unknown(self, line);
                 }
+            });
+        };
+        let at_base = self.memo.bases.find(place, object);
+        let mut base = mem::take(self.memo.bases.at(at_base));
+        let mut start = 0;
+        for (at, line) in known.iter().enumerate() {
+            let of = &text[mem::replace(&mut start, line.end())..line.end()];
+            if let Some(found) = base.found_in(at, *line) {
+                self.know(found);
+                continue;
             }
-            match end {
-                Some(_) if known == Known::Found => base.learn(at, &self.fresh.recalled),
-                Some(_) => {}
-                None => changed += 1,
+            let of = of.strip_suffix(LINE_END).unwrap_or(of);
+            self.fresh.recalled.clear();
+            if of.len() * 2 < shortest || self.recall(Some(place), of.as_bytes()) == Known::Found {
+                base.learn(at, *line, &self.fresh.recalled);
+            } else {
+                unknown(self, of);
             }
-            rest = next;
-        }
-        while !rest.is_empty() {
-            let (line, next) = split_line(rest);
-            if line.len() * 2 >= shortest && self.recall(Some(place), line.as_bytes()) == Known::Nothing {
-                unknown(self, line);
-            }
-            changed += 1;
-            rest = next;
-        }
-        if changed * 2 > known {
-            base.fill(place, text);
         }
         *self.memo.bases.at(at_base) = base;
     }

@@ -1,16 +1,19 @@
-//! The last value that a key had in events like the one at hand, and what was found in it.
+//! What was found in the value that a key has in events with the same keys.
 
+/// A key at an event's top that is looked at.
 #[derive(Debug)]
 pub(crate) struct Item {
     /// The key's number, if it leads to fields.
     pub(crate) key: Option<u32>,
-    last_kind: Kind,
-    last_length: u8,
-    found_count: u8,
+    /// Where it stands among the event's.
+    pub(crate) name: usize,
+    /// Its value's place; none where it has a list or an object.
+    pub(crate) place: Option<usize>,
     /// How often in a row its value was a new one.
     novel: u8,
-    /// The last value of which all is known that is found in it, and that.
-    last: [u8; LONGEST],
+    found_count: u8,
+    /// Since when its value was what it was when all was known that is found in it, and that. No value is since 0.
+    since: u64,
     found: [u32; MOST_FOUND],
 }
 
@@ -31,31 +34,18 @@ const NOVEL: u8 = 8;
 /// … as is found out again after so many more.
 const TRIED_AGAIN: u8 = 64;
 
-/// What kind of value is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    None,
-    Text,
-    Number,
-}
-
-/// Longer values are not kept, …
-const LONGEST: usize = 64;
-
-/// … nor are values in which more was found.
+/// Values in which more was found are not kept.
 const MOST_FOUND: usize = 8;
 
 impl Item {
     /// A key's, of which no value has come.
-    pub(crate) fn new(key: Option<u32>) -> Self {
-        let (last_kind, last, found) = (Kind::None, [0; LONGEST], [0; MOST_FOUND]);
-        Self { key, last_kind, last_length: 0, found_count: 0, novel: 0, last, found }
+    pub(crate) fn new(key: Option<u32>, name: usize, place: Option<usize>) -> Self {
+        Self { key, name, place, novel: 0, found_count: 0, since: 0, found: [0; MOST_FOUND] }
     }
 
-    /// What is found in the value, if it is as the last one.
-    pub(crate) fn found_in(&self, kind: Kind, value: &[u8]) -> Option<&[u32]> {
-        let is_last = self.last_kind == kind && self.last[..usize::from(self.last_length)] == *value;
-        is_last.then(|| &self.found[..usize::from(self.found_count)])
+    /// What is found in a value that is what it is since then.
+    pub(crate) fn found_since(&self, since: u64) -> Option<&[u32]> {
+        (self.since == since).then(|| &self.found[..usize::from(self.found_count)])
     }
 
     /// Whether a value that is not as the last one is taken to be a new one.
@@ -63,20 +53,18 @@ impl Item {
         self.novel >= NOVEL
     }
 
-    /// Learns what was known of a value; `found` is what is found in it, if that is.
-    pub(crate) fn learn(&mut self, kind: Kind, value: &[u8], known: Known, found: &[u32]) {
+    /// Learns what was known of a value that is what it is since then; `found` is what is found in it, if that is.
+    pub(crate) fn learn(&mut self, since: u64, known: Known, found: &[u32]) {
         self.novel = match known {
             Known::Nothing if self.novel < TRIED_AGAIN => self.novel + 1,
             _ => 0,
         };
-        let (Ok(length), Ok(count)) = (u8::try_from(value.len()), u8::try_from(found.len())) else { return };
         if known == Known::Found
-            && let Some(last) = self.last.get_mut(..value.len())
             && let Some(kept) = self.found.get_mut(..found.len())
+            && let Ok(count) = u8::try_from(found.len())
         {
-            last.copy_from_slice(value);
             kept.copy_from_slice(found);
-            (self.last_kind, self.last_length, self.found_count) = (kind, length, count);
+            (self.since, self.found_count) = (since, count);
         }
     }
 }
@@ -86,16 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_value_is_known_for_its_kind_alone() {
-        let mut item = Item::new(None);
-        item.learn(Kind::Text, b"x", Known::Found, &[7]);
-        item.learn(Kind::Text, b"new", Known::Nothing, &[]);
-        for length in [LONGEST + 1, 300] {
-            item.learn(Kind::Text, &vec![b'l'; length], Known::Found, &[]);
-        }
-        item.learn(Kind::Text, b"m", Known::Found, &[0; MOST_FOUND + 1]);
-        assert_eq!(item.found_in(Kind::Text, b"x"), Some(&[7][..]));
-        assert_eq!(item.found_in(Kind::Number, b"x"), None);
-        assert_eq!(item.found_in(Kind::Text, b"y"), None);
+    fn what_is_known_is_so_of_the_value_that_was_learnt_last() {
+        let mut item = Item::new(None, 0, None);
+        item.learn(3, Known::Found, &[7]);
+        item.learn(4, Known::Nothing, &[]);
+        item.learn(5, Known::Found, &[0; MOST_FOUND + 1]);
+        assert_eq!((item.found_since(3), item.found_since(4), item.found_since(5)), (Some(&[7][..]), None, None));
     }
 }

@@ -6,12 +6,18 @@
 //! whatever is not plain about these is left to the parser.
 
 mod gaps;
+mod recurring;
 
-use std::{mem, ops::Range};
+use std::{
+    mem,
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use simd_json::{Node, StaticNode};
 
 use self::gaps::{Gaps, Pieces};
+pub use self::recurring::Recurring;
 use super::{
     plain,
     text::{Known, Line, Unescape, same},
@@ -63,10 +69,14 @@ pub(super) struct Forms {
 }
 
 /// What documents with the same gaps are like.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Form {
+    /// No other has it.
+    number: u64,
     /// When it came last.
     came: u64,
+    /// How many documents were compared with it.
+    clock: u64,
     slots: Vec<Slot>,
     keys: Vec<Box<str>>,
     /// Where in [`Gaps`] the gap before each value is.
@@ -77,6 +87,8 @@ struct Form {
     spans: Vec<Span>,
     /// … what they are, …
     values: Vec<Held>,
+    /// … since when, by the clock, …
+    since: Vec<u64>,
     /// … and the lines of those that are texts of several.
     lines: Vec<Vec<Line>>,
 }
@@ -153,12 +165,14 @@ impl Forms {
         let guessed = self.guesses.iter().zip(guesses).find_map(|(known, guess)| known[guess]);
         // Any will do, since it leads to others.
         let mut at = guessed.unwrap_or_default().min(self.list.len().saturating_sub(1));
-        for _ in 0..MOST_TRIES {
+        for tries in 0..MOST_TRIES {
             let form = self.list.get_mut(at)?;
             match form.follow(bytes, &mut self.unescape) {
                 Ok(()) => {
                     form.came = self.clock;
-                    self.gaps.came(&form.path, at);
+                    if tries > 0 {
+                        self.gaps.came(&form.path, at);
+                    }
                     self.guesses.iter_mut().zip(guesses).for_each(|(known, guess)| known[guess] = Some(at));
                     return Some(at);
                 }
@@ -175,17 +189,16 @@ impl Forms {
     }
 
     /// Appends the nodes of the document whose values the form took.
-    pub(super) fn lend<'r>(&'r self, form: usize, nodes: &mut Vec<Node<'r>>) {
-        let Form { slots, keys, values, .. } = &self.list[form];
+    pub(super) fn lend<'r>(&'r self, form: usize, nodes: &mut Vec<Node<'r>>) -> Recurring<'r> {
+        let form = &self.list[form];
+        let Form { slots, keys, values, .. } = form;
         nodes.extend(slots.iter().map(|slot| match *slot {
             Slot::Object { len, count } => Node::Object { len: len as usize, count: count as usize },
             Slot::Array { len, count } => Node::Array { len: len as usize, count: count as usize },
             Slot::Key(at) => Node::String(&keys[at as usize]),
-            Slot::Value(at) => match &values[at as usize] {
-                Held::Text(text) => Node::String(text),
-                Held::Plain(value) => Node::Static(*value),
-            },
+            Slot::Value(at) => values[at as usize].node(),
         }));
+        Recurring::new(form)
     }
 
     /// Keeps the form of a document that the parser has read, if it is one that came before.
@@ -216,7 +229,7 @@ impl Forms {
         if count > MOST_VALUES {
             return None;
         }
-        let mut form = Form { came: self.clock, slots, keys, raw: bytes.into(), ..Form::default() };
+        let mut form = Form::new(bytes, slots, keys, self.clock);
         if !self.gaps.have_room(count) {
             self.gaps = Gaps::default();
             self.list.clear();
@@ -228,6 +241,7 @@ impl Forms {
             form.path.push(gap);
             form.spans.push(Span { start: number(value.start), end: number(value.end) });
             form.values.push(Held::Plain(StaticNode::Null));
+            form.since.push(0);
             form.lines.push(Vec::new());
             let last = form.values.len() - 1;
             let read = form.read(last, &bytes[value.start..], 0..0, 0, &mut self.unescape)?;
@@ -251,11 +265,20 @@ impl Forms {
 }
 
 impl Form {
+    /// One whose values are still to come.
+    fn new(bytes: &[u8], slots: Vec<Slot>, keys: Vec<Box<str>>, came: u64) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let (path, spans, values, since, lines) = Default::default();
+        Self { number, came, clock: 1, slots, keys, path, raw: bytes.into(), spans, values, since, lines }
+    }
+
     /// Becomes `bytes`, if they have its gaps. If not, it becomes what they have up to where they differ.
     fn follow(&mut self, bytes: &[u8], unescape: &mut Unescape) -> Result<(), Differs> {
         // Up to where both are read.
         let (mut old, mut new) = (0, 0);
         let mut passed = 0;
+        self.clock += 1;
         loop {
             let alike = same(&self.raw[old..], &bytes[new..]);
             let end = old + alike;
@@ -307,6 +330,7 @@ impl Form {
         if bytes.first() != Some(&b'"') {
             let (plain, length) = plain::read(bytes)?;
             *held = Held::Plain(plain);
+            self.since[value] = self.clock;
             return Some(length);
         }
         let lines = &mut self.lines[value];
@@ -314,13 +338,23 @@ impl Form {
             Held::Text(text) => Known { raw: &self.raw[before], text, lines, alike },
             Held::Plain(_) => Known::default(),
         };
-        let length = unescape.read(bytes, known)?;
+        let length = unescape.read(bytes, known, self.clock)?;
+        self.since[value] = self.clock;
         mem::swap(lines, &mut unescape.lines);
         match held {
             Held::Text(text) => mem::swap(text, &mut unescape.text),
             Held::Plain(_) => *held = Held::Text(mem::take(&mut unescape.text)),
         }
         Some(length)
+    }
+}
+
+impl Held {
+    fn node(&self) -> Node<'_> {
+        match self {
+            Self::Text(text) => Node::String(text),
+            Self::Plain(value) => Node::Static(*value),
+        }
     }
 }
 

@@ -5,11 +5,25 @@ use memchr::memchr2_iter;
 /// Texts of more bytes are the parser's.
 const LONGEST: usize = 16 * 1024;
 
-/// Where a line of a text ends, behind its line feed, in JSON and unescaped; the last one ends behind the quote.
+/// A line of a text.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Line {
+pub struct Line {
+    /// Where it ends in JSON, behind its line feed, or behind the quote.
     raw_end: u32,
     end: u32,
+    since: u64,
+}
+
+impl Line {
+    /// Where it ends in the text, behind its line feed if it has one.
+    pub fn end(self) -> usize {
+        self.end as usize
+    }
+
+    /// Since which document of its form there is this line, with the same number among the text's lines.
+    pub fn since(self) -> u64 {
+        self.since
+    }
 }
 
 /// A text as JSON has it and unescaped, and its lines; none where it is one.
@@ -46,14 +60,14 @@ pub(super) fn end(bytes: &[u8]) -> Option<usize> {
 }
 
 impl Unescape {
-    /// Unescapes the text that `raw` begins with, quotes around it: how many bytes of `raw` it has. `None` where the parser is to
-    /// decide.
-    pub(super) fn read(&mut self, raw: &[u8], before: Known<'_>) -> Option<usize> {
+    /// Unescapes the text that `raw` begins with, quotes around it: how many bytes of `raw` it has. What is not as before is so since
+    /// `now`. `None` where the parser is to decide.
+    pub(super) fn read(&mut self, raw: &[u8], before: Known<'_>, now: u64) -> Option<usize> {
         self.text.clear();
         self.lines.clear();
         let raw = raw.get(..LONGEST).unwrap_or(raw);
         // Behind the quote.
-        let start = Line { raw_end: 1, end: 0 };
+        let start = Line { raw_end: 1, ..Line::default() };
         let (mut at, mut number) = (1, 0);
         loop {
             if number < before.lines.len() {
@@ -69,6 +83,7 @@ impl Unescape {
                     self.lines.extend(before.lines[number..number + count].iter().map(|line| Line {
                         raw_end: raw_start + line.raw_end - from.raw_end,
                         end: start + line.end - from.end,
+                        since: line.since,
                     }));
                     at += (last.raw_end - from.raw_end) as usize;
                     self.text.push_str(&before.text[from.end as usize..last.end as usize]);
@@ -82,7 +97,7 @@ impl Unescape {
             let (read, is_last) = self.read_line(&raw[at..])?;
             at += read;
             if !is_last || !self.lines.is_empty() {
-                self.lines.push(Line { raw_end: position(at), end: position(self.text.len()) });
+                self.lines.push(Line { raw_end: position(at), end: position(self.text.len()), since: now });
             }
             if is_last {
                 return Some(at);

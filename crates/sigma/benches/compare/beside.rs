@@ -18,7 +18,7 @@ pub(crate) fn compare(files: &[File], lines: &[&str]) -> Outcome<Value> {
     let bloom = bloom_pays(files, lines)?;
     let engine = peer::engine(files, bloom)?;
     let taken = in_turns(&mut [
-        Box::new(|| ours::decode(lines)),
+        ours::decode(lines),
         Box::new(|| peer::parse(lines)),
         ours::matches(&matcher, Routing::Off, lines),
         peer::matches(&engine, lines),

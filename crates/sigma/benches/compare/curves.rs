@@ -34,7 +34,7 @@ pub(crate) fn over_rules(files: &[File], lines: &[&str]) -> Outcome<Curve> {
     for count in &counts {
         matchers.push(ours::matcher(&scaled(files, *count)?));
     }
-    let mut sides: Vec<Box<dyn FnMut() -> u64 + '_>> = vec![Box::new(|| ours::decode(lines))];
+    let mut sides: Vec<Box<dyn FnMut() -> u64 + '_>> = vec![ours::decode(lines)];
     for matcher in &matchers {
         sides.push(ours::matches(matcher, Routing::Auto, lines));
         sides.push(ours::matches(matcher, Routing::Off, lines));
@@ -81,7 +81,7 @@ pub(crate) fn over_size(files: &[File], lines: &[&str]) -> Curve {
         .collect();
     let mut sides: Vec<Box<dyn FnMut() -> u64 + '_>> = Vec::new();
     for lines in &sizes {
-        sides.push(Box::new(|| ours::decode(lines)));
+        sides.push(ours::decode(lines));
         sides.push(ours::matches(&matcher, Routing::Auto, lines));
         sides.push(ours::matches(&matcher, Routing::Off, lines));
     }

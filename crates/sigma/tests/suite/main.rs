@@ -43,6 +43,7 @@ fn raw<'d>(document: &'d Document<'_>, bytes: &'d [u8]) -> TelemetryEvent<'d> {
         sent_time: None,
         source: Source::default(),
         payload: document.root(),
+        recurring: document.recurring(),
         bytes,
     }
 }

@@ -1,6 +1,6 @@
 //! Which rules see which events, and under which names.
 
-use cybervault_model::{EventKind, Source, TelemetryEvent};
+use cybervault_model::{EventKind, Source, TelemetryEvent, json::Reader};
 use cybervault_sigma::{Matcher, Routing, Scratch};
 use proptest::{
     collection::vec,
@@ -18,18 +18,17 @@ fn rule(id: &str, logsource: &str, field: &str) -> String {
 }
 
 fn hits(matcher: &Matcher, event: &str, kind: EventKind<'_>, source: Source<'_>, routing: Routing) -> Vec<String> {
-    hits_after_others(matcher, &mut matcher.scratch(), event, (kind, source), routing)
+    hits_after_others(matcher, &mut (reader(), matcher.scratch()), event, (kind, source), routing)
 }
 
-/// With a scratch that may have seen other events.
+/// With a reader and a scratch that may have seen other events.
 fn hits_after_others(
     matcher: &Matcher,
-    scratch: &mut Scratch,
+    (reader, scratch): &mut (Reader, Scratch),
     event: &str,
     (kind, source): (EventKind<'_>, Source<'_>),
     routing: Routing,
 ) -> Vec<String> {
-    let mut reader = reader();
     let document = reader.read(event.as_bytes()).unwrap();
     let event = TelemetryEvent { kind, source, ..raw(&document, event.as_bytes()) };
     let hits = matcher.matches(&event, routing, scratch);
@@ -77,7 +76,7 @@ fn an_event_that_comes_again_and_again_hits_the_same_rules_each_time() {
     ]
     .concat();
     let matcher = matcher(&rules);
-    let mut scratch = matcher.scratch();
+    let mut past = (reader(), matcher.scratch());
     let filling = r"Something that is much longer than it would have to be: 0123456789\r\n".repeat(2);
     let event = |id: u64, message: &str| {
         format!(
@@ -93,7 +92,7 @@ fn an_event_that_comes_again_and_again_hits_the_same_rules_each_time() {
             (7, r"Tool: none\r\nUser", &["start", "number"]),
         ] {
             let unknown = (EventKind::Raw, Source::default());
-            let hits = hits_after_others(&matcher, &mut scratch, &event(id, message), unknown, Routing::Auto);
+            let hits = hits_after_others(&matcher, &mut past, &event(id, message), unknown, Routing::Auto);
             let numbered = id == 7 && !expected.contains(&"number");
             assert!(hits.iter().filter(|hit| !numbered || *hit != "number").eq(expected), "{round} {message} {hits:?}");
         }
@@ -135,7 +134,7 @@ proptest! {
         let is_there = |source: &&str| rule(&source.replace(": ", "-"), source, "'absent|exists': false");
         let image = rule("image", "category: process_creation", "Image: cmd.exe");
         let matcher = matcher(&(sources.iter().map(is_there).collect::<String>() + &image));
-        let mut scratch = matcher.scratch();
+        let mut past = (reader(), matcher.scratch());
         for (shape, drawn, kind, product, is_routed) in events {
             let values = shape.get(&shapes).iter().zip(drawn);
             let values: Vec<_> = values.map(|((key, values), at)| format!("{key:?}:{}", at.get(values))).collect();
@@ -143,7 +142,7 @@ proptest! {
             let routing = if is_routed { Routing::Auto } else { Routing::Off };
             let source = Source { product, ..Source::default() };
             let anew = hits(&matcher, &event, kind, source, routing);
-            let after_others = hits_after_others(&matcher, &mut scratch, &event, (kind, source), routing);
+            let after_others = hits_after_others(&matcher, &mut past, &event, (kind, source), routing);
             prop_assert_eq!(after_others, anew, "{} {:?} {:?}", event, kind, product);
         }
     }
