@@ -11,8 +11,11 @@ use rsigma_parser::fieldpath::unescape_brackets;
 use simd_json::prelude::ValueIntoString;
 
 use crate::{
+    bits,
     mapping::FieldPaths,
+    routes::Route,
     scalar::Scalar,
+    scratch::UsualSlots,
     usual::{Item, Known},
 };
 
@@ -106,6 +109,8 @@ pub(crate) struct FieldTable {
     pub(crate) targets: Vec<Target>,
     /// Targets that count only for fields not found otherwise, with the keys that lead to them.
     otherwise: Vec<Otherwise>,
+    /// How many fields there are.
+    fields: usize,
 }
 
 #[derive(Debug)]
@@ -140,8 +145,14 @@ impl<'e> Waiting<'e> {
 pub(crate) trait Sink<'e> {
     /// A value at the place of these targets, which `place` numbers; without one it is not to be remembered.
     fn value(&mut self, place: Option<u32>, targets: &[u32], value: Scalar<'e>) -> Known;
-    /// A value at the place of these targets of which all that is found in it is known.
-    fn known(&mut self, targets: &[u32], value: Scalar<'e>, found: &[u32]);
+    /// Keeps a value for the fields of these targets.
+    fn keep(&mut self, targets: &[u32], value: Scalar<'e>);
+    /// A value that is kept; `is_plain` if it counts as it is for all of the targets.
+    fn look(&mut self, place: Option<u32>, targets: &[u32], is_plain: bool, value: Scalar<'e>) -> Known;
+    /// Something of which all that is found in it is known.
+    fn know(&mut self, found: &[u32]);
+    /// Whether it is told already where single values at the top are.
+    fn has_usual_slots(&self) -> bool;
     /// What is found in the last value of which [`Self::value`] or [`Self::text`] said that this is known.
     fn recalled(&self) -> &[u32];
     /// A text that is no field's, and whether it is to be remembered.
@@ -160,7 +171,8 @@ impl FieldTable {
         inside: &[String],
         aliases: impl IntoIterator<Item = &'m FieldPaths>,
     ) -> Self {
-        let mut table = Self { keys: vec![Key::default()], targets: Vec::new(), otherwise: Vec::new() };
+        let (keys, fields_count) = (vec![Key::default()], fields.count());
+        let mut table = Self { keys, targets: Vec::new(), otherwise: Vec::new(), fields: fields_count };
         // In the order of their numbers, so that the same rules give the same table.
         let mut own: Vec<_> = fields.ids.iter().collect();
         own.sort_by_key(|(_, id)| **id);
@@ -272,11 +284,41 @@ impl FieldTable {
         }
     }
 
-    /// What is kept of the keys at an event's top, given the places of their values.
-    pub(crate) fn items(&self, event: &TelemetryEvent<'_>, places: &[Option<usize>]) -> Vec<Item> {
+    /// What is kept of the keys at the top of events like this one on the route, given the places of their values. Where their values
+    /// are is only said if all of them are single.
+    pub(crate) fn usual(
+        &self,
+        event: &TelemetryEvent<'_>,
+        places: &[Option<usize>],
+        route: &Route,
+    ) -> (Vec<Item>, Option<UsualSlots>) {
+        let wants_texts = route.is_open || route.allowed.keywords.iter().any(|word| *word != 0);
+        let (mut items, mut slots) = (Vec::new(), Some(Vec::new()));
         let names = event.payload.as_object();
-        let names = names.iter().flat_map(Object::keys).enumerate();
-        names.zip(places).map(|((at, name), place)| Item::new(self.keys[0].next(name), at, *place)).collect()
+        for ((at, name), place) in names.iter().flat_map(Object::keys).enumerate().zip(places) {
+            let key = self.keys[0].next(name);
+            let mut item = Item::new(key, at, *place);
+            for id in key.iter().flat_map(|key| &self.keys[*key as usize].targets) {
+                let target = &self.targets[*id as usize];
+                if !bits::has(&route.allowed.fields, target.field.index()) {
+                    continue;
+                }
+                item.is_asked = true;
+                item.is_plain &= target.before.is_empty();
+                if let (Some(slots), Some(place)) = (&mut slots, place)
+                    && self.keys[key.unwrap_or_default() as usize].joined.is_empty()
+                {
+                    slots.push((target.field, *id, *place));
+                }
+            }
+            if place.is_none() && key.is_some() {
+                slots = None;
+            }
+            if key.is_some() || wants_texts {
+                items.push(item);
+            }
+        }
+        (items, slots.map(|slots| UsualSlots::new(self.fields, slots)))
     }
 
     /// The event itself, of which most is as usual.
@@ -288,6 +330,7 @@ impl FieldTable {
         waiting: &mut Waiting<'e>,
         sink: &mut impl Sink<'e>,
     ) {
+        let has_slots = sink.has_usual_slots();
         let wants_texts = sink.wants_texts();
         // Those that are gone over, and behind how many keys.
         let (mut values, mut behind) = (object.values(), 0);
@@ -306,21 +349,23 @@ impl FieldTable {
                 behind = item.name + 1;
                 continue;
             };
-            let value = recurring.value(place).into();
             if let Some(next) = waits {
-                waiting.push(next, value);
+                waiting.push(next, recurring.value(place).into());
                 continue;
             }
             let targets = key.map_or(&[][..], |key| &key.targets);
+            if !has_slots && item.is_asked {
+                sink.keep(targets, recurring.value(place).into());
+            }
             let since = recurring.since(place);
             if let Some(found) = item.found_since(since) {
-                sink.known(targets, value, found);
+                sink.know(found);
                 continue;
             }
-            let is_novel = item.is_novel();
-            let known = match value {
-                _ if !targets.is_empty() => sink.value(next.filter(|_| !is_novel), targets, value),
-                Scalar::Text(text) if wants_texts => sink.text(!is_novel, text),
+            let key = next.filter(|_| !item.is_novel());
+            let known = match recurring.value(place).into() {
+                value if item.is_asked => sink.look(key, targets, item.is_plain, value),
+                Scalar::Text(text) if wants_texts => sink.text(!item.is_novel(), text),
                 _ => continue,
             };
             item.learn(since, known, sink.recalled());

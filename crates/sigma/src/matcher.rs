@@ -132,17 +132,19 @@ impl Matcher {
         if route.allowed.rules.iter().all(|word| *word == 0) {
             return hits;
         }
-        let slots_for_event = std::mem::replace(slots, Slots::empty()).recycle();
+        let usual = known.map(|known| shapes.usual(known));
+        let (items, usual_slots) = usual.map_or((None, None), |usual| (Some(&mut *usual.items), usual.slots.as_ref()));
+        let found = std::mem::replace(slots, Slots::empty().recycle());
         let mut run = Run {
             compiled: &self.compiled,
             route,
             table: self.router.table(route.table),
             event,
-            slots: slots_for_event,
+            slots: Slots::of_event(found, usual_slots.zip(event.recurring)),
             marks,
             memo,
             fresh,
-            usual: known.map(|known| &mut *shapes.usual(known).items),
+            usual: items,
             shortest_keyword: None,
             folded,
             text,
@@ -204,7 +206,7 @@ pub(crate) struct Run<'r, 'e> {
     pub(crate) compiled: &'r Compiled,
     pub(crate) table: &'r FieldTable,
     pub(crate) event: &'r TelemetryEvent<'e>,
-    pub(crate) slots: Slots<'e>,
+    pub(crate) slots: Slots<'r, 'e>,
     pub(crate) route: &'r Route,
     pub(crate) marks: &'r mut Marks,
     pub(crate) memo: &'r mut Memo,

@@ -290,9 +290,10 @@ impl Router {
         }
         let (at, is_first) = self.look_up(event, routing, routes, buffer);
         let Routes { routes, shapes, .. } = routes;
-        let table = self.table(routes[at].table);
-        let kept =
-            shape.filter(|_| !is_first).map(|(shape, _)| shapes.keep(shape, at, |places| table.items(event, places)));
+        let route = &routes[at];
+        let table = self.table(route.table);
+        let kept = shape.filter(|_| !is_first);
+        let kept = kept.map(|(shape, _)| shapes.keep(shape, at, |places| table.usual(event, places, route)));
         (at, kept, is_first)
     }
 

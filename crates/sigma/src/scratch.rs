@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use cybervault_model::json::Recurring;
+
 use crate::{
     bits,
     compile::{PredicateId, RuleLists},
@@ -16,63 +18,122 @@ use crate::{
 /// A value of a field in the event at hand.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot<'e> {
-    pub(crate) field: FieldId,
     /// The target in the event's table that led here.
     pub(crate) target: u32,
     pub(crate) value: Scalar<'e>,
-    /// The field's next value.
-    next: u32,
 }
 
 const END: u32 = u32::MAX;
 
 /// The values that the event's fields have.
 #[derive(Debug)]
-pub(crate) struct Slots<'e> {
-    list: Vec<Slot<'e>>,
+pub(crate) struct Slots<'r, 'e> {
+    found: Found<'e>,
+    /// Where others are in events like this one.
+    usual: Option<(&'r UsualSlots, Recurring<'e>)>,
+}
+
+/// Values as they were found, each with the number of its field and of the field's next value.
+#[derive(Debug)]
+pub(crate) struct Found<'e> {
+    list: Vec<(Slot<'e>, usize, u32)>,
     /// Each field's first value.
     heads: Vec<u32>,
 }
 
-impl<'e> Slots<'e> {
+/// Where the fields of events with the same keys have single values at the top.
+#[derive(Debug, Default)]
+pub(crate) struct UsualSlots {
+    /// Targets with their value's place, those of one field together.
+    list: Vec<(u32, usize)>,
+    /// Where those of each field are.
+    fields: Vec<(u16, u16)>,
+}
+
+impl UsualSlots {
+    /// Of these targets, each with its field and its value's place.
+    pub(crate) fn new(fields: usize, mut targets: Vec<(FieldId, u32, usize)>) -> Self {
+        // A field's last value is the first.
+        targets.reverse();
+        targets.sort_by_key(|(field, ..)| *field);
+        let mut slots = Self { list: Vec::new(), fields: vec![(0, 0); fields] };
+        for (field, target, place) in targets {
+            let (start, end) = (slots.list.len(), slots.list.len() + 1);
+            slots.list.push((target, place));
+            let number = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+            let of = &mut slots.fields[field.index()];
+            *of = if of.1 == 0 { (number(start), number(end)) } else { (of.0, number(end)) };
+        }
+        slots
+    }
+
+    fn of(&self, field: FieldId) -> &[(u32, usize)] {
+        let (start, end) = self.fields[field.index()];
+        &self.list[usize::from(start)..usize::from(end)]
+    }
+}
+
+impl<'e> Found<'e> {
     fn new(fields: usize) -> Self {
         Self { list: Vec::new(), heads: vec![END; fields] }
     }
 
+    /// Empties it and lends its memory to the next event.
+    pub(crate) fn recycle<'n>(mut self) -> Found<'n> {
+        for (_, field, _) in &self.list {
+            self.heads[*field] = END;
+        }
+        self.list.clear();
+        // Collecting an emptied list of the same element size keeps its memory; were it not so, it would only be slower.
+        let list = self.list.into_iter().map(|(slot, field, next)| (Slot { value: Scalar::Null, ..slot }, field, next));
+        Found { list: list.collect(), heads: self.heads }
+    }
+}
+
+impl<'r, 'e> Slots<'r, 'e> {
+    /// Those of an event of which no other value is found yet; `found` is the memory for these.
+    pub(crate) fn of_event(found: Found<'_>, usual: Option<(&'r UsualSlots, Recurring<'e>)>) -> Self {
+        Self { found: found.recycle(), usual }
+    }
+
     /// A stand-in while the real one is in use.
     pub(crate) fn empty() -> Self {
-        Self { list: Vec::new(), heads: Vec::new() }
+        Self { found: Found { list: Vec::new(), heads: Vec::new() }, usual: None }
+    }
+
+    /// The memory for the next event.
+    pub(crate) fn recycle(self) -> Found<'static> {
+        self.found.recycle()
     }
 
     pub(crate) fn push(&mut self, field: FieldId, target: u32, value: Scalar<'e>) {
-        let head = &mut self.heads[field.index()];
-        let next = std::mem::replace(head, u32::try_from(self.list.len()).unwrap_or(END));
-        self.list.push(Slot { field, target, value, next });
+        let Found { list, heads } = &mut self.found;
+        let next = std::mem::replace(&mut heads[field.index()], u32::try_from(list.len()).unwrap_or(END));
+        list.push((Slot { target, value }, field.index(), next));
+    }
+
+    /// Whether it is told where single values at the event's top are.
+    pub(crate) fn has_usual(&self) -> bool {
+        self.usual.is_some()
     }
 
     pub(crate) fn has(&self, field: FieldId) -> bool {
-        self.heads[field.index()] != END
+        self.found.heads[field.index()] != END || self.usual.is_some_and(|(usual, _)| !usual.of(field).is_empty())
     }
 
     /// The field's values, the last one first.
     pub(crate) fn of(&self, field: FieldId) -> impl Iterator<Item = Slot<'e>> {
-        let mut at = self.heads[field.index()];
-        std::iter::from_fn(move || {
-            let slot = *self.list.get(at as usize)?;
-            at = slot.next;
+        let mut at = self.found.heads[field.index()];
+        let found = std::iter::from_fn(move || {
+            let (slot, _, next) = *self.found.list.get(at as usize)?;
+            at = next;
             Some(slot)
-        })
-    }
-
-    /// Empties it and lends its memory to the next event.
-    pub(crate) fn recycle<'n>(mut self) -> Slots<'n> {
-        for slot in &self.list {
-            self.heads[slot.field.index()] = END;
-        }
-        self.list.clear();
-        // Collecting an emptied list of the same element size keeps its memory; were it not so, it would only be slower.
-        let list = self.list.into_iter().map(|slot| Slot { value: Scalar::Null, ..slot }).collect();
-        Slots { list, heads: self.heads }
+        });
+        let usual = self.usual.iter().flat_map(move |(usual, recurring)| {
+            let slot = |(target, place): &(u32, usize)| Slot { target: *target, value: recurring.value(*place).into() };
+            usual.of(field).iter().map(slot)
+        });
+        found.chain(usual)
     }
 }
 
@@ -158,7 +219,7 @@ impl Marks {
 
 /// What one thread needs to match events, used again for each; from [`crate::Matcher::scratch`].
 pub struct Scratch {
-    pub(crate) slots: Slots<'static>,
+    pub(crate) slots: Found<'static>,
     pub(crate) marks: Marks,
     pub(crate) memo: Memo,
     pub(crate) fresh: Fresh,
@@ -173,7 +234,7 @@ pub struct Scratch {
 impl Scratch {
     pub(crate) fn new(fields: usize, predicates: usize, rules: usize) -> Self {
         Self {
-            slots: Slots::new(fields),
+            slots: Found::new(fields),
             marks: Marks::new(predicates, rules),
             memo: Memo::new(),
             fresh: Fresh::default(),

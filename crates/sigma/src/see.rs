@@ -76,14 +76,6 @@ impl Run<'_, '_> {
         Known::Found
     }
 
-    /// Notes what is known to be found.
-    fn know(&mut self, found: &[PredicateId]) {
-        self.memo.spared();
-        for predicate in found {
-            self.marks.hold(*predicate, &self.compiled.triggered, &self.route.allowed);
-        }
-    }
-
     /// Notes what was found in the lines, and calls `unknown` for those of which that is not remembered. Lines shorter than half of
     /// `shortest` have nothing.
     fn recall_lines(
@@ -350,14 +342,15 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         }
     }
 
-    fn known(&mut self, targets: &[u32], value: Scalar<'e>, found: &[u32]) {
-        self.know(found);
-        for id in targets {
-            let target = &self.table.targets[*id as usize];
-            if bits::has(&self.route.allowed.fields, target.field.index()) {
-                self.slots.push(target.field, *id, value);
-            }
+    fn know(&mut self, found: &[PredicateId]) {
+        self.memo.spared();
+        for predicate in found {
+            self.marks.hold(*predicate, &self.compiled.triggered, &self.route.allowed);
         }
+    }
+
+    fn has_usual_slots(&self) -> bool {
+        self.slots.has_usual()
     }
 
     fn recalled(&self) -> &[u32] {
@@ -369,15 +362,32 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         for id in targets {
             let target = &self.table.targets[*id as usize];
             if bits::has(&self.route.allowed.fields, target.field.index()) {
-                self.slots.push(target.field, *id, value);
                 is_asked = true;
                 is_plain &= target.before.is_empty();
             }
         }
         match value {
-            Scalar::Text(text) if is_asked => self.see_text(key, targets, is_plain, text),
+            _ if is_asked => {
+                self.keep(targets, value);
+                self.look(key, targets, is_plain, value)
+            }
             Scalar::Text(text) => self.text(key.is_some(), text),
-            _ if !is_asked => self.nothing_in_it(),
+            _ => self.nothing_in_it(),
+        }
+    }
+
+    fn keep(&mut self, targets: &[u32], value: Scalar<'e>) {
+        for id in targets {
+            let target = &self.table.targets[*id as usize];
+            if bits::has(&self.route.allowed.fields, target.field.index()) {
+                self.slots.push(target.field, *id, value);
+            }
+        }
+    }
+
+    fn look(&mut self, key: Option<u32>, targets: &[u32], is_plain: bool, value: Scalar<'e>) -> Known {
+        match value {
+            Scalar::Text(text) => self.see_text(key, targets, is_plain, text),
             Scalar::Int(number) => {
                 let place = key.and_then(|key| self.place(key, As::Number));
                 let known = self.recall(place, &number.to_le_bytes());

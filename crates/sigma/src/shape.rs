@@ -4,7 +4,7 @@
 
 use cybervault_model::{TelemetryEvent, json::Recurring};
 
-use crate::{route::Routing, scalar::Scalar, usual::Item};
+use crate::{route::Routing, scalar::Scalar, scratch::UsualSlots, usual::Item};
 
 /// How many shapes are kept, a power of two, …
 const MOST: usize = 128;
@@ -49,6 +49,8 @@ pub(crate) struct Usual {
     pub(crate) route: usize,
     /// One for each key that is looked at.
     pub(crate) items: Vec<Item>,
+    /// Where their values are, if all of them are single.
+    pub(crate) slots: Option<UsualSlots>,
 }
 
 /// Which of an event's values decide its route, by their keys' places at the top.
@@ -113,9 +115,14 @@ impl Shapes {
         Some((at, usual.map(|(_, usual)| At { shape: at, usual: *usual })))
     }
 
-    /// Keeps the route of the event whose shape was just asked for; `items` makes what is kept of its keys, given the places of their
+    /// Keeps the route of the event whose shape was just asked for; `look` makes what is kept of its keys, given the places of their
     /// values.
-    pub(crate) fn keep(&mut self, shape: usize, route: usize, items: impl Fn(&[Option<usize>]) -> Vec<Item>) -> At {
+    pub(crate) fn keep(
+        &mut self,
+        shape: usize,
+        route: usize,
+        look: impl Fn(&[Option<usize>]) -> (Vec<Item>, Option<UsualSlots>),
+    ) -> At {
         let of = &mut self.list[shape];
         let known = of.routes.iter().position(|usual| usual.route == route);
         let usual = known.unwrap_or_else(|| {
@@ -123,7 +130,8 @@ impl Shapes {
                 of.routes.clear();
                 of.signs.clear();
             }
-            of.routes.push(Usual { route, items: items(&of.places) });
+            let (items, slots) = look(&of.places);
+            of.routes.push(Usual { route, items, slots });
             of.routes.len() - 1
         });
         if !self.signs.is_empty() {

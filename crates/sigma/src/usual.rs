@@ -9,6 +9,10 @@ pub(crate) struct Item {
     pub(crate) name: usize,
     /// Its value's place; none where it has a list or an object.
     pub(crate) place: Option<usize>,
+    /// Whether something is asked about a field that it leads to, …
+    pub(crate) is_asked: bool,
+    /// … and if so, whether the value counts as it is for all of them.
+    pub(crate) is_plain: bool,
     /// How often in a row its value was a new one.
     novel: u8,
     found_count: u8,
@@ -40,7 +44,8 @@ const MOST_FOUND: usize = 8;
 impl Item {
     /// A key's, of which no value has come.
     pub(crate) fn new(key: Option<u32>, name: usize, place: Option<usize>) -> Self {
-        Self { key, name, place, novel: 0, found_count: 0, since: 0, found: [0; MOST_FOUND] }
+        let (is_asked, is_plain) = (false, true);
+        Self { key, name, place, is_asked, is_plain, novel: 0, found_count: 0, since: 0, found: [0; MOST_FOUND] }
     }
 
     /// What is found in a value that is what it is since then.

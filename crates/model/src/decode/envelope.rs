@@ -37,6 +37,10 @@ impl Envelope<'_> {
 impl<'d> Envelope<'d> {
     /// Reads `document`'s top. Of a key that stands there twice, the last counts.
     pub(super) fn read(document: &Document<'d>) -> Result<Self, DecodeError> {
+        // Every envelope has one.
+        if document.recurring().is_some_and(|recurring| !recurring.may_have("type")) {
+            return Ok(Envelope::RAW);
+        }
         let Some(root) = document.root().as_object() else { return Ok(Envelope::RAW) };
         let [mut event_id, mut tenant_id, mut kind, mut occurred_at, mut source, mut payload] = [None; 6];
         let mut payload_at = 0;

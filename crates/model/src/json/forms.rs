@@ -79,6 +79,7 @@ struct Form {
     clock: u64,
     slots: Vec<Slot>,
     keys: Vec<Box<str>>,
+    top_keys: u64,
     /// Where in [`Gaps`] the gap before each value is.
     path: Vec<usize>,
     /// The last document, …
@@ -270,7 +271,8 @@ impl Form {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (path, spans, values, since, lines) = Default::default();
-        Self { number, came, clock: 1, slots, keys, path, raw: bytes.into(), spans, values, since, lines }
+        let top_keys = recurring::top_keys(&slots, &keys);
+        Self { number, came, clock: 1, slots, top_keys, keys, path, raw: bytes.into(), spans, values, since, lines }
     }
 
     /// Becomes `bytes`, if they have its gaps. If not, it becomes what they have up to where they differ.

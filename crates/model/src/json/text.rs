@@ -110,52 +110,65 @@ impl Unescape {
         let plain = &mut self.plain;
         let (mut at, mut length) = (0, 0);
         let is_last = 'text: loop {
-            if plain.len() < length + 2 * BLOCK {
-                plain.resize(2 * (length + 2 * BLOCK), 0);
-            }
             let rest = raw.get(at..)?;
             let mut padded = [0; 2 * BLOCK];
-            let block = rest.first_chunk().unwrap_or_else(|| {
+            let block: &[u8; 2 * BLOCK] = rest.first_chunk().unwrap_or_else(|| {
                 // At the document's end. It stops at what is not there.
                 padded[..rest.len()].copy_from_slice(rest);
                 &padded
             });
-            let (mut stops, mut done) = (stops(block), 0);
-            while done < BLOCK {
-                let stop = (stops.trailing_zeros() as usize).min(BLOCK);
-                // What is too much is written over.
-                *plain[length..].first_chunk_mut::<BLOCK>()? = *block[done..].first_chunk()?;
-                length += stop - done;
-                done = stop;
-                if stop == BLOCK {
-                    break;
-                }
-                if block[stop] == b'"' {
-                    at += stop + 1;
-                    break 'text true;
-                }
+            if plain.len() < length + 2 * BLOCK {
+                plain.resize(2 * (length + 2 * BLOCK), 0);
+            }
+            let plain: &mut [u8; 2 * BLOCK] = plain[length..].first_chunk_mut()?;
+            let mut stops = stops(block);
+            // How much of the block is done, and what it has become.
+            let (mut done, mut read) = (0, 0);
+            while stops != 0 {
+                let stop = stops.trailing_zeros() as usize % BLOCK;
+                move_block(block, done, plain, read);
+                read += stop - done;
                 let escaped = block[stop + 1];
                 let char = ESCAPED[usize::from(escaped)];
                 if block[stop] != b'\\' || char == 0 {
+                    at += stop + 1;
+                    length += read;
+                    if block[stop] == b'"' {
+                        break 'text true;
+                    }
                     let hex = rest.get(stop + 2..stop + 6).filter(|_| block[stop] == b'\\' && escaped == b'u')?;
-                    length += char_of(hex)?.encode_utf8(&mut plain[length..]).len();
-                    at += stop + 6;
+                    length += char_of(hex)?.encode_utf8(&mut plain[read..]).len();
+                    at += 5;
                     continue 'text;
                 }
-                plain[length] = char;
-                length += 1;
+                plain[read % BLOCK] = char;
+                read += 1;
                 done = stop + 2;
                 if char == b'\n' {
                     at += done;
+                    length += read;
                     break 'text false;
                 }
-                stops &= u32::MAX.checked_shl(u32::try_from(done).unwrap_or(u32::MAX)).unwrap_or_default();
+                // An escaped quote or backslash is no stop.
+                stops &= !(3 << stop);
+            }
+            if done < BLOCK {
+                move_block(block, done, plain, read);
+                read += BLOCK - done;
+                done = BLOCK;
             }
             at += done;
+            length += read;
         };
         self.text.push_str(str::from_utf8(&plain[..length]).ok()?);
         Some((at, is_last))
     }
+}
+
+/// Moves a block's bytes from `from` on behind `to` others; what is too much is written over.
+fn move_block(block: &[u8; 2 * BLOCK], from: usize, plain: &mut [u8; 2 * BLOCK], to: usize) {
+    let (from, to) = (from % BLOCK, to % BLOCK);
+    plain[to..to + BLOCK].copy_from_slice(&block[from..from + BLOCK]);
 }
 
 /// So many bytes are looked at together; as many behind them are at hand.
@@ -174,7 +187,7 @@ const ESCAPED: [u8; 256] = {
 };
 
 /// A bit for each byte of a block that is a quote, a backslash or below a space.
-fn stops(block: &[u8; 2 * BLOCK]) -> u32 {
+fn stops(block: &[u8; 2 * BLOCK]) -> u64 {
     let mut marks = [0; BLOCK];
     for (mark, byte) in marks.iter_mut().zip(block) {
         *mark = u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < b' ');
@@ -182,7 +195,7 @@ fn stops(block: &[u8; 2 * BLOCK]) -> u32 {
     // The lowest bits of eight bytes, moved together into the highest byte.
     const TOGETHER: u64 = 0x0102_0408_1020_4080;
     let bits = marks.as_chunks().0.iter().map(|marks| u64::from_le_bytes(*marks).wrapping_mul(TOGETHER) >> 56);
-    bits.rev().fold(0, |all, bits| all << 8 | bits as u32)
+    bits.rev().fold(0, |all, bits| all << 8 | bits)
 }
 
 /// The character of an escape; half a surrogate pair is none.

@@ -30,35 +30,23 @@ impl<'r> Recurring<'r> {
         (self.form.number, self.inside)
     }
 
+    /// False where no key at the document's top is this one.
+    pub(crate) fn may_have(self, key: &str) -> bool {
+        self.form.top_keys & bit(key) != 0
+    }
+
     /// Which value each key of the object has; none where it has an object or a list.
     pub fn places(self) -> Vec<Option<usize>> {
         let slots = &self.form.slots;
-        let top = self.children(0);
+        let top = children(slots, 0);
         let object = self.inside.and_then(|inside| top.get(inside).copied());
-        self.children(object.unwrap_or_default())
+        children(slots, object.unwrap_or_default())
             .into_iter()
             .map(|at| match slots[at] {
                 Slot::Value(value) => Some(value as usize),
                 _ => None,
             })
             .collect()
-    }
-
-    /// Where the values of an object's keys are among the slots.
-    fn children(self, object: usize) -> Vec<usize> {
-        let slots = &self.form.slots;
-        let Some(Slot::Object { len, .. }) = slots.get(object) else { return Vec::new() };
-        let mut children = Vec::new();
-        // Behind the first key.
-        let mut at = object + 2;
-        for _ in 0..*len {
-            children.push(at);
-            at += match slots.get(at) {
-                Some(Slot::Object { count, .. } | Slot::Array { count, .. }) => *count as usize + 2,
-                _ => 2,
-            };
-        }
-        children
     }
 
     /// A value by its place.
@@ -76,5 +64,68 @@ impl<'r> Recurring<'r> {
         let Form { values, lines, .. } = self.form;
         let is_it = |held: &Held| matches!(held, Held::Text(known) if std::ptr::eq(known.as_str(), text));
         lines.iter().zip(values).find(|(lines, held)| !lines.is_empty() && is_it(held)).map(|(lines, _)| &**lines)
+    }
+}
+
+/// Where the values of an object's keys are among the slots.
+fn children(slots: &[Slot], object: usize) -> Vec<usize> {
+    let Some(Slot::Object { len, .. }) = slots.get(object) else { return Vec::new() };
+    let mut children = Vec::new();
+    // Behind the first key.
+    let mut at = object + 2;
+    for _ in 0..*len {
+        children.push(at);
+        at += match slots.get(at) {
+            Some(Slot::Object { count, .. } | Slot::Array { count, .. }) => *count as usize + 2,
+            _ => 2,
+        };
+    }
+    children
+}
+
+/// The keys at the top, a bit each, which some share.
+pub(super) fn top_keys(slots: &[Slot], keys: &[Box<str>]) -> u64 {
+    let key = |value: usize| match slots[value - 1] {
+        Slot::Key(key) => bit(&keys[key as usize]),
+        _ => 0,
+    };
+    children(slots, 0).into_iter().fold(0, |all, value| all | key(value))
+}
+
+fn bit(key: &str) -> u64 {
+    let first = key.bytes().next().unwrap_or_default();
+    1 << ((key.len() * 8 + usize::from(first)) % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use simd_json::{Node, StaticNode};
+
+    use crate::json::{Limits, Reader};
+
+    #[test]
+    fn each_key_has_its_value_and_since_when_it_is_that() {
+        let mut reader = Reader::new(Limits::default());
+        let document = |pid: u32, line: &str| {
+            format!(
+                r#"{{"type":"x","payload":{{"in":{{"a":[1,{{"b":[]}}],"c":2}},"pid":{pid},"message":"One\n{line}\nThree"}},"id":null}}"#
+            )
+        };
+        for (pid, line) in [(1, "Two"), (1, "Two"), (1, "Two"), (23, "Two"), (23, "2")] {
+            let text = document(pid, line);
+            let read = reader.read(text.as_bytes()).unwrap();
+            let Some(recurring) = read.recurring() else { continue };
+            assert!(recurring.may_have("type") && !recurring.may_have("Channel"));
+            let places = recurring.inside(Some(1)).places();
+            let [None, Some(pid_at), Some(message)] = places[..] else { panic!("{places:?}") };
+            assert_eq!(recurring.value(pid_at), Node::Static(StaticNode::U64(pid.into())));
+            let Node::String(message) = recurring.value(message) else { panic!("no text") };
+            let lines = recurring.lines(message).unwrap();
+            assert_eq!(lines.iter().map(|line| line.end()).collect::<Vec<_>>(), [4, 5 + line.len(), 10 + line.len()]);
+            let since = lines.iter().map(|line| line.since()).collect::<Vec<_>>();
+            let (first, pid_since) = (since[0], recurring.since(pid_at));
+            assert_eq!((pid_since > first, since[1] > first, since[2]), (pid == 23, line == "2", first));
+        }
+        assert!(reader.read(document(4, "Four").as_bytes()).unwrap().recurring().is_some());
     }
 }
