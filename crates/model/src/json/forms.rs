@@ -33,6 +33,9 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 const LONGEST: usize = 64 * 1024;
 const MOST_VALUES: usize = 512;
 
+/// Texts below this are copied where they might be moved.
+const SHORT: usize = 256;
+
 /// Of how many documents that came once is known that they did.
 const MOST_ONCE: usize = 512;
 
@@ -342,10 +345,19 @@ impl Form {
         };
         let length = unescape.read(bytes, known, self.clock)?;
         self.since[value] = self.clock;
-        mem::swap(lines, &mut unescape.lines);
+        // Memory that has grown stays where it is used, or with what reads.
+        if unescape.lines.is_empty() {
+            lines.clear();
+        } else {
+            mem::swap(lines, &mut unescape.lines);
+        }
         match held {
+            Held::Text(text) if unescape.text.len() < SHORT => {
+                text.clear();
+                text.push_str(&unescape.text);
+            }
             Held::Text(text) => mem::swap(text, &mut unescape.text),
-            Held::Plain(_) => *held = Held::Text(mem::take(&mut unescape.text)),
+            Held::Plain(_) => *held = Held::Text(unescape.text.clone()),
         }
         Some(length)
     }
