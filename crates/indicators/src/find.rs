@@ -46,7 +46,7 @@ impl Indicators {
         }
         let mut search =
             Search { set: self, event, record_time, time: OnceCell::new(), path: Vec::new(), found: Vec::new() };
-        search.value(event.payload, 0);
+        search.value(event.payload.value(), 0);
         search.found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         search.found
     }

@@ -4,7 +4,7 @@
 use cybervault_indicators::{Builder, Feed, FeedReport, Format, Found, Indicators, Kind};
 use cybervault_model::{
     EventKind, Level, SentTime, Source, TelemetryEvent,
-    json::{Limits, Reader},
+    json::{Limits, Payload, Reader},
 };
 use proptest::prelude::*;
 
@@ -31,8 +31,7 @@ fn find(indicators: &Indicators, payload: &str, occurred_at: Option<&str>) -> Ve
         kind: EventKind::Raw,
         sent_time: occurred_at.map(SentTime::Text),
         source: Source::default(),
-        payload: document.root(),
-        recurring: document.recurring(),
+        payload: Payload::of(&document, None),
         bytes: payload.as_bytes(),
     };
     indicators.find(&event, None)

@@ -18,7 +18,7 @@ use self::{avro_event::AvroEvent, envelope::Envelope};
 use crate::{
     ContentType, TelemetryEvent,
     avro::{self, NoRegistry, WriterSchemas},
-    json::{Document, Limits, ReadError, Reader, Value},
+    json::{Document, Limits, Payload, ReadError, Reader},
 };
 
 /// A record as it came, as far as it matters here.
@@ -109,16 +109,9 @@ impl Decoded<'_> {
             kind: self.envelope.kind,
             sent_time: self.envelope.occurred_at,
             source: self.envelope.source,
-            payload: self.payload(),
-            recurring: self.document.recurring().map(|recurring| recurring.inside(self.envelope.payload_at)),
+            payload: Payload::of(&self.document, self.envelope.payload_at),
             bytes: self.bytes,
         }
-    }
-
-    fn payload(&self) -> Value<'_, '_> {
-        let root = self.document.root();
-        let inner = self.envelope.payload_at.and_then(|at| root.as_object()?.values().nth(at));
-        inner.unwrap_or(root)
     }
 }
 
@@ -145,7 +138,7 @@ mod tests {
         assert_eq!(event.kind, EventKind::EndpointTelemetry);
         assert_eq!(event.occurred_at().unwrap().to_string(), "2026-01-31T11:00:00.000Z");
         assert_eq!(event.source, Source { product: Some("windows"), service: None, category: Some("x") });
-        assert_eq!(event.payload.get_u64("pid"), Some(4));
+        assert_eq!(event.payload.value().get_u64("pid"), Some(4));
         assert_eq!(event.bytes, value.as_bytes());
     }
 

@@ -4,7 +4,7 @@ use simd_json::prelude::*;
 
 use crate::{
     Timestamp, derived_id,
-    json::{Recurring, Value},
+    json::{Payload, Value},
 };
 
 /// What an event's payload is.
@@ -80,9 +80,7 @@ pub struct TelemetryEvent<'a> {
     /// The log source, as the envelope says.
     pub source: Source<'a>,
     /// The payload: always an object.
-    pub payload: Value<'a, 'a>,
-    /// What is known of the payload, if it came in a document that is like earlier ones.
-    pub recurring: Option<Recurring<'a>>,
+    pub payload: Payload<'a>,
     /// The record's value, untouched.
     pub bytes: &'a [u8],
 }
@@ -112,9 +110,10 @@ impl TelemetryEvent<'_> {
             Some(SentTime::At(time)) => Some(time),
             None => None,
         };
-        said.or_else(|| TIME_FIELDS.iter().find_map(|field| time_in(self.payload, field))).or_else(|| {
+        let payload = self.payload.value();
+        said.or_else(|| TIME_FIELDS.iter().find_map(|field| time_in(payload, field))).or_else(|| {
             let (last, above) = TIME_IN_XML.split_last()?;
-            time_in(above.iter().try_fold(self.payload, |value, key| value.get(*key))?, last)
+            time_in(above.iter().try_fold(payload, |value, key| value.get(*key))?, last)
         })
     }
 }

@@ -8,6 +8,7 @@ mod plain;
 mod text;
 
 use std::{
+    cell::{OnceCell, RefCell},
     fmt, mem,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -119,9 +120,8 @@ impl Reader {
             return Err(ReadError::TooLarge { bytes: bytes.len(), limit: self.limits.max_bytes });
         }
         if let Some(form) = self.forms.follow(bytes) {
-            let mut nodes = mem::replace(&mut self.nodes, Tape(Vec::new())).reset::<'r>();
-            let recurring = Some(self.forms.lend(form, &mut nodes.0));
-            return Ok(Document { nodes, home: &mut self.nodes, recurring });
+            let recurring = Some(self.forms.lend(form));
+            return Ok(Document { nodes: OnceCell::new(), home: RefCell::new(&mut self.nodes), recurring });
         }
         // The parser unescapes strings in place; the caller's bytes stay untouched.
         self.input.clear();
@@ -155,7 +155,7 @@ impl Reader {
         if found.is_none() {
             self.forms.learn(bytes, &nodes.0);
         }
-        let document = Document { nodes, home: &mut self.nodes, recurring: None };
+        let document = Document { nodes: nodes.into(), home: RefCell::new(&mut self.nodes), recurring: None };
         match found {
             None => Ok(document),
             Some(kind) => Err(ReadError::NotObject(kind)),
@@ -172,20 +172,32 @@ impl fmt::Debug for Reader {
 /// One JSON object in its reader's buffers.
 #[derive(Debug)]
 pub struct Document<'r> {
-    nodes: Tape<'r>,
-    home: &'r mut Tape<'static>,
+    /// Of a recurring one they are made when they are asked for.
+    nodes: OnceCell<Tape<'r>>,
+    /// Their memory.
+    home: RefCell<&'r mut Tape<'static>>,
     recurring: Option<Recurring<'r>>,
 }
 
 impl<'r> Document<'r> {
     /// The object at the top.
     pub fn root(&self) -> Value<'_, 'r> {
-        self.nodes.as_value()
+        self.tape().as_value()
     }
 
     /// What is known of it from earlier ones.
     pub fn recurring(&self) -> Option<Recurring<'r>> {
         self.recurring
+    }
+
+    fn tape(&self) -> &Tape<'r> {
+        self.nodes.get_or_init(|| {
+            let mut nodes = mem::replace(&mut **self.home.borrow_mut(), Tape(Vec::new())).reset();
+            if let Some(recurring) = self.recurring {
+                recurring.write(&mut nodes.0);
+            }
+            nodes
+        })
     }
 }
 
@@ -193,13 +205,53 @@ impl<'r> Deref for Document<'r> {
     type Target = [Node<'r>];
 
     fn deref(&self) -> &Self::Target {
-        &self.nodes.0
+        &self.tape().0
     }
 }
 
 impl Drop for Document<'_> {
     fn drop(&mut self) {
-        *self.home = mem::replace(&mut self.nodes, Tape(Vec::new())).reset();
+        if let Some(nodes) = self.nodes.take() {
+            **self.home.get_mut() = nodes.reset();
+        }
+    }
+}
+
+/// An object in a document; what it is made of is only gone over when it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a> {
+    document: &'a dyn Lend,
+    /// Which of the top's keys has it, if it is not the top itself.
+    inside: Option<usize>,
+    recurring: Option<Recurring<'a>>,
+}
+
+impl<'a> Payload<'a> {
+    /// The document's top, or what its key number `inside` has there.
+    pub fn of(document: &'a Document<'_>, inside: Option<usize>) -> Self {
+        Self { document, inside, recurring: document.recurring.map(|recurring| recurring.inside(inside)) }
+    }
+
+    /// The object.
+    pub fn value(&self) -> Value<'a, 'a> {
+        let root = self.document.root();
+        self.inside.and_then(|at| root.as_object()?.values().nth(at)).unwrap_or(root)
+    }
+
+    /// What is known of it from earlier documents.
+    pub fn recurring(&self) -> Option<Recurring<'a>> {
+        self.recurring
+    }
+}
+
+/// A document, however long its reader lives.
+trait Lend: fmt::Debug {
+    fn root(&self) -> Value<'_, '_>;
+}
+
+impl Lend for Document<'_> {
+    fn root(&self) -> Value<'_, '_> {
+        self.root()
     }
 }
 

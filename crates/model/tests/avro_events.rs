@@ -81,7 +81,7 @@ fn both_framings_say_all_about_their_payload() {
         assert_eq!(event.kind, EventKind::EndpointTelemetry);
         assert_eq!(event.occurred_at().unwrap().to_string(), "2020-06-10T02:50:56.537Z");
         assert_eq!(event.source, Source { product: Some("windows"), service: None, category: None });
-        assert_eq!(event.payload.get_str("path"), Some("C:\\a é"));
+        assert_eq!(event.payload.value().get_str("path"), Some("C:\\a é"));
         assert_eq!(event.bytes, value);
     }
 }

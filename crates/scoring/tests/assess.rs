@@ -21,7 +21,7 @@ fn assess(payload: &str, hits: Vec<Hit<'_>>) -> Assessment {
     let incoming = Incoming { key: Some(b"acme"), value: record.as_bytes(), ..Incoming::default() };
     let decoded = decoder.decode(&incoming).unwrap();
     let event = decoded.event();
-    let fields = |name: &str| event.payload.get_str(name).map(str::to_owned).into_iter().collect::<Vec<_>>();
+    let fields = |name: &str| event.payload.value().get_str(name).map(str::to_owned).into_iter().collect::<Vec<_>>();
     let tenant_id = TenantId::new(event.tenant_id).unwrap();
     scorer().assess(&tenant_id, &event, Some(Timestamp::from_millis(0)), hits, &fields, "rules-1")
 }

@@ -4,7 +4,10 @@
 
 use cybervault_model::json::Line;
 
-use crate::memo::Place;
+use crate::{
+    memo::Place,
+    usual::{Known, is_novel, novel_after},
+};
 
 /// What was found in the lines of the text that stood at a place before.
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub(crate) struct Base {
 struct BaseLine {
     /// Since when it was what it was when all was known that is found in it. No line is since 0.
     since: u64,
+    /// How often in a row it was a new one.
+    novel: u8,
     found_count: u8,
     found: [u32; Base::MOST_FOUND],
 }
@@ -36,18 +41,28 @@ impl Base {
         Some(&known.found[..usize::from(known.found_count)])
     }
 
-    /// Learns what is found in the line at `at`.
-    pub(crate) fn learn(&mut self, at: usize, line: Line, found: &[u32]) {
-        let Ok(found_count) = u8::try_from(found.len()) else { return };
-        if at >= Self::MOST_LINES || found.len() > Self::MOST_FOUND {
+    /// Whether the line at `at` is taken to be a new one.
+    pub(crate) fn is_novel(&self, at: usize) -> bool {
+        self.lines.get(at).is_some_and(|known| is_novel(known.novel))
+    }
+
+    /// Learns what was known of the line at `at`; `found` is what is found in it, if that is.
+    pub(crate) fn learn(&mut self, at: usize, line: Line, known: Known, found: &[u32]) {
+        if at >= Self::MOST_LINES {
             return;
         }
         if self.lines.len() <= at {
             self.lines.resize(at + 1, BaseLine::default());
         }
-        let known = &mut self.lines[at];
-        (known.since, known.found_count) = (line.since(), found_count);
-        known.found[..found.len()].copy_from_slice(found);
+        let of = &mut self.lines[at];
+        of.novel = novel_after(of.novel, known);
+        if known == Known::Found
+            && let Some(kept) = of.found.get_mut(..found.len())
+            && let Ok(count) = u8::try_from(found.len())
+        {
+            kept.copy_from_slice(found);
+            (of.since, of.found_count) = (line.since(), count);
+        }
     }
 }
 

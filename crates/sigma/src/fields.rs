@@ -257,12 +257,11 @@ impl FieldTable {
     /// Goes over the event once and hands every value of a field to `sink`, and every other text if it wants them. `usual` is what is
     /// kept of events like this one.
     pub(crate) fn walk<'e>(&self, event: &TelemetryEvent<'e>, usual: Option<&mut [Item]>, sink: &mut impl Sink<'e>) {
-        let Some(object) = event.payload.as_object() else { return };
-        let usual = usual.zip(event.recurring);
+        let usual = usual.zip(event.payload.recurring());
         let mut waiting = Waiting { values: [None; 4], is_complete: usual.is_some() };
         match usual {
-            Some((usual, recurring)) => self.top(&object, recurring, usual, &mut waiting, sink),
-            None => self.object(Some(0), &object, 0, sink),
+            Some((usual, recurring)) => self.top(event, recurring, usual, &mut waiting, sink),
+            None => event.payload.value().as_object().iter().for_each(|object| self.object(Some(0), object, 0, sink)),
         }
         for Otherwise { path, target, waits } in &self.otherwise {
             let misses = sink.misses(self.targets[*target as usize].field);
@@ -279,7 +278,7 @@ impl FieldTable {
             };
             match waits {
                 Some(at) if waiting.is_complete => waiting.of(*at).for_each(&mut give),
-                _ => follow(event.payload, path, 0, &mut give),
+                _ => follow(event.payload.value(), path, 0, &mut give),
             }
         }
     }
@@ -294,7 +293,7 @@ impl FieldTable {
     ) -> (Vec<Item>, Option<UsualSlots>) {
         let wants_texts = route.is_open || route.allowed.keywords.iter().any(|word| *word != 0);
         let (mut items, mut slots) = (Vec::new(), Some(Vec::new()));
-        let names = event.payload.as_object();
+        let names = event.payload.value().as_object();
         for ((at, name), place) in names.iter().flat_map(Object::keys).enumerate().zip(places) {
             let key = self.keys[0].next(name);
             let mut item = Item::new(key, at, *place);
@@ -324,7 +323,7 @@ impl FieldTable {
     /// The event itself, of which most is as usual.
     fn top<'e>(
         &self,
-        object: &Object<'e, 'e>,
+        event: &TelemetryEvent<'e>,
         recurring: Recurring<'e>,
         usual: &mut [Item],
         waiting: &mut Waiting<'e>,
@@ -333,7 +332,7 @@ impl FieldTable {
         let has_slots = sink.has_usual_slots();
         let wants_texts = sink.wants_texts();
         // Those that are gone over, and behind how many keys.
-        let (mut values, mut behind) = (object.values(), 0);
+        let (mut values, mut behind) = (None, 0);
         for item in usual {
             let next = item.key;
             if next.is_none() && !wants_texts {
@@ -343,7 +342,10 @@ impl FieldTable {
             let waits = next.filter(|_| key.is_some_and(|key| !key.joined.is_empty()));
             let Some(place) = item.place else {
                 waiting.is_complete &= waits.is_none();
-                if let Some(value) = values.nth(item.name - behind) {
+                if values.is_none() {
+                    values = event.payload.value().as_object().map(|object| object.values());
+                }
+                if let Some(value) = values.as_mut().and_then(|values| values.nth(item.name - behind)) {
                     self.entry(Some(0), next, value, 0, sink);
                 }
                 behind = item.name + 1;

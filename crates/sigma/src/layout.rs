@@ -27,7 +27,7 @@ impl Layout<'_> {
     ) {
         let follow_path = |path: &str, found: &mut dyn FnMut(Scalar<'e>)| {
             if self.keys.may_lead(path) {
-                follow_path(event.payload, path, &mut |value| found(value));
+                follow_path(event.payload.value(), path, &mut |value| found(value));
             }
         };
         let mut any = false;
@@ -36,7 +36,7 @@ impl Layout<'_> {
             found(before, value);
         };
         if field.contains('.') && self.keys.may_have(field) {
-            follow(event.payload, &[field], 0, &mut |value| give("", value));
+            follow(event.payload.value(), &[field], 0, &mut |value| give("", value));
         }
         follow_path(field, &mut |value| give("", value));
         let Some(mapping) = self.mapping else { return };

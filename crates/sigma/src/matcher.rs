@@ -140,7 +140,7 @@ impl Matcher {
             route,
             table: self.router.table(route.table),
             event,
-            slots: Slots::of_event(found, usual_slots.zip(event.recurring)),
+            slots: Slots::of_event(found, usual_slots.zip(event.payload.recurring())),
             marks,
             memo,
             fresh,
@@ -292,7 +292,7 @@ impl<'e> Run<'_, 'e> {
             Ordering::Greater => return true,
         }
         if field == FieldId::ANYWHERE {
-            each_text(self.event.payload, 0, &mut |text| self.see_later(field, later, Scalar::Text(text), ""));
+            each_text(self.event.payload.value(), 0, &mut |text| self.see_later(field, later, Scalar::Text(text), ""));
             return true;
         }
         let slots = std::mem::replace(&mut self.slots, Slots::empty());
@@ -305,7 +305,7 @@ impl<'e> Run<'_, 'e> {
 
     fn any_text_passes(&mut self, test: &Test) -> bool {
         let mut holds = false;
-        each_text(self.event.payload, 0, &mut |text| {
+        each_text(self.event.payload.value(), 0, &mut |text| {
             holds = holds || test.passes(Scalar::Text(text), "", self.text);
         });
         holds
@@ -380,7 +380,7 @@ impl<'e> Run<'_, 'e> {
         let test = &self.compiled.questions[predicate as usize].test;
         let mut path = String::new();
         let mut passing = |text: &'e str| test.passes(Scalar::Text(text), "", self.text);
-        let text = find_text(self.event.payload, 0, &mut path, &mut passing)?;
+        let text = find_text(self.event.payload.value(), 0, &mut path, &mut passing)?;
         Some((path, Scalar::Text(text)))
     }
 }

@@ -399,10 +399,10 @@ impl Router {
     /// The mapping that the event fits, and its keys as far as they were looked at.
     fn format_of(&self, event: &TelemetryEvent<'_>) -> (Option<&Format>, KeyBits) {
         let is_told = is_told(event);
-        let keys = if is_told { KeyBits::of(event.payload) } else { KeyBits::ANY };
+        let keys = if is_told { KeyBits::of(event.payload.value()) } else { KeyBits::ANY };
         let format = self.formats.iter().find(|format| match &format.mapping.events.kind {
             Some(wanted) => is_of_kind(event, wanted),
-            None => is_told && format.has.iter().all(|place| place.first(event.payload, keys).is_some()),
+            None => is_told && format.has.iter().all(|place| place.first(event.payload.value(), keys).is_some()),
         });
         (format, keys)
     }
@@ -434,7 +434,7 @@ impl Router {
                 own = own.or(fields.filter(|fields| !fields.is_empty()));
             });
         }
-        Layout { mapping: format.map(|format| &format.mapping), own, keys: KeyBits::of(event.payload) }
+        Layout { mapping: format.map(|format| &format.mapping), own, keys: KeyBits::of(event.payload.value()) }
     }
 }
 
@@ -453,7 +453,7 @@ impl Router {
             Product::None => None,
             Product::Named(name) => Some(name.as_str()),
             Product::In { otherwise, .. } => {
-                let name = match format.product.as_ref().and_then(|place| place.first(event.payload, keys)) {
+                let name = match format.product.as_ref().and_then(|place| place.first(event.payload.value(), keys)) {
                     Some(Scalar::Text(name)) if !name.is_empty() => name,
                     _ => otherwise,
                 };
@@ -482,7 +482,7 @@ impl Router {
         for (position, places) in format.by.iter().enumerate() {
             let value = places
                 .iter()
-                .find_map(|place| place.first(event.payload, keys).filter(|value| *value != Scalar::Other));
+                .find_map(|place| place.first(event.payload.value(), keys).filter(|value| *value != Scalar::Other));
             let value = value.unwrap_or(Scalar::Null);
             if position > 0 {
                 buffer.push('\0');
@@ -528,7 +528,7 @@ impl Format {
 
     /// Which of the keys that sources want have a value: not null, not empty.
     fn present_in(&self, event: &TelemetryEvent<'_>) -> u64 {
-        let Some(object) = event.payload.as_object().filter(|_| !self.present.is_empty()) else { return 0 };
+        let Some(object) = event.payload.value().as_object().filter(|_| !self.present.is_empty()) else { return 0 };
         let mut present = 0;
         for (key, value) in &object {
             if !self.present_bits.may_have(key) {
@@ -541,7 +541,7 @@ impl Format {
             }
         }
         for (place, bit) in &self.present_inside {
-            if place.first(event.payload, KeyBits::ANY).is_some_and(Scalar::is_something) {
+            if place.first(event.payload.value(), KeyBits::ANY).is_some_and(Scalar::is_something) {
                 present |= bit;
             }
         }

@@ -83,16 +83,16 @@ impl Run<'_, '_> {
         place: Option<Place>,
         shortest: usize,
         text: &str,
-        mut unknown: impl FnMut(&mut Self, &str),
+        mut unknown: impl FnMut(&mut Self, Option<Place>, &str),
     ) {
-        let kept = place.zip(self.event.recurring);
+        let kept = place.zip(self.event.payload.recurring());
         let kept = kept.and_then(|(place, recurring)| Some((place, recurring.object(), recurring.lines(text)?)));
         let Some((place, object, known)) = kept else {
             return lines(text).for_each(|line| {
                 if place.is_none()
                     || line.len() * 2 >= shortest && self.recall(place, line.as_bytes()) == Known::Nothing
                 {
-                    unknown(self, line);
+                    unknown(self, place, line);
                 }
             });
         };
@@ -107,10 +107,11 @@ impl Run<'_, '_> {
             }
             let of = of.strip_suffix(LINE_END).unwrap_or(of);
             self.fresh.recalled.clear();
-            if of.len() * 2 < shortest || self.recall(Some(place), of.as_bytes()) == Known::Found {
-                base.learn(at, *line, &self.fresh.recalled);
-            } else {
-                unknown(self, of);
+            let place = Some(place).filter(|_| !base.is_novel(at));
+            let is_known = of.len() * 2 < shortest || self.recall(place, of.as_bytes()) == Known::Found;
+            base.learn(at, *line, if is_known { Known::Found } else { Known::Nothing }, &self.fresh.recalled);
+            if !is_known {
+                unknown(self, place, of);
             }
         }
         *self.memo.bases.at(at_base) = base;
@@ -161,7 +162,7 @@ impl Run<'_, '_> {
         let shortest = anywhere.clone().map(Substrings::shortest).chain(self.shortest_keyword).min();
         let Some(shortest) = shortest else { return };
         let (piece, place) = (self.fresh.pieces.len(), self.place(key, As::Line));
-        self.recall_lines(place, shortest, text, |run, line| run.fresh.add(place, line, run.fresh.found.len()));
+        self.recall_lines(place, shortest, text, |run, place, line| run.fresh.add(place, line, run.fresh.found.len()));
         if anywhere.clone().next().is_some() {
             self.search(&anywhere, piece);
         }
@@ -172,7 +173,9 @@ impl Run<'_, '_> {
         let place = self.place(field.number(), As::Later);
         match value {
             Scalar::Text(text) if before.is_empty() && has_lines(text) => {
-                self.recall_lines(place, later.shortest(), text, |run, line| run.see_later_text(place, later, line));
+                self.recall_lines(place, later.shortest(), text, |run, place, line| {
+                    run.see_later_text(place, later, line)
+                });
             }
             Scalar::Text(text) if before.is_empty() => {
                 if text.len() * 2 >= later.shortest() && self.recall(place, text.as_bytes()) == Known::Nothing {

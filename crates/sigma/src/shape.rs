@@ -95,7 +95,7 @@ impl Shapes {
         routing: Routing,
         plan: impl FnOnce(&[&str]) -> Option<Plan>,
     ) -> Option<(usize, Option<At>)> {
-        let recurring = event.recurring?;
+        let recurring = event.payload.recurring()?;
         let object = recurring.object();
         let kind = event.kind.as_str();
         let set = usize::try_from(object.0 % (MOST / WAYS) as u64).unwrap_or_default() * WAYS;
@@ -104,7 +104,7 @@ impl Shapes {
             Some(at) => at,
             None => {
                 self.hand = (self.hand + 1) % WAYS;
-                let names: Vec<_> = event.payload.as_object()?.keys().collect();
+                let names: Vec<_> = event.payload.value().as_object()?.keys().collect();
                 self.list[set + self.hand].become_of(recurring, kind, plan(&names));
                 set + self.hand
             }

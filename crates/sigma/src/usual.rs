@@ -32,10 +32,10 @@ pub(crate) enum Known {
     Nothing,
 }
 
-/// A key whose values were new so often in a row is one of times or numbers that never come again, …
+/// Where values were new so often in a row they are times or numbers that never come again, …
 const NOVEL: u8 = 8;
 
-/// … as is found out again after so many more.
+/// … as is found out again after so many.
 const TRIED_AGAIN: u8 = 64;
 
 /// Values in which more was found are not kept.
@@ -55,15 +55,12 @@ impl Item {
 
     /// Whether a value that is not as the last one is taken to be a new one.
     pub(crate) fn is_novel(&self) -> bool {
-        self.novel >= NOVEL
+        is_novel(self.novel)
     }
 
     /// Learns what was known of a value that is what it is since then; `found` is what is found in it, if that is.
     pub(crate) fn learn(&mut self, since: u64, known: Known, found: &[u32]) {
-        self.novel = match known {
-            Known::Nothing if self.novel < TRIED_AGAIN => self.novel + 1,
-            _ => 0,
-        };
+        self.novel = novel_after(self.novel, known);
         if known == Known::Found
             && let Some(kept) = self.found.get_mut(..found.len())
             && let Ok(count) = u8::try_from(found.len())
@@ -71,6 +68,19 @@ impl Item {
             kept.copy_from_slice(found);
             (self.since, self.found_count) = (since, count);
         }
+    }
+}
+
+/// Whether that many new values in a row make the next one be taken for one.
+pub(crate) fn is_novel(novel: u8) -> bool {
+    novel >= NOVEL
+}
+
+/// How many were new in a row, one of which so much was known included.
+pub(crate) fn novel_after(novel: u8, known: Known) -> u8 {
+    match known {
+        Known::Nothing if novel < TRIED_AGAIN => novel + 1,
+        _ => 0,
     }
 }
 

@@ -192,17 +192,9 @@ impl Forms {
         None
     }
 
-    /// Appends the nodes of the document whose values the form took.
-    pub(super) fn lend<'r>(&'r self, form: usize, nodes: &mut Vec<Node<'r>>) -> Recurring<'r> {
-        let form = &self.list[form];
-        let Form { slots, keys, values, .. } = form;
-        nodes.extend(slots.iter().map(|slot| match *slot {
-            Slot::Object { len, count } => Node::Object { len: len as usize, count: count as usize },
-            Slot::Array { len, count } => Node::Array { len: len as usize, count: count as usize },
-            Slot::Key(at) => Node::String(&keys[at as usize]),
-            Slot::Value(at) => values[at as usize].node(),
-        }));
-        Recurring::new(form)
+    /// The document whose values the form took.
+    pub(super) fn lend(&self, form: usize) -> Recurring<'_> {
+        Recurring::new(&self.list[form])
     }
 
     /// Keeps the form of a document that the parser has read, if it is one that came before.

@@ -14,7 +14,7 @@ mod rules;
 
 use cybervault_model::{
     EventKind, Source, TelemetryEvent,
-    json::{Document, Limits, Reader},
+    json::{Document, Limits, Payload, Reader},
 };
 use cybervault_sigma::{Mappings, Matcher, RuleFile, RulePack, load};
 
@@ -42,8 +42,7 @@ fn raw<'d>(document: &'d Document<'_>, bytes: &'d [u8]) -> TelemetryEvent<'d> {
         kind: EventKind::Raw,
         sent_time: None,
         source: Source::default(),
-        payload: document.root(),
-        recurring: document.recurring(),
+        payload: Payload::of(document, None),
         bytes,
     }
 }

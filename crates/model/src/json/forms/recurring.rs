@@ -49,6 +49,17 @@ impl<'r> Recurring<'r> {
             .collect()
     }
 
+    /// Appends the document's nodes.
+    pub(crate) fn write(self, nodes: &mut Vec<Node<'r>>) {
+        let Form { slots, keys, values, .. } = self.form;
+        nodes.extend(slots.iter().map(|slot| match *slot {
+            Slot::Object { len, count } => Node::Object { len: len as usize, count: count as usize },
+            Slot::Array { len, count } => Node::Array { len: len as usize, count: count as usize },
+            Slot::Key(at) => Node::String(&keys[at as usize]),
+            Slot::Value(at) => values[at as usize].node(),
+        }));
+    }
+
     /// A value by its place.
     pub fn value(self, at: usize) -> Node<'r> {
         self.form.values[at].node()
@@ -93,8 +104,8 @@ pub(super) fn top_keys(slots: &[Slot], keys: &[Box<str>]) -> u64 {
 }
 
 fn bit(key: &str) -> u64 {
-    let first = key.bytes().next().unwrap_or_default();
-    1 << ((key.len() * 8 + usize::from(first)) % 64)
+    let ends = [key.bytes().next(), key.bytes().next_back()].map(|byte| usize::from(byte.unwrap_or_default()));
+    1 << ((key.len() * 8 + ends[0] + ends[1] * 5) % 64)
 }
 
 #[cfg(test)]
