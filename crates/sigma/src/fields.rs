@@ -16,7 +16,7 @@ use crate::{
     routes::Route,
     scalar::Scalar,
     scratch::UsualSlots,
-    usual::{Item, Known},
+    usual::{Item, Items, Known},
 };
 
 /// A hash map for keys that rules choose. Its keys don't come from tenants, so its hash may be a fixed one.
@@ -256,7 +256,7 @@ impl FieldTable {
 
     /// Goes over the event once and hands every value of a field to `sink`, and every other text if it wants them. `usual` is what is
     /// kept of events like this one.
-    pub(crate) fn walk<'e>(&self, event: &TelemetryEvent<'e>, usual: Option<&mut [Item]>, sink: &mut impl Sink<'e>) {
+    pub(crate) fn walk<'e>(&self, event: &TelemetryEvent<'e>, usual: Option<&mut Items>, sink: &mut impl Sink<'e>) {
         let usual = usual.zip(event.payload.recurring());
         let mut waiting = Waiting { values: [None; 4], is_complete: usual.is_some() };
         match usual {
@@ -290,31 +290,32 @@ impl FieldTable {
         event: &TelemetryEvent<'_>,
         places: &[Option<usize>],
         route: &Route,
-    ) -> (Vec<Item>, Option<UsualSlots>) {
-        let wants_texts = route.is_open || route.allowed.keywords.iter().any(|word| *word != 0);
-        let (mut items, mut slots) = (Vec::new(), Some(Vec::new()));
+    ) -> (Items, Option<UsualSlots>) {
+        let wants_texts = route.allowed.keywords.iter().any(|word| *word != 0);
+        let (mut items, mut slots) = (Items::default(), Some(Vec::new()));
         let names = event.payload.value().as_object();
         for ((at, name), place) in names.iter().flat_map(Object::keys).enumerate().zip(places) {
             let key = self.keys[0].next(name);
-            let mut item = Item::new(key, at, *place);
-            for id in key.iter().flat_map(|key| &self.keys[*key as usize].targets) {
+            let mut item = Item::new(key, at);
+            let of = key.map(|key| &self.keys[key as usize]);
+            let waits = of.is_some_and(|of| !of.joined.is_empty());
+            for id in of.iter().flat_map(|of| &of.targets) {
                 let target = &self.targets[*id as usize];
                 if !bits::has(&route.allowed.fields, target.field.index()) {
                     continue;
                 }
                 item.is_asked = true;
                 item.is_plain &= target.before.is_empty();
-                if let (Some(slots), Some(place)) = (&mut slots, place)
-                    && self.keys[key.unwrap_or_default() as usize].joined.is_empty()
-                {
+                if let (Some(slots), Some(place), false) = (&mut slots, place, waits) {
                     slots.push((target.field, *id, *place));
                 }
             }
-            if place.is_none() && key.is_some() {
+            let may_lead_on = place.is_none() && key.is_some();
+            if may_lead_on {
                 slots = None;
             }
-            if key.is_some() || wants_texts {
-                items.push(item);
+            if wants_texts || item.is_asked || waits || may_lead_on {
+                items.add(item, *place);
             }
         }
         (items, slots.map(|slots| UsualSlots::new(self.fields, slots)))
@@ -325,7 +326,7 @@ impl FieldTable {
         &self,
         event: &TelemetryEvent<'e>,
         recurring: Recurring<'e>,
-        usual: &mut [Item],
+        usual: &mut Items,
         waiting: &mut Waiting<'e>,
         sink: &mut impl Sink<'e>,
     ) {
@@ -333,14 +334,15 @@ impl FieldTable {
         let wants_texts = sink.wants_texts();
         // Those that are gone over, and behind how many keys.
         let (mut values, mut behind) = (None, 0);
-        for item in usual {
-            let next = item.key;
-            if next.is_none() && !wants_texts {
+        for (seen, item) in usual.seen.iter_mut().zip(&mut usual.list) {
+            if has_slots && seen.is_same(recurring) {
+                sink.know(if seen.has_found() { item.found() } else { &[] });
                 continue;
             }
+            let next = item.key;
             let key = next.map(|next| &self.keys[next as usize]);
             let waits = next.filter(|_| key.is_some_and(|key| !key.joined.is_empty()));
-            let Some(place) = item.place else {
+            let Some(place) = seen.place() else {
                 waiting.is_complete &= waits.is_none();
                 if values.is_none() {
                     values = event.payload.value().as_object().map(|object| object.values());
@@ -359,9 +361,8 @@ impl FieldTable {
             if !has_slots && item.is_asked {
                 sink.keep(targets, recurring.value(place).into());
             }
-            let since = recurring.since(place);
-            if let Some(found) = item.found_since(since) {
-                sink.know(found);
+            if seen.is_same(recurring) {
+                sink.know(item.found());
                 continue;
             }
             let key = next.filter(|_| !item.is_novel());
@@ -370,7 +371,7 @@ impl FieldTable {
                 Scalar::Text(text) if wants_texts => sink.text(!item.is_novel(), text),
                 _ => continue,
             };
-            item.learn(since, known, sink.recalled());
+            item.learn(seen, recurring.since(place), known, sink.recalled());
         }
     }
 

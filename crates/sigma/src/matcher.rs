@@ -19,7 +19,7 @@ use crate::{
     routes::{Route, Routes},
     scalar::Scalar,
     scratch::{Marks, Scratch, Slots},
-    usual::Item,
+    usual::Items,
 };
 
 /// A rule's place in [`Matcher::rules`].
@@ -133,7 +133,7 @@ impl Matcher {
             return hits;
         }
         let usual = known.map(|known| shapes.usual(known));
-        let (items, usual_slots) = usual.map_or((None, None), |usual| (Some(&mut *usual.items), usual.slots.as_ref()));
+        let (items, usual_slots) = usual.map_or((None, None), |usual| (Some(&mut usual.items), usual.slots.as_ref()));
         let found = std::mem::replace(slots, Slots::empty().recycle());
         let mut run = Run {
             compiled: &self.compiled,
@@ -212,7 +212,7 @@ pub(crate) struct Run<'r, 'e> {
     pub(crate) memo: &'r mut Memo,
     pub(crate) fresh: &'r mut Fresh,
     /// What the values of events like this one are, key by key, where that is kept.
-    pub(crate) usual: Option<&'r mut [Item]>,
+    pub(crate) usual: Option<&'r mut Items>,
     /// Bytes of the shortest keyword that is looked for, if any is.
     pub(crate) shortest_keyword: Option<usize>,
     pub(crate) folded: &'r mut String,

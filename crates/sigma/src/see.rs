@@ -98,13 +98,14 @@ impl Run<'_, '_> {
         };
         let at_base = self.memo.bases.find(place, object);
         let mut base = mem::take(self.memo.bases.at(at_base));
-        let mut start = 0;
+        let mut end = 0;
         for (at, line) in known.iter().enumerate() {
-            let of = &text[mem::replace(&mut start, line.end())..line.end()];
+            end += line.length();
             if let Some(found) = base.found_in(at, *line) {
                 self.know(found);
                 continue;
             }
+            let of = &text[end - line.length()..end];
             let of = of.strip_suffix(LINE_END).unwrap_or(of);
             self.fresh.recalled.clear();
             let place = Some(place).filter(|_| !base.is_novel(at));

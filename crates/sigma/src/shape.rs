@@ -2,9 +2,9 @@
 //!
 //! The reader tells which events have. Their route is found by the few values that decide it.
 
-use cybervault_model::{TelemetryEvent, json::Recurring};
+use cybervault_model::{Source, TelemetryEvent, json::Recurring};
 
-use crate::{route::Routing, scalar::Scalar, scratch::UsualSlots, usual::Item};
+use crate::{route::Routing, scalar::Scalar, scratch::UsualSlots, usual::Items};
 
 /// How many shapes are kept, a power of two, …
 const MOST: usize = 128;
@@ -38,6 +38,8 @@ struct Shape {
     /// Each key's value, by its place.
     places: Vec<Option<usize>>,
     plan: Option<Plan>,
+    /// How the last event was routed, since when its values decided that, and the place in `routes`.
+    last: Option<(Routing, u64, usize)>,
     /// What decided routes, each with the place in `routes`.
     signs: Vec<(Vec<u8>, usize)>,
     routes: Vec<Usual>,
@@ -48,7 +50,7 @@ struct Shape {
 pub(crate) struct Usual {
     pub(crate) route: usize,
     /// One for each key that is looked at.
-    pub(crate) items: Vec<Item>,
+    pub(crate) items: Items,
     /// Where their values are, if all of them are single.
     pub(crate) slots: Option<UsualSlots>,
 }
@@ -109,10 +111,18 @@ impl Shapes {
                 set + self.hand
             }
         };
-        let shape = &self.list[at];
+        let shape = &mut self.list[at];
+        let since = shape.decided_since(event, recurring);
+        if let Some((last_routing, last_since, usual)) = shape.last
+            && (last_routing, Some(last_since)) == (routing, since)
+        {
+            return Some((at, Some(At { shape: at, usual })));
+        }
         shape.sign(event, recurring, routing, &mut self.signs);
         let usual = shape.signs.iter().find(|(known, _)| !known.is_empty() && *known == self.signs);
-        Some((at, usual.map(|(_, usual)| At { shape: at, usual: *usual })))
+        let usual = usual.map(|(_, usual)| *usual);
+        shape.last = since.zip(usual).map(|(since, usual)| (routing, since, usual));
+        Some((at, usual.map(|usual| At { shape: at, usual })))
     }
 
     /// Keeps the route of the event whose shape was just asked for; `look` makes what is kept of its keys, given the places of their
@@ -121,7 +131,7 @@ impl Shapes {
         &mut self,
         shape: usize,
         route: usize,
-        look: impl Fn(&[Option<usize>]) -> (Vec<Item>, Option<UsualSlots>),
+        look: impl Fn(&[Option<usize>]) -> (Items, Option<UsualSlots>),
     ) -> At {
         let of = &mut self.list[shape];
         let known = of.routes.iter().position(|usual| usual.route == route);
@@ -129,6 +139,7 @@ impl Shapes {
             if of.routes.len() >= MOST_ROUTES {
                 of.routes.clear();
                 of.signs.clear();
+                of.last = None;
             }
             let (items, slots) = look(&of.places);
             of.routes.push(Usual { route, items, slots });
@@ -155,8 +166,17 @@ impl Shape {
             plan.present.retain(is_single);
             plan
         });
+        self.last = None;
         self.signs.clear();
         self.routes.clear();
+    }
+
+    /// Since when the values that decide the route are what they are, if no others do.
+    fn decided_since(&self, event: &TelemetryEvent<'_>, recurring: Recurring<'_>) -> Option<u64> {
+        let plan = self.plan.as_ref().filter(|_| event.source == Source::default())?;
+        let places = plan.values.iter().chain(&plan.present).filter_map(|key| self.places[*key]);
+        // A later change would be the latest.
+        Some(places.map(|place| recurring.since(place)).max().unwrap_or_default())
     }
 
     /// What decides the event's route becomes `signs`; nothing where that takes more than is looked at here.

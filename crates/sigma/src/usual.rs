@@ -1,14 +1,34 @@
 //! What was found in the value that a key has in events with the same keys.
 
-/// A key at an event's top that is looked at.
+use cybervault_model::json::Recurring;
+
+/// The keys at an event's top that are looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Items {
+    /// What most need no more than, close together.
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) list: Vec<Item>,
+}
+
+/// A key's value, as it was when all was known that is found in it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Its place. Where the key has a list or an object, there is no such place.
+    place: u32,
+    has_found: bool,
+    /// Since when it was what it was. No value is since [`NEVER`].
+    since: u64,
+}
+
+const NEVER: u64 = 0;
+
+/// A key, and what was found in that value.
 #[derive(Debug)]
 pub(crate) struct Item {
     /// The key's number, if it leads to fields.
     pub(crate) key: Option<u32>,
     /// Where it stands among the event's.
     pub(crate) name: usize,
-    /// Its value's place; none where it has a list or an object.
-    pub(crate) place: Option<usize>,
     /// Whether something is asked about a field that it leads to, …
     pub(crate) is_asked: bool,
     /// … and if so, whether the value counts as it is for all of them.
@@ -16,8 +36,6 @@ pub(crate) struct Item {
     /// How often in a row its value was a new one.
     novel: u8,
     found_count: u8,
-    /// Since when its value was what it was when all was known that is found in it, and that. No value is since 0.
-    since: u64,
     found: [u32; MOST_FOUND],
 }
 
@@ -41,16 +59,38 @@ const TRIED_AGAIN: u8 = 64;
 /// Values in which more was found are not kept.
 const MOST_FOUND: usize = 8;
 
-impl Item {
-    /// A key's, of which no value has come.
-    pub(crate) fn new(key: Option<u32>, name: usize, place: Option<usize>) -> Self {
-        let (is_asked, is_plain) = (false, true);
-        Self { key, name, place, is_asked, is_plain, novel: 0, found_count: 0, since: 0, found: [0; MOST_FOUND] }
+impl Items {
+    /// Adds a key of which no value has come.
+    pub(crate) fn add(&mut self, item: Item, place: Option<usize>) {
+        let place = place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX);
+        self.seen.push(Seen { place, has_found: false, since: NEVER });
+        self.list.push(item);
+    }
+}
+
+impl Seen {
+    pub(crate) fn place(&self) -> Option<usize> {
+        (self.place != u32::MAX).then_some(self.place as usize)
     }
 
-    /// What is found in a value that is what it is since then.
-    pub(crate) fn found_since(&self, since: u64) -> Option<&[u32]> {
-        (self.since == since).then(|| &self.found[..usize::from(self.found_count)])
+    /// Whether its value is still what it was.
+    pub(crate) fn is_same(&self, recurring: Recurring<'_>) -> bool {
+        self.since != NEVER && recurring.since(self.place as usize) == self.since
+    }
+
+    pub(crate) fn has_found(&self) -> bool {
+        self.has_found
+    }
+}
+
+impl Item {
+    pub(crate) fn new(key: Option<u32>, name: usize) -> Self {
+        Self { key, name, is_asked: false, is_plain: true, novel: 0, found_count: 0, found: [0; MOST_FOUND] }
+    }
+
+    /// What was found in the value seen last.
+    pub(crate) fn found(&self) -> &[u32] {
+        &self.found[..usize::from(self.found_count)]
     }
 
     /// Whether a value that is not as the last one is taken to be a new one.
@@ -59,14 +99,15 @@ impl Item {
     }
 
     /// Learns what was known of a value that is what it is since then; `found` is what is found in it, if that is.
-    pub(crate) fn learn(&mut self, since: u64, known: Known, found: &[u32]) {
+    pub(crate) fn learn(&mut self, seen: &mut Seen, since: u64, known: Known, found: &[u32]) {
         self.novel = novel_after(self.novel, known);
         if known == Known::Found
             && let Some(kept) = self.found.get_mut(..found.len())
             && let Ok(count) = u8::try_from(found.len())
         {
             kept.copy_from_slice(found);
-            (self.since, self.found_count) = (since, count);
+            self.found_count = count;
+            (seen.since, seen.has_found) = (since, count > 0);
         }
     }
 }
@@ -90,10 +131,12 @@ mod tests {
 
     #[test]
     fn what_is_known_is_so_of_the_value_that_was_learnt_last() {
-        let mut item = Item::new(None, 0, None);
-        item.learn(3, Known::Found, &[7]);
-        item.learn(4, Known::Nothing, &[]);
-        item.learn(5, Known::Found, &[0; MOST_FOUND + 1]);
-        assert_eq!((item.found_since(3), item.found_since(4), item.found_since(5)), (Some(&[7][..]), None, None));
+        let mut items = Items::default();
+        items.add(Item::new(None, 0), Some(0));
+        let (item, seen) = (&mut items.list[0], &mut items.seen[0]);
+        item.learn(seen, 3, Known::Found, &[7]);
+        item.learn(seen, 4, Known::Nothing, &[]);
+        item.learn(seen, 5, Known::Found, &[0; MOST_FOUND + 1]);
+        assert_eq!((seen.since, item.found()), (3, &[7][..]));
     }
 }

@@ -6,18 +6,18 @@ use memchr::memchr2_iter;
 const LONGEST: usize = 16 * 1024;
 
 /// A line of a text.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Line {
-    /// Where it ends in JSON, behind its line feed, or behind the quote.
-    raw_end: u32,
-    end: u32,
+    /// Bytes that it has in JSON, with its line feed, or with the quote behind the last one.
+    raw: u32,
+    length: u32,
     since: u64,
 }
 
 impl Line {
-    /// Where it ends in the text, behind its line feed if it has one.
-    pub fn end(self) -> usize {
-        self.end as usize
+    /// Bytes that it has, with its line feed if it has one.
+    pub fn length(self) -> usize {
+        self.length as usize
     }
 
     /// Since which document of its form there is this line, with the same number among the text's lines.
@@ -66,38 +66,42 @@ impl Unescape {
         self.text.clear();
         self.lines.clear();
         let raw = raw.get(..LONGEST).unwrap_or(raw);
-        // Behind the quote.
-        let start = Line { raw_end: 1, ..Line::default() };
-        let (mut at, mut number) = (1, 0);
+        // Behind the quote, and as far in the text before.
+        let (mut at, mut raw_before, mut text_before) = (1, 1, 0);
+        let mut rest = before.lines;
         loop {
-            if number < before.lines.len() {
-                let from = number.checked_sub(1).map_or(start, |last| before.lines[last]);
-                let alike = match number {
-                    0 => before.alike.saturating_sub(1),
-                    _ => same(&before.raw[from.raw_end as usize..], &raw[at..]),
+            if !rest.is_empty() {
+                let alike = match raw_before {
+                    1 => before.alike.saturating_sub(1),
+                    _ => same(&before.raw[raw_before..], &raw[at..]),
                 };
-                let is_alike = |line: &&Line| (line.raw_end - from.raw_end) as usize <= alike;
-                let count = before.lines[number..].iter().take_while(is_alike).count();
-                if let Some(last) = before.lines[number..number + count].last() {
-                    let (raw_start, start) = (position(at), position(self.text.len()));
-                    self.lines.extend(before.lines[number..number + count].iter().map(|line| Line {
-                        raw_end: raw_start + line.raw_end - from.raw_end,
-                        end: start + line.end - from.end,
-                        since: line.since,
-                    }));
-                    at += (last.raw_end - from.raw_end) as usize;
-                    self.text.push_str(&before.text[from.end as usize..last.end as usize]);
-                    number += count;
-                    if number == before.lines.len() {
-                        return Some(at);
+                let (mut raw_length, mut length) = (0, 0);
+                let mut is_alike = |line: &&Line| {
+                    let is_alike = raw_length + line.raw as usize <= alike;
+                    if is_alike {
+                        (raw_length, length) = (raw_length + line.raw as usize, length + line.length());
                     }
+                    is_alike
+                };
+                let count = rest.iter().take_while(&mut is_alike).count();
+                self.lines.extend_from_slice(&rest[..count]);
+                self.text.push_str(&before.text[text_before..text_before + length]);
+                (at, raw_before, text_before) = (at + raw_length, raw_before + raw_length, text_before + length);
+                rest = &rest[count..];
+                match rest.split_first() {
+                    Some((changed, behind)) => {
+                        raw_before += changed.raw as usize;
+                        text_before += changed.length();
+                        rest = behind;
+                    }
+                    None => return Some(at),
                 }
             }
-            number += 1;
+            let start = self.text.len();
             let (read, is_last) = self.read_line(&raw[at..])?;
             at += read;
             if !is_last || !self.lines.is_empty() {
-                self.lines.push(Line { raw_end: position(at), end: position(self.text.len()), since: now });
+                self.lines.push(Line { raw: position(read), length: position(self.text.len() - start), since: now });
             }
             if is_last {
                 return Some(at);

@@ -132,7 +132,7 @@ mod tests {
             assert_eq!(recurring.value(pid_at), Node::Static(StaticNode::U64(pid.into())));
             let Node::String(message) = recurring.value(message) else { panic!("no text") };
             let lines = recurring.lines(message).unwrap();
-            assert_eq!(lines.iter().map(|line| line.end()).collect::<Vec<_>>(), [4, 5 + line.len(), 10 + line.len()]);
+            assert_eq!(lines.iter().map(|line| line.length()).collect::<Vec<_>>(), [4, line.len() + 1, 5]);
             let since = lines.iter().map(|line| line.since()).collect::<Vec<_>>();
             let (first, pid_since) = (since[0], recurring.since(pid_at));
             assert_eq!((pid_since > first, since[1] > first, since[2]), (pid == 23, line == "2", first));
