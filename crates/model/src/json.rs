@@ -19,7 +19,10 @@ use simd_json::{Buffers, ErrorType, Tape};
 pub use simd_json::{Node, StaticNode};
 
 use self::forms::Forms;
-pub use self::{forms::Recurring, text::Line};
+pub use self::{
+    forms::{Places, Recurring},
+    text::Line,
+};
 
 /// How much of one value is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, fmt};
 
 use cybervault_model::{
     TelemetryEvent,
-    json::{Object, Recurring, Value},
+    json::{Object, Places, Recurring, Value},
 };
 use foldhash::fast::FixedState;
 use rsigma_parser::fieldpath::unescape_brackets;
@@ -283,39 +283,47 @@ impl FieldTable {
         }
     }
 
-    /// What is kept of the keys at the top of events like this one on the route, given the places of their values. Where their values
-    /// are is only said if all of them are single.
+    /// What is kept of the keys at the top of events like this one on the route, given where they have their values. Where fields have
+    /// theirs is only said if none is further inside.
     pub(crate) fn usual(
         &self,
         event: &TelemetryEvent<'_>,
-        places: &[Option<usize>],
+        places: &[Places],
         route: &Route,
     ) -> (Items, Option<UsualSlots>) {
         let wants_texts = route.allowed.keywords.iter().any(|word| *word != 0);
         let (mut items, mut slots) = (Items::default(), Some(Vec::new()));
         let names = event.payload.value().as_object();
-        for ((at, name), place) in names.iter().flat_map(Object::keys).enumerate().zip(places) {
+        for ((at, name), places) in names.iter().flat_map(Object::keys).enumerate().zip(places) {
             let key = self.keys[0].next(name);
-            let mut item = Item::new(key, at);
             let of = key.map(|key| &self.keys[key as usize]);
+            let mut item = Item::new(key, at);
+            let targets = of.iter().flat_map(|of| &of.targets).map(|id| (*id, &self.targets[*id as usize]));
+            let asked = targets.filter(|(_, target)| bits::has(&route.allowed.fields, target.field.index()));
+            let asked: Vec<_> = asked.collect();
+            item.is_asked = !asked.is_empty();
+            item.is_plain = asked.iter().all(|(_, target)| target.before.is_empty());
             let waits = of.is_some_and(|of| !of.joined.is_empty());
-            for id in of.iter().flat_map(|of| &of.targets) {
-                let target = &self.targets[*id as usize];
-                if !bits::has(&route.allowed.fields, target.field.index()) {
+            let values = match places {
+                Places::Single(place) => *place..place + 1,
+                Places::List(values) if !waits => values.clone(),
+                _ => {
+                    if key.is_some() {
+                        slots = None;
+                    }
+                    if key.is_some() || wants_texts {
+                        items.add(item, None);
+                    }
                     continue;
                 }
-                item.is_asked = true;
-                item.is_plain &= target.before.is_empty();
-                if let (Some(slots), Some(place), false) = (&mut slots, place, waits) {
-                    slots.push((target.field, *id, *place));
+            };
+            for place in values {
+                if let Some(slots) = slots.as_mut().filter(|_| !waits) {
+                    slots.extend(asked.iter().map(|(id, target)| (target.field, *id, place)));
                 }
-            }
-            let may_lead_on = place.is_none() && key.is_some();
-            if may_lead_on {
-                slots = None;
-            }
-            if wants_texts || item.is_asked || waits || may_lead_on {
-                items.add(item, *place);
+                if wants_texts || item.is_asked || waits {
+                    items.add(item.clone(), Some(place));
+                }
             }
         }
         (items, slots.map(|slots| UsualSlots::new(self.fields, slots)))

@@ -2,7 +2,10 @@
 //!
 //! The reader tells which events have. Their route is found by the few values that decide it.
 
-use cybervault_model::{Source, TelemetryEvent, json::Recurring};
+use cybervault_model::{
+    Source, TelemetryEvent,
+    json::{Places, Recurring},
+};
 
 use crate::{route::Routing, scalar::Scalar, scratch::UsualSlots, usual::Items};
 
@@ -35,8 +38,8 @@ struct Shape {
     /// Which object of which form. There is no form 0.
     object: (u64, Option<usize>),
     kind: String,
-    /// Each key's value, by its place.
-    places: Vec<Option<usize>>,
+    /// Where each key has its values.
+    places: Vec<Places>,
     plan: Option<Plan>,
     /// How the last event was routed, since when its values decided that, and the place in `routes`.
     last: Option<(Routing, u64, usize)>,
@@ -131,7 +134,7 @@ impl Shapes {
         &mut self,
         shape: usize,
         route: usize,
-        look: impl Fn(&[Option<usize>]) -> (Items, Option<UsualSlots>),
+        look: impl Fn(&[Places]) -> (Items, Option<UsualSlots>),
     ) -> At {
         let of = &mut self.list[shape];
         let known = of.routes.iter().position(|usual| usual.route == route);
@@ -160,7 +163,7 @@ impl Shape {
         self.object = recurring.object();
         kind.clone_into(&mut self.kind);
         self.places = recurring.places();
-        let is_single = |key: &usize| self.places[*key].is_some();
+        let is_single = |key: &usize| self.places[*key].single().is_some();
         // Whether a list or an object is empty is the same for all events of a shape.
         self.plan = plan.filter(|plan| plan.values.iter().all(is_single)).map(|mut plan| {
             plan.present.retain(is_single);
@@ -174,7 +177,7 @@ impl Shape {
     /// Since when the values that decide the route are what they are, if no others do.
     fn decided_since(&self, event: &TelemetryEvent<'_>, recurring: Recurring<'_>) -> Option<u64> {
         let plan = self.plan.as_ref().filter(|_| event.source == Source::default())?;
-        let places = plan.values.iter().chain(&plan.present).filter_map(|key| self.places[*key]);
+        let places = plan.values.iter().chain(&plan.present).filter_map(|key| self.places[*key].single());
         // A later change would be the latest.
         Some(places.map(|place| recurring.since(place)).max().unwrap_or_default())
     }
@@ -186,7 +189,7 @@ impl Shape {
         if routing == Routing::Off {
             return;
         }
-        let value = |key: &usize| self.places[*key].map_or(Scalar::Other, |at| recurring.value(at).into());
+        let value = |key: &usize| self.places[*key].single().map_or(Scalar::Other, |at| recurring.value(at).into());
         let decides = self.plan.as_ref().is_some_and(|plan| {
             signs.extend(plan.present.iter().map(|key| u8::from(value(key).is_something())));
             sign_source(event, signs) && plan.values.iter().all(|key| sign_value(value(key), signs))

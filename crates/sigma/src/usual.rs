@@ -23,7 +23,7 @@ pub(crate) struct Seen {
 const NEVER: u64 = 0;
 
 /// A key, and what was found in that value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Item {
     /// The key's number, if it leads to fields.
     pub(crate) key: Option<u32>,

@@ -17,7 +17,7 @@ use std::{
 use simd_json::{Node, StaticNode};
 
 use self::gaps::{Gaps, Pieces};
-pub use self::recurring::Recurring;
+pub use self::recurring::{Places, Recurring};
 use super::{
     plain,
     text::{Known, Line, Unescape, same},

@@ -1,5 +1,7 @@
 //! What is known of a document that is like earlier ones.
 
+use std::ops::Range;
+
 use simd_json::Node;
 
 use super::{Form, Held, Slot};
@@ -35,18 +37,12 @@ impl<'r> Recurring<'r> {
         self.form.top_keys & bit(key) != 0
     }
 
-    /// Which value each key of the object has; none where it has an object or a list.
-    pub fn places(self) -> Vec<Option<usize>> {
+    /// Where each key of the object has its values.
+    pub fn places(self) -> Vec<Places> {
         let slots = &self.form.slots;
         let top = children(slots, 0);
-        let object = self.inside.and_then(|inside| top.get(inside).copied());
-        children(slots, object.unwrap_or_default())
-            .into_iter()
-            .map(|at| match slots[at] {
-                Slot::Value(value) => Some(value as usize),
-                _ => None,
-            })
-            .collect()
+        let object = self.inside.and_then(|inside| top.get(inside).copied()).unwrap_or_default();
+        children(slots, object).into_iter().map(|at| Places::of(&slots[at..])).collect()
     }
 
     /// Appends the document's nodes.
@@ -75,6 +71,42 @@ impl<'r> Recurring<'r> {
         let Form { values, lines, .. } = self.form;
         let is_it = |held: &Held| matches!(held, Held::Text(known) if std::ptr::eq(known.as_str(), text));
         lines.iter().zip(values).find(|(lines, held)| !lines.is_empty() && is_it(held)).map(|(lines, _)| &**lines)
+    }
+}
+
+/// Where a key has its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// One value.
+    Single(usize),
+    /// A list of values, not empty.
+    List(Range<usize>),
+    /// An object, or a list that is empty or has others or objects in it.
+    Inside,
+}
+
+impl Places {
+    /// Those of the key whose values begin the slots.
+    fn of(slots: &[Slot]) -> Self {
+        let is_value = |slot: &Slot| matches!(slot, Slot::Value(_));
+        match slots {
+            [Slot::Value(value), ..] => Self::Single(*value as usize),
+            [Slot::Array { len, .. }, elements @ ..] => match elements.get(..*len as usize) {
+                Some(list @ [Slot::Value(first), ..]) if list.iter().all(is_value) => {
+                    Self::List(*first as usize..*first as usize + list.len())
+                }
+                _ => Self::Inside,
+            },
+            _ => Self::Inside,
+        }
+    }
+
+    /// The value's place, if it is one.
+    pub fn single(&self) -> Option<usize> {
+        match self {
+            Self::Single(place) => Some(*place),
+            _ => None,
+        }
     }
 }
 
@@ -112,14 +144,14 @@ fn bit(key: &str) -> u64 {
 mod tests {
     use simd_json::{Node, StaticNode};
 
-    use crate::json::{Limits, Reader};
+    use crate::json::{Limits, Places, Reader};
 
     #[test]
     fn each_key_has_its_value_and_since_when_it_is_that() {
         let mut reader = Reader::new(Limits::default());
         let document = |pid: u32, line: &str| {
             format!(
-                r#"{{"type":"x","payload":{{"in":{{"a":[1,{{"b":[]}}],"c":2}},"pid":{pid},"message":"One\n{line}\nThree"}},"id":null}}"#
+                r#"{{"type":"x","payload":{{"in":[1,[]],"pid":{pid},"message":"One\n{line}\nThree","list":["a","b"]}},"id":null}}"#
             )
         };
         for (pid, line) in [(1, "Two"), (1, "Two"), (1, "Two"), (23, "Two"), (23, "2")] {
@@ -128,7 +160,11 @@ mod tests {
             let Some(recurring) = read.recurring() else { continue };
             assert!(recurring.may_have("type") && !recurring.may_have("Channel"));
             let places = recurring.inside(Some(1)).places();
-            let [None, Some(pid_at), Some(message)] = places[..] else { panic!("{places:?}") };
+            let [Places::Inside, Places::Single(pid_at), Places::Single(message), Places::List(ref list)] = places[..]
+            else {
+                panic!("{places:?}")
+            };
+            assert_eq!(recurring.value(list.end - 1), Node::String("b"));
             assert_eq!(recurring.value(pid_at), Node::Static(StaticNode::U64(pid.into())));
             let Node::String(message) = recurring.value(message) else { panic!("no text") };
             let lines = recurring.lines(message).unwrap();
