@@ -1,6 +1,6 @@
 //! Which rules see which events, and under which names.
 
-use cybervault_model::{EventKind, Source, TelemetryEvent, json::Reader};
+use cybervault_model::{EventKind, Evidence, Source, TelemetryEvent, json::Reader};
 use cybervault_sigma::{Matcher, Routing, Scratch};
 use proptest::{
     collection::vec,
@@ -18,21 +18,22 @@ fn rule(id: &str, logsource: &str, field: &str) -> String {
 }
 
 fn hits(matcher: &Matcher, event: &str, kind: EventKind<'_>, source: Source<'_>, routing: Routing) -> Vec<String> {
-    hits_after_others(matcher, &mut (reader(), matcher.scratch()), event, (kind, source), routing)
+    hits_after_others(matcher, &mut (reader(), matcher.scratch()), event, (kind, source), routing).0
 }
 
-/// With a reader and a scratch that may have seen other events.
+/// With a reader and a scratch that may have seen other events, and with what made each of them true.
 fn hits_after_others(
     matcher: &Matcher,
     (reader, scratch): &mut (Reader, Scratch),
     event: &str,
     (kind, source): (EventKind<'_>, Source<'_>),
     routing: Routing,
-) -> Vec<String> {
+) -> (Vec<String>, Vec<Vec<Evidence>>) {
     let document = reader.read(event.as_bytes()).unwrap();
     let event = TelemetryEvent { kind, source, ..raw(&document, event.as_bytes()) };
-    let hits = matcher.matches(&event, routing, scratch);
-    hits.iter().map(|hit| matcher.rules()[hit.get()].id.clone()).collect()
+    let mut evidence = Vec::new();
+    let hits = matcher.matches_shown(&event, routing, scratch, &mut evidence);
+    (hits.iter().map(|hit| matcher.rules()[hit.get()].id.clone()).collect(), evidence)
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn an_event_that_comes_again_and_again_hits_the_same_rules_each_time() {
             (7, r"Tool: none\r\nUser", &["start", "number"]),
         ] {
             let unknown = (EventKind::Raw, Source::default());
-            let hits = hits_after_others(&matcher, &mut past, &event(id, message), unknown, Routing::Auto);
+            let (hits, _) = hits_after_others(&matcher, &mut past, &event(id, message), unknown, Routing::Auto);
             let numbered = id == 7 && !expected.contains(&"number");
             assert!(hits.iter().filter(|hit| !numbered || *hit != "number").eq(expected), "{round} {message} {hits:?}");
         }
@@ -109,7 +110,7 @@ const KEYS: [(&str, &[&str]); 9] = [
     ("process_name", &[r#""cmd.exe""#, r#""""#, "null"]),
     ("network_connections", &["[]", r#"[{"dst_ip":"10.0.0.1","port":1}]"#, "{}"]),
     ("os", &[r#""linux""#, r#""windows""#, r#""""#, "7"]),
-    ("Image", &[r#""cmd.exe""#, r#""cmd.exes""#, "[]"]),
+    ("Image", &[r#""cmd.exe""#, r#""cmd.exes""#, "[]", r#"["a.exe","cmd.exe"]"#, r#"["cmd.exe","A.EXE"]"#, "[1,[]]"]),
 ];
 
 proptest! {
@@ -132,7 +133,9 @@ proptest! {
             "category: process_creation", "category: file_event", "category: network_connection", "product: windows, service: security",
         ];
         let is_there = |source: &&str| rule(&source.replace(": ", "-"), source, "'absent|exists': false");
-        let image = rule("image", "category: process_creation", "Image: cmd.exe");
+        let image = rule("image", "category: process_creation", "Image: cmd.exe")
+            + &rule("any", "category: process_creation", "Image|endswith: .exe")
+            + &rule("keyword", "category: process_creation", "'|contains': [a.exe, linux]");
         let matcher = matcher(&(sources.iter().map(is_there).collect::<String>() + &image));
         let mut past = (reader(), matcher.scratch());
         for (shape, drawn, kind, product, is_routed) in events {
@@ -141,7 +144,8 @@ proptest! {
             let event = format!("{{{}}}", values.join(","));
             let routing = if is_routed { Routing::Auto } else { Routing::Off };
             let source = Source { product, ..Source::default() };
-            let anew = hits(&matcher, &event, kind, source, routing);
+            let anew =
+                hits_after_others(&matcher, &mut (reader(), matcher.scratch()), &event, (kind, source), routing);
             let after_others = hits_after_others(&matcher, &mut past, &event, (kind, source), routing);
             prop_assert_eq!(after_others, anew, "{} {:?} {:?}", event, kind, product);
         }
