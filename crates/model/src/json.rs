@@ -9,7 +9,7 @@ mod text;
 
 use std::{
     cell::{OnceCell, RefCell},
-    fmt, mem,
+    fmt, iter, mem,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -191,6 +191,23 @@ impl<'r> Document<'r> {
     /// What is known of it from earlier ones.
     pub fn recurring(&self) -> Option<Recurring<'r>> {
         self.recurring
+    }
+
+    /// The keys at the top, each with the first node of what it has.
+    pub(crate) fn top(&self) -> impl Iterator<Item = (&'r str, Node<'r>)> {
+        let node = |at: usize| match self.recurring {
+            Some(recurring) => recurring.node(at),
+            None => self.tape().0.get(at).copied(),
+        };
+        let mut at = 1;
+        iter::from_fn(move || {
+            let (Node::String(key), value) = (node(at)?, node(at + 1)?) else { return None };
+            at += match value {
+                Node::Object { count, .. } | Node::Array { count, .. } => count + 2,
+                _ => 2,
+            };
+            Some((key, value))
+        })
     }
 
     fn tape(&self) -> &Tape<'r> {

@@ -5,7 +5,7 @@ use simd_json::prelude::*;
 use super::DecodeError;
 use crate::{
     EventKind, SentTime, Source,
-    json::{Document, Value},
+    json::{Document, Node, Object, StaticNode, Value},
 };
 
 /// What a record says about itself, apart from its payload.
@@ -41,10 +41,9 @@ impl<'d> Envelope<'d> {
         if document.recurring().is_some_and(|recurring| !recurring.may_have("type")) {
             return Ok(Envelope::RAW);
         }
-        let Some(root) = document.root().as_object() else { return Ok(Envelope::RAW) };
         let [mut event_id, mut tenant_id, mut kind, mut occurred_at, mut source, mut payload] = [None; 6];
         let mut payload_at = 0;
-        for (at, (key, value)) in root.iter().enumerate() {
+        for (at, (key, value)) in document.top().enumerate() {
             match key {
                 "event_id" => event_id = Some(value),
                 "tenant_id" => tenant_id = Some(value),
@@ -55,8 +54,8 @@ impl<'d> Envelope<'d> {
                 _ => {}
             }
         }
-        let Some(name) = kind.and_then(Value::into_string) else { return Ok(Envelope::RAW) };
-        if !payload.is_some_and(|payload| payload.is_object()) {
+        let Some(Node::String(name)) = kind else { return Ok(Envelope::RAW) };
+        if !matches!(payload, Some(Node::Object { .. })) {
             return match EventKind::from_type(name) {
                 // Many logs have a `type`; only ours can't be anything but an envelope gone wrong.
                 EventKind::Vendor(_) => Ok(Envelope::RAW),
@@ -68,19 +67,24 @@ impl<'d> Envelope<'d> {
             tenant_id: text("tenant_id", tenant_id, usize::MAX)?,
             kind: EventKind::from_type(within("type", name, Envelope::MAX_NAME)?),
             occurred_at: text("occurred_at", occurred_at, Envelope::MAX_NAME)?.map(SentTime::Text),
-            source: read_source(source)?,
+            source: read_source(source, document)?,
             payload_at: Some(payload_at),
         })
     }
 }
 
-fn read_source<'d>(source: Option<Value<'_, 'd>>) -> Result<Source<'d>, DecodeError> {
-    let Some(source) = source.filter(|source| !source.is_null()) else { return Ok(Source::default()) };
-    let Some(source) = source.as_object() else {
-        return Err(DecodeError::wrong_schema("source", "must be an object"));
-    };
+fn read_source<'d>(source: Option<Node<'d>>, document: &Document<'d>) -> Result<Source<'d>, DecodeError> {
+    match source {
+        None | Some(Node::Static(StaticNode::Null)) => return Ok(Source::default()),
+        Some(Node::Object { .. }) => {}
+        _ => return Err(DecodeError::wrong_schema("source", "must be an object")),
+    }
+    let root = document.root().as_object();
+    let entries = root.iter().flat_map(Object::iter).filter(|(key, _)| *key == "source");
+    let source = entries.filter_map(|(_, source)| source.as_object()).last();
     let [mut product, mut service, mut category] = [None; 3];
-    for (key, value) in &source {
+    for (key, value) in source.iter().flat_map(Object::iter) {
+        let value = text_or_null(value);
         match key {
             "product" => product = Some(value),
             "service" => service = Some(value),
@@ -95,13 +99,18 @@ fn read_source<'d>(source: Option<Value<'_, 'd>>) -> Result<Source<'d>, DecodeEr
     })
 }
 
+/// As a node; what is neither a text nor null becomes something that is neither.
+fn text_or_null<'d>(value: Value<'_, 'd>) -> Node<'d> {
+    let other = if value.is_null() { StaticNode::Null } else { StaticNode::Bool(false) };
+    value.into_string().map_or(Node::Static(other), Node::String)
+}
+
 /// A text that may be left out, also by `null` or an empty one, as many serializers do.
-fn text<'d>(field: &str, value: Option<Value<'_, 'd>>, longest: usize) -> Result<Option<&'d str>, DecodeError> {
-    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
-    match value.into_string() {
-        Some("") => Ok(None),
-        Some(text) => within(field, text, longest).map(Some),
-        None => Err(DecodeError::wrong_schema(field, "must be a string")),
+fn text<'d>(field: &str, value: Option<Node<'d>>, longest: usize) -> Result<Option<&'d str>, DecodeError> {
+    match value {
+        None | Some(Node::Static(StaticNode::Null) | Node::String("")) => Ok(None),
+        Some(Node::String(text)) => within(field, text, longest).map(Some),
+        _ => Err(DecodeError::wrong_schema(field, "must be a string")),
     }
 }
 

@@ -20,13 +20,13 @@ use self::gaps::{Gaps, Pieces};
 pub use self::recurring::{Places, Recurring};
 use super::{
     plain,
-    text::{Known, Line, Unescape, same},
+    text::{self, Known, Line, Unescape, same},
 };
 
 /// How many forms are kept, …
 const MOST: usize = 256;
 
-/// … and how many bytes of JSON in them. Unescaped it takes as much again, and some for its lines.
+/// … and how many bytes of JSON in them. Unescaped it takes as much again, and some for values and lines.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Larger documents are not kept, nor are such of more values.
@@ -39,11 +39,18 @@ const SHORT: usize = 256;
 /// Of how many documents that came once is known that they did.
 const MOST_ONCE: usize = 512;
 
-/// How many guesses are kept of each kind, …
+/// How many guesses are kept of each kind.
 const MOST_GUESSES: usize = 1024;
 
-/// … and where those bytes are that the surer kind looks at, too.
+/// Where those bytes are by which forms are guessed: from the beginning, and from the end.
 const FURTHER: [usize; 2] = [200, 400];
+const BEFORE_END: [usize; 3] = [200, 16, 8];
+
+/// Of right guesses one of so many is learnt from.
+const LEARNT_AGAIN: u64 = 8;
+
+/// How often the other kind of guess has to be right where one is wrong.
+const SURER: usize = 8;
 
 /// How many forms a document is compared with.
 const MOST_TRIES: usize = 8;
@@ -60,10 +67,15 @@ pub(super) struct Forms {
     is_off: bool,
     list: Vec<Form>,
     gaps: Gaps,
-    /// The form of the last document that began so and had the same further on, and of the last that began so.
-    guesses: [Box<[Option<usize>]>; 2],
+    /// The form of the last document that began so and had the same further on, that began and ended so, and that began so.
+    guesses: [Box<[Option<usize>]>; 3],
+    /// Which of the first two kinds is used, and how often more the other would have been right.
+    kind: usize,
+    other: usize,
     /// How many documents came.
     clock: u64,
+    /// Bytes of JSON in the list.
+    bytes: usize,
     /// Of forms that are not kept: only one that comes again is worth it.
     once: Box<[u64]>,
     /// How many documents in a row had no form that was known.
@@ -133,8 +145,11 @@ impl Default for Forms {
             is_off: false,
             list: Vec::new(),
             gaps: Gaps::default(),
-            guesses: [const { [None; MOST_GUESSES] }; 2].map(Into::into),
+            guesses: [const { [None; MOST_GUESSES] }; 3].map(Into::into),
+            kind: 0,
+            other: 0,
             clock: 0,
+            bytes: 0,
             once: [0; MOST_ONCE].into(),
             novel: 0,
             unescape: Unescape::default(),
@@ -165,19 +180,27 @@ impl Forms {
             return None;
         }
         self.clock += 1;
-        let guesses = guesses(bytes);
-        let guessed = self.guesses.iter().zip(guesses).find_map(|(known, guess)| known[guess]);
+        if self.bytes > MOST_BYTES {
+            self.list.clear();
+            self.bytes = 0;
+        }
+        let guessed = [self.kind, 2].into_iter().find_map(|kind| self.guesses[kind][guess(bytes, kind)]);
         // Any will do, since it leads to others.
         let mut at = guessed.unwrap_or_default().min(self.list.len().saturating_sub(1));
         for tries in 0..MOST_TRIES {
             let form = self.list.get_mut(at)?;
-            match form.follow(bytes, &mut self.unescape) {
+            let bytes_before = form.raw.capacity();
+            let followed = form.follow(bytes, &mut self.unescape);
+            self.bytes = (self.bytes + form.raw.capacity()).saturating_sub(bytes_before);
+            match followed {
                 Ok(()) => {
                     form.came = self.clock;
                     if tries > 0 {
                         self.gaps.came(&form.path, at);
                     }
-                    self.guesses.iter_mut().zip(guesses).for_each(|(known, guess)| known[guess] = Some(at));
+                    if tries > 0 || self.clock.is_multiple_of(LEARNT_AGAIN) {
+                        self.guessed(bytes, at, tries == 0);
+                    }
                     return Some(at);
                 }
                 Err(Differs { values, at: differs }) => {
@@ -190,6 +213,21 @@ impl Forms {
             }
         }
         None
+    }
+
+    /// Notes the document's form, and whether the guess was right.
+    fn guessed(&mut self, bytes: &[u8], form: usize, is_right: bool) {
+        let guesses = [0, 1, 2].map(|kind| guess(bytes, kind));
+        let other = 1 - self.kind;
+        match (is_right, self.guesses[other][guesses[other]] == Some(form)) {
+            (false, true) => self.other += 1,
+            (true, false) => self.other = self.other.saturating_sub(1),
+            _ => {}
+        }
+        if self.other > SURER {
+            (self.kind, self.other) = (other, 0);
+        }
+        self.guesses.iter_mut().zip(guesses).for_each(|(known, guess)| known[guess] = Some(form));
     }
 
     /// The document whose values the form took.
@@ -212,9 +250,10 @@ impl Forms {
         let end = form.spans.last().map_or(0, |span| span.end as usize);
         self.gaps.end(form.path.last().copied(), &bytes[end..], at);
         self.gaps.came(&form.path, at);
-        self.guesses.iter_mut().zip(guesses(bytes)).for_each(|(known, guess)| known[guess] = Some(at));
+        self.guessed(bytes, at, true);
+        self.bytes += form.raw.capacity();
         match self.list.get_mut(at) {
-            Some(old) => *old = form,
+            Some(old) => self.bytes = self.bytes.saturating_sub(mem::replace(old, form).raw.capacity()),
             None => self.list.push(form),
         }
     }
@@ -229,6 +268,7 @@ impl Forms {
         if !self.gaps.have_room(count) {
             self.gaps = Gaps::default();
             self.list.clear();
+            self.bytes = 0;
         }
         let mut pieces = Pieces::of(bytes);
         for _ in 0..count {
@@ -249,10 +289,7 @@ impl Forms {
     }
 
     /// Where the next form is put.
-    fn place(&mut self) -> usize {
-        if self.list.iter().map(|form| form.raw.capacity()).sum::<usize>() > MOST_BYTES {
-            self.list.clear();
-        }
+    fn place(&self) -> usize {
         if self.list.len() < MOST {
             return self.list.len();
         }
@@ -303,7 +340,11 @@ impl Form {
             };
             let Some(read) = read else {
                 let at = passed.checked_sub(1).map_or(0, |last| self.spans[last].end as usize);
-                self.raw.splice(..old, bytes[..new].iter().copied());
+                let mixed = &mut unescape.raw;
+                mixed.clear();
+                mixed.extend_from_slice(&bytes[..new]);
+                mixed.extend_from_slice(&self.raw[old..]);
+                mem::swap(&mut self.raw, mixed);
                 self.spans[passed..].iter_mut().for_each(|span| *span = span.moved(moved));
                 return Err(Differs { values: passed, at });
             };
@@ -331,6 +372,18 @@ impl Form {
             return Some(length);
         }
         let lines = &mut self.lines[value];
+        if let Some((text, length)) = text::short(bytes) {
+            lines.clear();
+            match held {
+                Held::Text(held) => {
+                    held.clear();
+                    held.push_str(text);
+                }
+                Held::Plain(_) => *held = Held::Text(text.into()),
+            }
+            self.since[value] = self.clock;
+            return Some(length);
+        }
         let known = match held {
             Held::Text(text) => Known { raw: &self.raw[before], text, lines, alike },
             Held::Plain(_) => Known::default(),
@@ -375,17 +428,20 @@ fn number(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// Where a document's form is guessed.
-fn guesses(bytes: &[u8]) -> [usize; 2] {
-    let begins = bytes.first_chunk().map_or(0, |begins| {
-        let [one, other] = [u128::from_le_bytes(*begins) as u64, (u128::from_le_bytes(*begins) >> 64) as u64];
-        one.wrapping_mul(GOLDEN) ^ other
-    });
-    let further = FURTHER.iter().fold(begins, |all, at| {
-        let word = bytes.get(*at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_le_bytes(*word));
-        all.rotate_left(29).wrapping_mul(GOLDEN) ^ word
-    });
-    [further, begins].map(|of| (of.wrapping_mul(GOLDEN) >> 40) as usize % MOST_GUESSES)
+/// Where a document's form is guessed, by each kind of guess.
+fn guess(bytes: &[u8], kind: usize) -> usize {
+    let word = |at: Option<usize>| {
+        let word = at.and_then(|at| bytes.get(at..)).and_then(<[u8]>::first_chunk);
+        word.map_or(0, |word| u64::from_le_bytes(*word))
+    };
+    let add = |all: u64, at: Option<usize>| all.rotate_left(29).wrapping_mul(GOLDEN) ^ word(at);
+    let begins = add(word(Some(0)), Some(8));
+    let all = match kind {
+        0 => FURTHER.into_iter().fold(begins, |all, at| add(all, Some(at))),
+        1 => BEFORE_END.into_iter().fold(begins, |all, at| add(all, bytes.len().checked_sub(at))),
+        _ => begins,
+    };
+    (all.wrapping_mul(GOLDEN) >> 40) as usize % MOST_GUESSES
 }
 
 /// The golden ratio's, as in Knuth's multiplicative hash.

@@ -12,6 +12,9 @@ pub(super) fn may_have(byte: u8) -> bool {
 
 /// The number, truth value or null that `bytes` begin with, and its length; `None` where the parser is to decide.
 pub(super) fn read(bytes: &[u8]) -> Option<(StaticNode, usize)> {
+    if let Some(found) = whole(bytes) {
+        return Some(found);
+    }
     for (word, value) in
         [(&b"true"[..], StaticNode::Bool(true)), (b"false", StaticNode::Bool(false)), (b"null", StaticNode::Null)]
     {
@@ -33,4 +36,17 @@ pub(super) fn read(bytes: &[u8]) -> Option<(StaticNode, usize)> {
         None => StaticNode::U64(text.parse().ok()?),
     };
     Some((number, length))
+}
+
+/// As [`read`], for the most usual ones: some digits.
+fn whole(bytes: &[u8]) -> Option<(StaticNode, usize)> {
+    let mut number = 0;
+    for (at, byte) in bytes.iter().enumerate().take(LONGEST_FRACTION) {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + u64::from(byte - b'0'),
+            _ if at == 0 || may_have(*byte) || at > 1 && bytes[0] == b'0' => return None,
+            _ => return Some((StaticNode::U64(number), at)),
+        }
+    }
+    None
 }

@@ -5,6 +5,9 @@ use memchr::memchr2_iter;
 /// Texts of more bytes are the parser's.
 const LONGEST: usize = 16 * 1024;
 
+/// Of texts of more lines these are not kept.
+const MOST_LINES: usize = 512;
+
 /// A line of a text.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
@@ -36,12 +39,22 @@ pub(super) struct Known<'t> {
     pub(super) alike: usize,
 }
 
+/// The text that `raw` begins with, quotes around it, and how many bytes of `raw` that has, if it is short and has nothing to unescape.
+pub(super) fn short(raw: &[u8]) -> Option<(&str, usize)> {
+    let block = raw.get(1..)?.first_chunk()?;
+    let end = stops(block).trailing_zeros() as usize;
+    let text = block.get(..end).filter(|_| block.get(end) == Some(&b'"'))?;
+    Some((str::from_utf8(text).ok()?, end + 2))
+}
+
 /// Reads texts into its memory.
 #[derive(Debug, Default)]
 pub(super) struct Unescape {
     pub(super) text: String,
     pub(super) lines: Vec<Line>,
     plain: Vec<u8>,
+    /// For use by others.
+    pub(super) raw: Vec<u8>,
 }
 
 /// Behind the quote that ends the text.
@@ -104,6 +117,9 @@ impl Unescape {
                 self.lines.push(Line { raw: position(read), length: position(self.text.len() - start), since: now });
             }
             if is_last {
+                if self.lines.len() > MOST_LINES {
+                    self.lines.clear();
+                }
                 return Some(at);
             }
         }
@@ -217,14 +233,48 @@ fn position(at: usize) -> u32 {
 
 /// How many bytes both begin with.
 pub(super) fn same(one: &[u8], other: &[u8]) -> usize {
-    let at = same_parts::<256>(one, other);
+    // Most differ soon or late.
+    const NEAR: usize = 64;
+    let at = same_words(&one[..one.len().min(NEAR)], &other[..other.len().min(NEAR)]);
+    if at < NEAR {
+        return at;
+    }
+    let at = at + same_parts::<256>(&one[at..], &other[at..]);
     let at = at + same_parts::<32>(&one[at..], &other[at..]);
-    let at = at + same_parts::<8>(&one[at..], &other[at..]);
-    at + same_parts::<1>(&one[at..], &other[at..])
+    at + same_words(&one[at..], &other[at..])
+}
+
+fn same_words(one: &[u8], other: &[u8]) -> usize {
+    let (words, rest) = one.as_chunks();
+    let mut at = 0;
+    for (word, others) in words.iter().zip(other.as_chunks().0) {
+        let differ = u64::from_le_bytes(*word) ^ u64::from_le_bytes(*others);
+        if differ != 0 {
+            return at + differ.trailing_zeros() as usize / 8;
+        }
+        at += size_of::<u64>();
+    }
+    let rest = if at == words.len() * size_of::<u64>() { rest } else { &one[at..] };
+    at + rest.iter().zip(&other[at..]).take_while(|(one, other)| one == other).count()
 }
 
 /// The same, rounded down to a multiple of `N`.
 fn same_parts<const N: usize>(one: &[u8], other: &[u8]) -> usize {
     let (one, other) = (one.as_chunks::<N>().0, other.as_chunks::<N>().0);
     one.iter().zip(other).take_while(|(one, other)| one == other).count() * N
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_bytes_are_the_same_as_come_before_the_first_other_one() {
+        let text = [b'a'; 700];
+        for at in 0..700 {
+            let mut other = text;
+            other[at] = b'b';
+            assert_eq!((same(&text, &other), same(&text[..at], &text)), (at, at));
+        }
+    }
 }

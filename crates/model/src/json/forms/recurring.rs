@@ -45,15 +45,20 @@ impl<'r> Recurring<'r> {
         children(slots, object).into_iter().map(|at| Places::of(&slots[at..])).collect()
     }
 
-    /// Appends the document's nodes.
-    pub(crate) fn write(self, nodes: &mut Vec<Node<'r>>) {
+    /// One of the document's nodes.
+    pub(crate) fn node(self, at: usize) -> Option<Node<'r>> {
         let Form { slots, keys, values, .. } = self.form;
-        nodes.extend(slots.iter().map(|slot| match *slot {
+        Some(match *slots.get(at)? {
             Slot::Object { len, count } => Node::Object { len: len as usize, count: count as usize },
             Slot::Array { len, count } => Node::Array { len: len as usize, count: count as usize },
             Slot::Key(at) => Node::String(&keys[at as usize]),
             Slot::Value(at) => values[at as usize].node(),
-        }));
+        })
+    }
+
+    /// Appends the document's nodes.
+    pub(crate) fn write(self, nodes: &mut Vec<Node<'r>>) {
+        nodes.extend((0..self.form.slots.len()).filter_map(|at| self.node(at)));
     }
 
     /// A value by its place.
