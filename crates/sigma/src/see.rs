@@ -175,7 +175,7 @@ impl Run<'_, '_> {
         match value {
             Scalar::Text(text) if before.is_empty() && has_lines(text) => {
                 self.recall_lines(place, later.shortest(), text, |run, place, line| {
-                    run.see_later_text(place, later, line)
+                    run.see_later_text(place, later, line);
                 });
             }
             Scalar::Text(text) if before.is_empty() => {
