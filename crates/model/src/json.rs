@@ -4,12 +4,13 @@
 //! Nothing is allocated once the buffers have grown to the size of the usual event.
 
 mod forms;
+mod keys;
 mod plain;
 mod text;
 
 use std::{
     cell::{OnceCell, RefCell},
-    fmt, iter, mem,
+    fmt, mem,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -21,6 +22,7 @@ pub use simd_json::{Node, StaticNode};
 use self::forms::Forms;
 pub use self::{
     forms::{Places, Recurring},
+    keys::KeyBits,
     text::Line,
 };
 
@@ -193,20 +195,11 @@ impl<'r> Document<'r> {
         self.recurring
     }
 
-    /// The keys at the top, each with the first node of what it has.
-    pub(crate) fn top(&self) -> impl Iterator<Item = (&'r str, Node<'r>)> {
-        let node = |at: usize| match self.recurring {
+    /// The keys of the object at this node, each with the number of the first node of what it has, and that.
+    pub(crate) fn entries(&self, object: usize) -> impl Iterator<Item = (&'r str, usize, Node<'r>)> {
+        entries(object, |at| match self.recurring {
             Some(recurring) => recurring.node(at),
             None => self.tape().0.get(at).copied(),
-        };
-        let mut at = 1;
-        iter::from_fn(move || {
-            let (Node::String(key), value) = (node(at)?, node(at + 1)?) else { return None };
-            at += match value {
-                Node::Object { count, .. } | Node::Array { count, .. } => count + 2,
-                _ => 2,
-            };
-            Some((key, value))
         })
     }
 
@@ -219,6 +212,27 @@ impl<'r> Document<'r> {
             nodes
         })
     }
+}
+
+/// The keys of the object at this node, each with the number of the first node of what it has, and that.
+fn entries<'r>(
+    object: usize,
+    node: impl Fn(usize) -> Option<Node<'r>>,
+) -> impl Iterator<Item = (&'r str, usize, Node<'r>)> {
+    let len = match node(object) {
+        Some(Node::Object { len, .. }) => len,
+        _ => 0,
+    };
+    let mut next = object + 1;
+    (0..len).map_while(move |_| {
+        let (Node::String(key), at) = (node(next)?, next + 1) else { return None };
+        let value = node(at)?;
+        next = at + 1;
+        if let Node::Object { count, .. } | Node::Array { count, .. } = value {
+            next += count;
+        }
+        Some((key, at, value))
+    })
 }
 
 impl<'r> Deref for Document<'r> {

@@ -6,7 +6,7 @@ use cybervault_model::json::Line;
 
 use crate::{
     memo::Place,
-    usual::{Known, is_novel, novel_after},
+    usual::{Known, Learnt},
 };
 
 /// What was found in the lines of the text that stood at a place before.
@@ -22,10 +22,7 @@ pub(crate) struct Base {
 struct BaseLine {
     /// Since when it was what it was when all was known that is found in it. No line is since 0.
     since: u64,
-    /// How often in a row it was a new one.
-    novel: u8,
-    found_count: u8,
-    found: [u32; Base::MOST_FOUND],
+    learnt: Learnt<{ Base::MOST_FOUND }>,
 }
 
 impl Base {
@@ -38,12 +35,12 @@ impl Base {
     /// What is found in the line at `at`, if that is known.
     pub(crate) fn found_in(&self, at: usize, line: Line) -> Option<&[u32]> {
         let known = self.lines.get(at).filter(|known| known.since == line.since())?;
-        Some(&known.found[..usize::from(known.found_count)])
+        Some(known.learnt.found())
     }
 
     /// Whether the line at `at` is taken to be a new one.
     pub(crate) fn is_novel(&self, at: usize) -> bool {
-        self.lines.get(at).is_some_and(|known| is_novel(known.novel))
+        self.lines.get(at).is_some_and(|known| known.learnt.is_novel())
     }
 
     /// Learns what was known of the line at `at`; `found` is what is found in it, if that is.
@@ -55,13 +52,8 @@ impl Base {
             self.lines.resize(at + 1, BaseLine::default());
         }
         let of = &mut self.lines[at];
-        of.novel = novel_after(of.novel, known);
-        if known == Known::Found
-            && let Some(kept) = of.found.get_mut(..found.len())
-            && let Ok(count) = u8::try_from(found.len())
-        {
-            kept.copy_from_slice(found);
-            (of.since, of.found_count) = (line.since(), count);
+        if of.learnt.learn(known, found) {
+            of.since = line.since();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, fmt};
 
 use cybervault_model::{
     TelemetryEvent,
-    json::{Object, Places, Recurring, Value},
+    json::{KeyBits, Object, Places, Recurring, Value},
 };
 use foldhash::fast::FixedState;
 use rsigma_parser::fieldpath::unescape_brackets;
@@ -171,8 +171,8 @@ impl FieldTable {
         inside: &[String],
         aliases: impl IntoIterator<Item = &'m FieldPaths>,
     ) -> Self {
-        let (keys, fields_count) = (vec![Key::default()], fields.count());
-        let mut table = Self { keys, targets: Vec::new(), otherwise: Vec::new(), fields: fields_count };
+        let keys = vec![Key::default()];
+        let mut table = Self { keys, targets: Vec::new(), otherwise: Vec::new(), fields: fields.count() };
         // In the order of their numbers, so that the same rules give the same table.
         let mut own: Vec<_> = fields.ids.iter().collect();
         own.sort_by_key(|(_, id)| **id);
@@ -344,7 +344,7 @@ impl FieldTable {
         let (mut values, mut behind) = (None, 0);
         for (seen, item) in usual.seen.iter_mut().zip(&mut usual.list) {
             if has_slots && seen.is_same(recurring) {
-                sink.know(if seen.has_found() { item.found() } else { &[] });
+                sink.know(if seen.has_found() { item.learnt.found() } else { &[] });
                 continue;
             }
             let next = item.key;
@@ -370,13 +370,13 @@ impl FieldTable {
                 sink.keep(targets, recurring.value(place).into());
             }
             if seen.is_same(recurring) {
-                sink.know(item.found());
+                sink.know(item.learnt.found());
                 continue;
             }
-            let key = next.filter(|_| !item.is_novel());
+            let key = next.filter(|_| !item.learnt.is_novel());
             let known = match recurring.value(place).into() {
                 value if item.is_asked => sink.look(key, targets, item.is_plain, value),
-                Scalar::Text(text) if wants_texts => sink.text(!item.is_novel(), text),
+                Scalar::Text(text) if wants_texts => sink.text(!item.learnt.is_novel(), text),
                 _ => continue,
             };
             item.learn(seen, recurring.since(place), known, sink.recalled());
@@ -500,48 +500,6 @@ pub(crate) enum Among {
     AtTop(usize),
     /// In one of them, if anywhere.
     Inside,
-}
-
-/// A set of keys as bits, which some share: most questions about an event's keys end here.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct KeyBits(u64);
-
-impl KeyBits {
-    /// Any keys.
-    pub(crate) const ANY: Self = Self(u64::MAX);
-
-    /// The keys at an event's top.
-    pub(crate) fn of(payload: Value<'_, '_>) -> Self {
-        payload.as_object().iter().flat_map(Object::keys).collect()
-    }
-
-    pub(crate) fn add(&mut self, key: &str) {
-        self.0 |= Self::bit(key);
-    }
-
-    fn bit(key: &str) -> u64 {
-        let first = key.bytes().next().unwrap_or_default();
-        1 << ((key.len() * 8 + usize::from(first)) % 64)
-    }
-
-    /// False where the key is not in the set.
-    pub(crate) fn may_have(self, key: &str) -> bool {
-        self.0 & Self::bit(key) != 0
-    }
-
-    /// Whether there may be something at a path of keys with dots between them.
-    pub(crate) fn may_lead(self, path: &str) -> bool {
-        self.may_have(path.split('.').next().unwrap_or_default())
-    }
-}
-
-impl<'k> FromIterator<&'k str> for KeyBits {
-    fn from_iter<I: IntoIterator<Item = &'k str>>(keys: I) -> Self {
-        keys.into_iter().fold(Self::default(), |mut bits, key| {
-            bits.add(key);
-            bits
-        })
-    }
 }
 
 /// The values at `path` in `value`, lists gone through.

@@ -1,9 +1,9 @@
 //! Where an event has its fields, asked field by field: for the few that have findings.
 
-use cybervault_model::TelemetryEvent;
+use cybervault_model::{TelemetryEvent, json::KeyBits};
 
 use crate::{
-    fields::{KeyBits, follow, follow_path, places},
+    fields::{follow, follow_path, places},
     mapping::{FieldPaths, Mapping},
     scalar::Scalar,
 };

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use cybervault_model::{EventKind, TelemetryEvent};
+use cybervault_model::{EventKind, TelemetryEvent, json::KeyBits};
 
 use crate::{
     bits,
     compile::Asked,
-    fields::{Among, FieldTable, Fields, FixedMap, KeyBits, Place},
+    fields::{Among, FieldTable, Fields, FixedMap, Place},
     fold::fold_into,
     layout::Layout,
     load::RuleSource,

@@ -33,10 +33,16 @@ pub(crate) struct Item {
     pub(crate) is_asked: bool,
     /// … and if so, whether the value counts as it is for all of them.
     pub(crate) is_plain: bool,
-    /// How often in a row its value was a new one.
+    pub(crate) learnt: Learnt<MOST_FOUND>,
+}
+
+/// What was found in the last value, or line, of which all is known that is found in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learnt<const MOST: usize> {
+    /// How often in a row it was a new one.
     novel: u8,
-    found_count: u8,
-    found: [u32; MOST_FOUND],
+    count: u8,
+    found: [u32; MOST],
 }
 
 /// What is known of a value.
@@ -85,43 +91,48 @@ impl Seen {
 
 impl Item {
     pub(crate) fn new(key: Option<u32>, name: usize) -> Self {
-        Self { key, name, is_asked: false, is_plain: true, novel: 0, found_count: 0, found: [0; MOST_FOUND] }
-    }
-
-    /// What was found in the value seen last.
-    pub(crate) fn found(&self) -> &[u32] {
-        &self.found[..usize::from(self.found_count)]
-    }
-
-    /// Whether a value that is not as the last one is taken to be a new one.
-    pub(crate) fn is_novel(&self) -> bool {
-        is_novel(self.novel)
+        Self { key, name, is_asked: false, is_plain: true, learnt: Learnt::default() }
     }
 
     /// Learns what was known of a value that is what it is since then; `found` is what is found in it, if that is.
     pub(crate) fn learn(&mut self, seen: &mut Seen, since: u64, known: Known, found: &[u32]) {
-        self.novel = novel_after(self.novel, known);
+        if self.learnt.learn(known, found) {
+            (seen.since, seen.has_found) = (since, !found.is_empty());
+        }
+    }
+}
+
+impl<const MOST: usize> Default for Learnt<MOST> {
+    fn default() -> Self {
+        Self { novel: 0, count: 0, found: [0; MOST] }
+    }
+}
+
+impl<const MOST: usize> Learnt<MOST> {
+    pub(crate) fn found(&self) -> &[u32] {
+        &self.found[..usize::from(self.count)]
+    }
+
+    /// Whether what is not as the last one is taken to be new.
+    pub(crate) fn is_novel(&self) -> bool {
+        self.novel >= NOVEL
+    }
+
+    /// Learns what was known of the one at hand; `found` is what is found in it, if that is. True where it is kept.
+    pub(crate) fn learn(&mut self, known: Known, found: &[u32]) -> bool {
+        self.novel = match known {
+            Known::Nothing if self.novel < TRIED_AGAIN => self.novel + 1,
+            _ => 0,
+        };
         if known == Known::Found
             && let Some(kept) = self.found.get_mut(..found.len())
             && let Ok(count) = u8::try_from(found.len())
         {
             kept.copy_from_slice(found);
-            self.found_count = count;
-            (seen.since, seen.has_found) = (since, count > 0);
+            self.count = count;
+            return true;
         }
-    }
-}
-
-/// Whether that many new values in a row make the next one be taken for one.
-pub(crate) fn is_novel(novel: u8) -> bool {
-    novel >= NOVEL
-}
-
-/// How many were new in a row, one of which so much was known included.
-pub(crate) fn novel_after(novel: u8, known: Known) -> u8 {
-    match known {
-        Known::Nothing if novel < TRIED_AGAIN => novel + 1,
-        _ => 0,
+        false
     }
 }
 
@@ -137,6 +148,6 @@ mod tests {
         item.learn(seen, 3, Known::Found, &[7]);
         item.learn(seen, 4, Known::Nothing, &[]);
         item.learn(seen, 5, Known::Found, &[0; MOST_FOUND + 1]);
-        assert_eq!((seen.since, item.found()), (3, &[7][..]));
+        assert_eq!((seen.since, item.learnt.found()), (3, &[7][..]));
     }
 }

@@ -1,11 +1,9 @@
 //! Tells an envelope from a raw log, in one pass over the keys at the top.
 
-use simd_json::prelude::*;
-
 use super::DecodeError;
 use crate::{
     EventKind, SentTime, Source,
-    json::{Document, Node, Object, StaticNode, Value},
+    json::{Document, Node, StaticNode},
 };
 
 /// What a record says about itself, apart from its payload.
@@ -41,16 +39,16 @@ impl<'d> Envelope<'d> {
         if document.recurring().is_some_and(|recurring| !recurring.may_have("type")) {
             return Ok(Envelope::RAW);
         }
-        let [mut event_id, mut tenant_id, mut kind, mut occurred_at, mut source, mut payload] = [None; 6];
-        let mut payload_at = 0;
-        for (at, (key, value)) in document.top().enumerate() {
+        let [mut event_id, mut tenant_id, mut kind, mut occurred_at, mut payload] = [None; 5];
+        let (mut source, mut payload_at) = (None, 0);
+        for (number, (key, at, value)) in document.entries(0).enumerate() {
             match key {
                 "event_id" => event_id = Some(value),
                 "tenant_id" => tenant_id = Some(value),
                 "type" => kind = Some(value),
                 "occurred_at" => occurred_at = Some(value),
-                "source" => source = Some(value),
-                "payload" => (payload, payload_at) = (Some(value), at),
+                "source" => source = Some((at, value)),
+                "payload" => (payload, payload_at) = (Some(value), number),
                 _ => {}
             }
         }
@@ -73,18 +71,14 @@ impl<'d> Envelope<'d> {
     }
 }
 
-fn read_source<'d>(source: Option<Node<'d>>, document: &Document<'d>) -> Result<Source<'d>, DecodeError> {
-    match source {
-        None | Some(Node::Static(StaticNode::Null)) => return Ok(Source::default()),
-        Some(Node::Object { .. }) => {}
+fn read_source<'d>(source: Option<(usize, Node<'d>)>, document: &Document<'d>) -> Result<Source<'d>, DecodeError> {
+    let source = match source {
+        None | Some((_, Node::Static(StaticNode::Null))) => return Ok(Source::default()),
+        Some((at, Node::Object { .. })) => at,
         _ => return Err(DecodeError::wrong_schema("source", "must be an object")),
-    }
-    let root = document.root().as_object();
-    let entries = root.iter().flat_map(Object::iter).filter(|(key, _)| *key == "source");
-    let source = entries.filter_map(|(_, source)| source.as_object()).last();
+    };
     let [mut product, mut service, mut category] = [None; 3];
-    for (key, value) in source.iter().flat_map(Object::iter) {
-        let value = text_or_null(value);
+    for (key, _, value) in document.entries(source) {
         match key {
             "product" => product = Some(value),
             "service" => service = Some(value),
@@ -97,12 +91,6 @@ fn read_source<'d>(source: Option<Node<'d>>, document: &Document<'d>) -> Result<
         service: text("source.service", service, Envelope::MAX_NAME)?,
         category: text("source.category", category, Envelope::MAX_NAME)?,
     })
-}
-
-/// As a node; what is neither a text nor null becomes something that is neither.
-fn text_or_null<'d>(value: Value<'_, 'd>) -> Node<'d> {
-    let other = if value.is_null() { StaticNode::Null } else { StaticNode::Bool(false) };
-    value.into_string().map_or(Node::Static(other), Node::String)
 }
 
 /// A text that may be left out, also by `null` or an empty one, as many serializers do.

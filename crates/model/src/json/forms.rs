@@ -19,7 +19,7 @@ use simd_json::{Node, StaticNode};
 use self::gaps::{Gaps, Pieces};
 pub use self::recurring::{Places, Recurring};
 use super::{
-    plain,
+    KeyBits, plain,
     text::{self, Known, Line, Unescape, same},
 };
 
@@ -94,7 +94,7 @@ struct Form {
     clock: u64,
     slots: Vec<Slot>,
     keys: Vec<Box<str>>,
-    top_keys: u64,
+    top_keys: KeyBits,
     /// Where in [`Gaps`] the gap before each value is.
     path: Vec<usize>,
     /// The last document, …
@@ -285,6 +285,7 @@ impl Forms {
                 return None;
             }
         }
+        form.top_keys = Recurring::new(&form).top_keys();
         Some(form)
     }
 
@@ -303,7 +304,7 @@ impl Form {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (path, spans, values, since, lines) = Default::default();
-        let top_keys = recurring::top_keys(&slots, &keys);
+        let top_keys = KeyBits::default();
         Self { number, came, clock: 1, slots, top_keys, keys, path, raw: bytes.into(), spans, values, since, lines }
     }
 
@@ -340,11 +341,7 @@ impl Form {
             };
             let Some(read) = read else {
                 let at = passed.checked_sub(1).map_or(0, |last| self.spans[last].end as usize);
-                let mixed = &mut unescape.raw;
-                mixed.clear();
-                mixed.extend_from_slice(&bytes[..new]);
-                mixed.extend_from_slice(&self.raw[old..]);
-                mem::swap(&mut self.raw, mixed);
+                self.become_up_to(&bytes[..new], old);
                 self.spans[passed..].iter_mut().for_each(|span| *span = span.moved(moved));
                 return Err(Differs { values: passed, at });
             };
@@ -352,6 +349,15 @@ impl Form {
             self.spans[passed] = read;
             passed += 1;
         }
+    }
+
+    /// Has `bytes` where the document had as many as `old`.
+    fn become_up_to(&mut self, bytes: &[u8], old: usize) {
+        let (before, length) = (self.raw.len(), bytes.len() + self.raw.len() - old);
+        self.raw.resize(before.max(length), 0);
+        self.raw.copy_within(old..before, bytes.len());
+        self.raw.truncate(length);
+        self.raw[..bytes.len()].copy_from_slice(bytes);
     }
 
     /// Reads a value, which `bytes` begin with: how many of them it has; `before` is where it was, and `alike` how many bytes are as

@@ -39,6 +39,21 @@ pub(super) struct Known<'t> {
     pub(super) alike: usize,
 }
 
+/// Behind the quote that ends the text.
+pub(super) fn end(bytes: &[u8]) -> Option<usize> {
+    let mut escaped = None;
+    memchr2_iter(b'"', b'\\', bytes).find_map(|at| {
+        if escaped == Some(at) {
+            return None;
+        }
+        if bytes[at] == b'\\' {
+            escaped = Some(at + 1);
+            return None;
+        }
+        Some(at + 1)
+    })
+}
+
 /// The text that `raw` begins with, quotes around it, and how many bytes of `raw` that has, if it is short and has nothing to unescape.
 pub(super) fn short(raw: &[u8]) -> Option<(&str, usize)> {
     let block = raw.get(1..)?.first_chunk()?;
@@ -53,23 +68,6 @@ pub(super) struct Unescape {
     pub(super) text: String,
     pub(super) lines: Vec<Line>,
     plain: Vec<u8>,
-    /// For use by others.
-    pub(super) raw: Vec<u8>,
-}
-
-/// Behind the quote that ends the text.
-pub(super) fn end(bytes: &[u8]) -> Option<usize> {
-    let mut escaped = None;
-    memchr2_iter(b'"', b'\\', bytes).find_map(|at| {
-        if escaped == Some(at) {
-            return None;
-        }
-        if bytes[at] == b'\\' {
-            escaped = Some(at + 1);
-            return None;
-        }
-        Some(at + 1)
-    })
 }
 
 impl Unescape {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use simd_json::Node;
 
 use super::{Form, Held, Slot};
-use crate::json::Line;
+use crate::json::{KeyBits, Line, entries};
 
 /// A document with the gaps of earlier ones: of each value it is told since when it is what it is.
 #[derive(Clone, Copy, Debug)]
@@ -32,17 +32,25 @@ impl<'r> Recurring<'r> {
         (self.form.number, self.inside)
     }
 
+    /// The keys at the document's top.
+    pub(super) fn top_keys(self) -> KeyBits {
+        self.entries(0).map(|(key, ..)| key).collect()
+    }
+
     /// False where no key at the document's top is this one.
     pub(crate) fn may_have(self, key: &str) -> bool {
-        self.form.top_keys & bit(key) != 0
+        self.form.top_keys.may_have(key)
     }
 
     /// Where each key of the object has its values.
     pub fn places(self) -> Vec<Places> {
-        let slots = &self.form.slots;
-        let top = children(slots, 0);
-        let object = self.inside.and_then(|inside| top.get(inside).copied()).unwrap_or_default();
-        children(slots, object).into_iter().map(|at| Places::of(&slots[at..])).collect()
+        let inside = self.inside.and_then(|inside| self.entries(0).nth(inside));
+        let object = inside.map_or(0, |(_, at, _)| at);
+        self.entries(object).map(|(_, at, _)| Places::of(&self.form.slots[at..])).collect()
+    }
+
+    fn entries(self, object: usize) -> impl Iterator<Item = (&'r str, usize, Node<'r>)> {
+        entries(object, move |at| self.node(at))
     }
 
     /// One of the document's nodes.
@@ -113,36 +121,6 @@ impl Places {
             _ => None,
         }
     }
-}
-
-/// Where the values of an object's keys are among the slots.
-fn children(slots: &[Slot], object: usize) -> Vec<usize> {
-    let Some(Slot::Object { len, .. }) = slots.get(object) else { return Vec::new() };
-    let mut children = Vec::new();
-    // Behind the first key.
-    let mut at = object + 2;
-    for _ in 0..*len {
-        children.push(at);
-        at += match slots.get(at) {
-            Some(Slot::Object { count, .. } | Slot::Array { count, .. }) => *count as usize + 2,
-            _ => 2,
-        };
-    }
-    children
-}
-
-/// The keys at the top, a bit each, which some share.
-pub(super) fn top_keys(slots: &[Slot], keys: &[Box<str>]) -> u64 {
-    let key = |value: usize| match slots[value - 1] {
-        Slot::Key(key) => bit(&keys[key as usize]),
-        _ => 0,
-    };
-    children(slots, 0).into_iter().fold(0, |all, value| all | key(value))
-}
-
-fn bit(key: &str) -> u64 {
-    let ends = [key.bytes().next(), key.bytes().next_back()].map(|byte| usize::from(byte.unwrap_or_default()));
-    1 << ((key.len() * 8 + ends[0] + ends[1] * 5) % 64)
 }
 
 #[cfg(test)]
