@@ -1,6 +1,6 @@
 //! Rules, indicators and scoring together: from an event to its assessment.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use cybervault_indicators::{Found, Indicators};
 use cybervault_model::{Assessment, ContributionKind, Evidence, TelemetryEvent, TenantId, Timestamp};
@@ -88,7 +88,7 @@ impl Detection {
     pub(crate) fn load(source: &Source, pipelines: &[Source], weights: Weights) -> Result<Self, ContentError> {
         let invalid = |reason| ContentError::Invalid { what: "rules", place: source.to_string(), reason };
         let pack = RuleFiles::read(source, pipelines)?.pack();
-        let matcher = Matcher::compile(pack, &Mappings::builtin());
+        let matcher = Matcher::compile_naming(pack, &Mappings::builtin(), cybervault_scoring::fields());
         if matcher.rules().is_empty() {
             let first = matcher.failed().first().map(ToString::to_string).unwrap_or_default();
             return Err(invalid(format!("not one of them can be used; {first}")));
@@ -123,15 +123,16 @@ impl Detection {
         findings.indicators = self.indicators.find(event, record_time);
     }
 
-    /// Assesses an event with these findings.
+    /// Assesses an event with its findings, of which the evidence is taken.
     pub(crate) fn assess(
         &self,
         tenant_id: &TenantId,
         event: &TelemetryEvent<'_>,
         record_time: Option<Timestamp>,
-        findings: &Findings,
+        scratch: &mut Scratch,
+        findings: &mut Findings,
     ) -> Assessment {
-        let rules = findings.rules.iter().zip(&findings.evidence).map(|(rule, evidence)| {
+        let rules = findings.rules.iter().zip(&mut findings.evidence).map(|(rule, evidence)| {
             let meta = &self.matcher.rules()[rule.get()];
             Hit {
                 kind: ContributionKind::Rule,
@@ -139,21 +140,20 @@ impl Detection {
                 title: &meta.title,
                 level: meta.level,
                 attack: &self.attack[rule.get()],
-                evidence: evidence.clone(),
+                evidence: mem::take(evidence),
             }
         });
         let none = Attack::default();
-        let indicators = findings.indicators.iter().map(|found| Hit {
+        let indicators = findings.indicators.iter_mut().map(|found| Hit {
             kind: ContributionKind::Indicator,
             id: &found.id,
             title: &found.title,
             level: found.level,
             attack: &none,
-            evidence: found.evidence.clone(),
+            evidence: mem::take(&mut found.evidence),
         });
         let hits = rules.chain(indicators).collect();
-        let fields = self.matcher.fields(event);
-        let fields = |name: &str| fields.values(name).into_iter().map(Into::into).collect();
-        self.scorer.assess(tenant_id, event, record_time, hits, &fields, &self.version)
+        let fields = self.matcher.fields(event, scratch);
+        self.scorer.assess(tenant_id, event, record_time, hits, &|name: &str| fields.values(name), &self.version)
     }
 }

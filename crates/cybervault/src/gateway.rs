@@ -70,7 +70,7 @@ impl Engine for LiveEngine {
         let event = decoded.event();
         let mut findings = Findings::default();
         detection.find(&event, Some(at), Routing::Auto, scratch, &mut findings);
-        let assessment = detection.assess(tenant_id, &event, Some(at), &findings);
+        let assessment = detection.assess(tenant_id, &event, Some(at), scratch, &mut findings);
         drop(decoded);
         let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
         if desks.len() < DESKS {

@@ -2,9 +2,11 @@
 
 use std::{cell::OnceCell, net::IpAddr, sync::LazyLock};
 
-use cybervault_model::{Evidence, Level, TelemetryEvent, Timestamp, json::Value as Json};
+use cybervault_model::{
+    Evidence, Level, TelemetryEvent, Timestamp,
+    json::{Element, Node},
+};
 use memchr::{memchr2, memmem::Finder};
-use simd_json::prelude::*;
 
 use crate::{
     Indicators, Kind,
@@ -46,7 +48,7 @@ impl Indicators {
         }
         let mut search =
             Search { set: self, event, record_time, time: OnceCell::new(), path: Vec::new(), found: Vec::new() };
-        search.value(event.payload.value(), 0);
+        search.value(event.payload, 0);
         search.found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         search.found
     }
@@ -81,19 +83,16 @@ const WORD: [bool; 256] = {
 };
 
 impl<'e> Search<'_, 'e> {
-    fn value(&mut self, value: Json<'e, 'e>, depth: usize) {
-        if let Some(text) = value.into_string() {
+    fn value(&mut self, value: Element<'e>, depth: usize) {
+        if let Node::String(text) = value.node() {
             self.text(text);
         } else if depth < MAX_DEPTH {
-            if let Some(object) = value.as_object() {
-                for (key, inner) in &object {
-                    self.path.push(key);
-                    self.value(inner, depth + 1);
-                    self.path.pop();
-                }
-            } else if let Some(list) = value.as_array() {
-                list.iter().for_each(|element| self.value(element, depth + 1));
+            for (key, inner) in value.entries() {
+                self.path.push(key);
+                self.value(inner, depth + 1);
+                self.path.pop();
             }
+            value.elements().for_each(|element| self.value(element, depth + 1));
         }
     }
 

@@ -4,7 +4,7 @@
 use cybervault_indicators::{Builder, Feed, FeedReport, Format, Found, Indicators, Kind};
 use cybervault_model::{
     EventKind, Level, SentTime, Source, TelemetryEvent,
-    json::{Limits, Payload, Reader},
+    json::{Limits, Reader},
 };
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn find(indicators: &Indicators, payload: &str, occurred_at: Option<&str>) -> Ve
         kind: EventKind::Raw,
         sent_time: occurred_at.map(SentTime::Text),
         source: Source::default(),
-        payload: Payload::of(&document, None),
+        payload: document.top(),
         bytes: payload.as_bytes(),
     };
     indicators.find(&event, None)

@@ -1,6 +1,6 @@
 //! What was found about one event, and why.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -180,13 +180,13 @@ pub struct Contribution {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackRef {
     /// `TA0002`; empty where only the technique is known.
-    pub tactic_id: String,
+    pub tactic_id: Arc<str>,
     /// `Execution`.
-    pub tactic: String,
+    pub tactic: Arc<str>,
     /// `T1059.001`; empty where only the tactic is known.
-    pub technique_id: String,
+    pub technique_id: Arc<str>,
     /// `PowerShell`.
-    pub technique: String,
+    pub technique: Arc<str>,
 }
 
 /// What an entity is.

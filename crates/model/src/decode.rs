@@ -14,11 +14,14 @@ use std::sync::Arc;
 
 pub use self::error::DecodeError;
 pub(crate) use self::error::excerpt;
-use self::{avro_event::AvroEvent, envelope::Envelope};
+use self::{
+    avro_event::AvroEvent,
+    envelope::{Envelope, KnownParts},
+};
 use crate::{
     ContentType, TelemetryEvent,
     avro::{self, NoRegistry, WriterSchemas},
-    json::{Document, Limits, Payload, ReadError, Reader},
+    json::{Document, Limits, ReadError, Reader},
 };
 
 /// A record as it came, as far as it matters here.
@@ -50,13 +53,15 @@ pub struct Incoming<'d> {
 pub struct Decoder {
     limits: Limits,
     reader: Reader,
+    envelopes: KnownParts,
     schemas: Arc<dyn WriterSchemas>,
 }
 
 impl Decoder {
     /// A decoder that takes what `limits` allow, and no schema ids.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, reader: Reader::new(limits), schemas: Arc::new(NoRegistry) }
+        let envelopes = KnownParts::default();
+        Self { limits, reader: Reader::new(limits), envelopes, schemas: Arc::new(NoRegistry) }
     }
 
     /// The same with a schema registry, for Confluent's wire format.
@@ -74,7 +79,7 @@ impl Decoder {
         let (document, envelope) = match ContentType::from_header(record.content_type)? {
             ContentType::Json => {
                 let document = self.reader.read(record.value)?;
-                let envelope = Envelope::read(&document)?;
+                let envelope = Envelope::read(&document, self.envelopes.of(&document))?;
                 (document, envelope)
             }
             ContentType::Avro => {
@@ -109,7 +114,7 @@ impl Decoded<'_> {
             kind: self.envelope.kind,
             sent_time: self.envelope.occurred_at,
             source: self.envelope.source,
-            payload: Payload::of(&self.document, self.envelope.payload_at),
+            payload: self.document.element(self.envelope.payload_at),
             bytes: self.bytes,
         }
     }
@@ -117,10 +122,11 @@ impl Decoded<'_> {
 
 #[cfg(test)]
 mod tests {
-    use simd_json::prelude::*;
-
     use super::*;
-    use crate::{EventKind, Source};
+    use crate::{
+        EventKind, Source,
+        json::{Node, StaticNode},
+    };
 
     fn decode<'d>(decoder: &'d mut Decoder, value: &'d str) -> Result<Decoded<'d>, DecodeError> {
         decoder.decode(&Incoming { key: Some(b"acme|host"), value: value.as_bytes(), ..Incoming::default() })
@@ -138,7 +144,7 @@ mod tests {
         assert_eq!(event.kind, EventKind::EndpointTelemetry);
         assert_eq!(event.occurred_at().unwrap().to_string(), "2026-01-31T11:00:00.000Z");
         assert_eq!(event.source, Source { product: Some("windows"), service: None, category: Some("x") });
-        assert_eq!(event.payload.value().get_u64("pid"), Some(4));
+        assert_eq!(event.payload.get("pid").unwrap().node(), Node::Static(StaticNode::U64(4)));
         assert_eq!(event.bytes, value.as_bytes());
     }
 

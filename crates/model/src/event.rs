@@ -1,10 +1,8 @@
 //! The event as it came in, borrowed from its bytes.
 
-use simd_json::prelude::*;
-
 use crate::{
     Timestamp, derived_id,
-    json::{Payload, Value},
+    json::{Element, Node, StaticNode},
 };
 
 /// What an event's payload is.
@@ -80,7 +78,7 @@ pub struct TelemetryEvent<'a> {
     /// The log source, as the envelope says.
     pub source: Source<'a>,
     /// The payload: always an object.
-    pub payload: Payload<'a>,
+    pub payload: Element<'a>,
     /// The record's value, untouched.
     pub bytes: &'a [u8],
 }
@@ -110,21 +108,23 @@ impl TelemetryEvent<'_> {
             Some(SentTime::At(time)) => Some(time),
             None => None,
         };
-        let payload = self.payload.value();
-        said.or_else(|| TIME_FIELDS.iter().find_map(|field| time_in(payload, field))).or_else(|| {
+        said.or_else(|| TIME_FIELDS.iter().find_map(|field| time_in(self.payload, field))).or_else(|| {
             let (last, above) = TIME_IN_XML.split_last()?;
-            time_in(above.iter().try_fold(payload, |value, key| value.get(*key))?, last)
+            time_in(above.iter().try_fold(self.payload, |value, key| value.get(key))?, last)
         })
     }
 }
 
-fn time_in(payload: Value<'_, '_>, field: &str) -> Option<Timestamp> {
-    let value = payload.get(field)?;
-    match value.as_str() {
-        Some(text) => Timestamp::parse(text),
-        None if matches!(field, "timestamp" | "time") => from_epoch(value.cast_f64()?),
-        None => None,
-    }
+fn time_in(object: Element<'_>, field: &str) -> Option<Timestamp> {
+    #[expect(clippy::cast_precision_loss, reason = "times are far below")]
+    let number = match object.get(field)?.node() {
+        Node::String(text) => return Timestamp::parse(text),
+        Node::Static(StaticNode::I64(number)) => number as f64,
+        Node::Static(StaticNode::U64(number)) => number as f64,
+        Node::Static(StaticNode::F64(number)) => number,
+        _ => return None,
+    };
+    if matches!(field, "timestamp" | "time") { from_epoch(number) } else { None }
 }
 
 /// Reads a number of milliseconds or seconds since the Unix epoch.

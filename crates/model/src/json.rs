@@ -3,28 +3,22 @@
 //! A [`Reader`] owns the buffers; [`Reader::read`] fills them from one value's bytes and lends a [`Document`] over them.
 //! Nothing is allocated once the buffers have grown to the size of the usual event.
 
+mod element;
 mod forms;
 mod keys;
 mod plain;
 mod text;
 
 use std::{
-    cell::{OnceCell, RefCell},
     fmt, mem,
-    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-pub use simd_json::tape::{Array, Object, Value};
 use simd_json::{Buffers, ErrorType, Tape};
 pub use simd_json::{Node, StaticNode};
 
 use self::forms::Forms;
-pub use self::{
-    forms::{Places, Recurring},
-    keys::KeyBits,
-    text::Line,
-};
+pub use self::{element::Element, forms::Recurring, keys::KeyBits, text::Line};
 
 /// How much of one value is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,8 +119,7 @@ impl Reader {
             return Err(ReadError::TooLarge { bytes: bytes.len(), limit: self.limits.max_bytes });
         }
         if let Some(form) = self.forms.follow(bytes) {
-            let recurring = Some(self.forms.lend(form));
-            return Ok(Document { nodes: OnceCell::new(), home: RefCell::new(&mut self.nodes), recurring });
+            return Ok(Document(Held::Kept(self.forms.lend(form))));
         }
         // The parser unescapes strings in place; the caller's bytes stay untouched.
         self.input.clear();
@@ -160,7 +153,7 @@ impl Reader {
         if found.is_none() {
             self.forms.learn(bytes, &nodes.0);
         }
-        let document = Document { nodes: nodes.into(), home: RefCell::new(&mut self.nodes), recurring: None };
+        let document = Document(Held::Made(nodes, &mut self.nodes));
         match found {
             None => Ok(document),
             Some(kind) => Err(ReadError::NotObject(kind)),
@@ -176,41 +169,57 @@ impl fmt::Debug for Reader {
 
 /// One JSON object in its reader's buffers.
 #[derive(Debug)]
-pub struct Document<'r> {
-    /// Of a recurring one they are made when they are asked for.
-    nodes: OnceCell<Tape<'r>>,
-    /// Their memory.
-    home: RefCell<&'r mut Tape<'static>>,
-    recurring: Option<Recurring<'r>>,
+pub struct Document<'r>(Held<'r>);
+
+#[derive(Debug)]
+enum Held<'r> {
+    /// What the parser has made, and where its memory goes.
+    Made(Tape<'r>, &'r mut Tape<'static>),
+    /// A document like earlier ones.
+    Kept(Recurring<'r>),
 }
 
 impl<'r> Document<'r> {
-    /// The object at the top.
-    pub fn root(&self) -> Value<'_, 'r> {
-        self.tape().as_value()
+    /// The object.
+    pub fn top(&self) -> Element<'_> {
+        self.element(0)
+    }
+
+    /// The value that has the node of this number.
+    pub(crate) fn element(&self, number: usize) -> Element<'_> {
+        match &self.0 {
+            Held::Made(nodes, _) => Element::made(&nodes.0, number),
+            Held::Kept(recurring) => Element::kept(*recurring, number),
+        }
+    }
+
+    /// A node by its number; there are none behind the last one.
+    pub fn node(&self, number: usize) -> Option<Node<'r>> {
+        match &self.0 {
+            Held::Made(nodes, _) => nodes.0.get(number).copied(),
+            Held::Kept(recurring) => recurring.node(number),
+        }
     }
 
     /// What is known of it from earlier ones.
-    pub fn recurring(&self) -> Option<Recurring<'r>> {
-        self.recurring
+    pub(crate) fn recurring(&self) -> Option<Recurring<'r>> {
+        match &self.0 {
+            Held::Made(..) => None,
+            Held::Kept(recurring) => Some(*recurring),
+        }
     }
 
     /// The keys of the object at this node, each with the number of the first node of what it has, and that.
     pub(crate) fn entries(&self, object: usize) -> impl Iterator<Item = (&'r str, usize, Node<'r>)> {
-        entries(object, |at| match self.recurring {
-            Some(recurring) => recurring.node(at),
-            None => self.tape().0.get(at).copied(),
-        })
+        entries(object, |at| self.node(at))
     }
+}
 
-    fn tape(&self) -> &Tape<'r> {
-        self.nodes.get_or_init(|| {
-            let mut nodes = mem::replace(&mut **self.home.borrow_mut(), Tape(Vec::new())).reset();
-            if let Some(recurring) = self.recurring {
-                recurring.write(&mut nodes.0);
-            }
-            nodes
-        })
+impl Drop for Document<'_> {
+    fn drop(&mut self) {
+        if let Held::Made(nodes, home) = &mut self.0 {
+            **home = mem::replace(nodes, Tape(Vec::new())).reset();
+        }
     }
 }
 
@@ -227,72 +236,13 @@ fn entries<'r>(
     (0..len).map_while(move |_| {
         let (Node::String(key), at) = (node(next)?, next + 1) else { return None };
         let value = node(at)?;
-        next = at + 1;
-        if let Node::Object { count, .. } | Node::Array { count, .. } = value {
-            next += count;
-        }
+        next = at + 1 + element::count(value);
         Some((key, at, value))
     })
 }
 
-impl<'r> Deref for Document<'r> {
-    type Target = [Node<'r>];
-
-    fn deref(&self) -> &Self::Target {
-        &self.tape().0
-    }
-}
-
-impl Drop for Document<'_> {
-    fn drop(&mut self) {
-        if let Some(nodes) = self.nodes.take() {
-            **self.home.get_mut() = nodes.reset();
-        }
-    }
-}
-
-/// An object in a document; what it is made of is only gone over when it is asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Payload<'a> {
-    document: &'a dyn Lend,
-    /// Which of the top's keys has it, if it is not the top itself.
-    inside: Option<usize>,
-    recurring: Option<Recurring<'a>>,
-}
-
-impl<'a> Payload<'a> {
-    /// The document's top, or what its key number `inside` has there.
-    pub fn of(document: &'a Document<'_>, inside: Option<usize>) -> Self {
-        Self { document, inside, recurring: document.recurring.map(|recurring| recurring.inside(inside)) }
-    }
-
-    /// The object.
-    pub fn value(&self) -> Value<'a, 'a> {
-        let root = self.document.root();
-        self.inside.and_then(|at| root.as_object()?.values().nth(at)).unwrap_or(root)
-    }
-
-    /// What is known of it from earlier documents.
-    pub fn recurring(&self) -> Option<Recurring<'a>> {
-        self.recurring
-    }
-}
-
-/// A document, however long its reader lives.
-trait Lend: fmt::Debug {
-    fn root(&self) -> Value<'_, '_>;
-}
-
-impl Lend for Document<'_> {
-    fn root(&self) -> Value<'_, '_> {
-        self.root()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use simd_json::prelude::*;
-
     use super::*;
 
     #[test]
@@ -300,7 +250,7 @@ mod tests {
         let mut reader = Reader::new(Limits::default());
         for (bytes, expected) in [(r#"{"a":"x\\y"}"#, "x\\y"), (r#"{"b":1,"a":"z"}"#, "z")] {
             let document = reader.read(bytes.as_bytes()).unwrap();
-            assert_eq!(document.root().get_str("a"), Some(expected));
+            assert_eq!(document.top().get("a").unwrap().node(), Node::String(expected));
         }
     }
 

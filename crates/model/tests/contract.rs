@@ -163,7 +163,7 @@ prop_compose! {
         targets in prop::collection::vec(targets(), 0..2),
     ) -> Assessment {
         let attack_ref = |tactic: String| AttackRef {
-            tactic_id: "TA0002".to_owned(), tactic, technique_id: String::new(), technique: text.clone(),
+            tactic_id: "TA0002".into(), tactic: tactic.into(), technique_id: "".into(), technique: text.as_str().into(),
         };
         let action = |target| RecommendedAction {
             kind: ActionKind::QuarantineFile, target, reason: text.clone(), reversible: true,

@@ -52,10 +52,10 @@ fn assessment(severity: Severity, attack: &[(&str, &str, &str)], entities: &[(En
         mitre_attack: attack
             .iter()
             .map(|&(tactic_id, tactic, technique_id)| AttackRef {
-                tactic_id: tactic_id.to_owned(),
-                tactic: tactic.to_owned(),
-                technique_id: technique_id.to_owned(),
-                technique: String::new(),
+                tactic_id: tactic_id.into(),
+                tactic: tactic.into(),
+                technique_id: technique_id.into(),
+                technique: "".into(),
             })
             .collect(),
         entities: entities.iter().map(|&(kind, value)| Entity { kind, value: value.to_owned() }).collect(),

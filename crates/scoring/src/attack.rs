@@ -120,8 +120,7 @@ impl AttackTable {
     fn reference(&self, tactic: Option<usize>, technique_id: &str, technique: &str) -> PlacedRef {
         let place = tactic.unwrap_or(usize::MAX);
         let (tactic_id, tactic) = self.tactics.get(place).map_or(("", ""), |tactic| (&tactic.id, &tactic.name));
-        let [tactic_id, tactic, technique_id, technique] =
-            [tactic_id, tactic, technique_id, technique].map(str::to_owned);
+        let [tactic_id, tactic, technique_id, technique] = [tactic_id, tactic, technique_id, technique].map(Into::into);
         (place, AttackRef { tactic_id, tactic, technique_id, technique })
     }
 

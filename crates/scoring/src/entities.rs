@@ -1,6 +1,6 @@
 //! Who and what took part in an event.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use cybervault_model::{Entity, EntityKind};
 
@@ -9,6 +9,9 @@ const MAX_OF_A_KIND: usize = 4;
 /// The longest name, in bytes. A longer one is left out: cut, it would name something else.
 const MAX_NAME: usize = 512;
 
+/// Where connections went to.
+pub(crate) const DESTINATION: &str = "DestinationIp";
+
 /// Where each kind of entity stands, in the order of preference: the first found is the one that the record's key names.
 /// Field names are Sigma's, then those of logs that no mapping knows.
 const FIELDS: [(EntityKind, &[&str]); 7] = [
@@ -16,14 +19,22 @@ const FIELDS: [(EntityKind, &[&str]); 7] = [
     (EntityKind::User, &["User", "TargetUserName", "SubjectUserName", "user", "user.name"]),
     (EntityKind::Process, &["Image", "process.executable"]),
     // The source first: of a flow, it is the one that did something.
-    (EntityKind::Ip, &["SourceIp", "DestinationIp", "src_ip", "dst_ip", "IpAddress", "source.ip", "destination.ip"]),
+    (EntityKind::Ip, &["SourceIp", DESTINATION, "src_ip", "dst_ip", "IpAddress", "source.ip", "destination.ip"]),
     (EntityKind::Domain, &["QueryName", "DestinationHostname", "query"]),
     (EntityKind::File, &["TargetFilename", "file_path", "file.path"]),
     (EntityKind::Hash, &["Hashes", "sha256", "hash_sha256", "file.hash.sha256"]),
 ];
 
-/// What `fields` (the values of a field) say took part.
-pub(crate) fn entities(fields: &dyn Fn(&str) -> Vec<String>) -> Vec<Entity> {
+/// The values of a field of an event, by the field's Sigma name.
+pub type FieldValues<'f> = dyn Fn(&str) -> Vec<Cow<'f, str>> + 'f;
+
+/// The names of the fields that a scorer asks for.
+pub fn fields() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().flat_map(|(_, names)| *names).copied()
+}
+
+/// What `fields` say took part.
+pub(crate) fn entities(fields: &FieldValues<'_>) -> Vec<Entity> {
     let mut entities: Vec<Entity> = Vec::new();
     for (kind, names) in FIELDS {
         let first = entities.len();
@@ -66,7 +77,7 @@ fn name_of(kind: EntityKind, value: &str) -> Option<String> {
 fn hash_in(value: &str) -> Option<String> {
     value
         .split(',')
-        .filter(|part| !part.trim_start().to_ascii_uppercase().starts_with("IMPHASH="))
+        .filter(|part| !part.trim_start().get(..8).is_some_and(|name| name.eq_ignore_ascii_case("IMPHASH=")))
         .map(|part| part.rsplit('=').next().unwrap_or(part).trim())
         .filter(|hash| matches!(hash.len(), 32 | 40 | 64) && hash.bytes().all(|b| b.is_ascii_hexdigit()))
         .max_by_key(|hash| hash.len())
@@ -79,7 +90,7 @@ mod tests {
 
     fn found(fields: &[(&str, &str)]) -> Vec<String> {
         let values = |name: &str| {
-            fields.iter().filter(|(field, _)| *field == name).map(|(_, value)| (*value).to_owned()).collect()
+            fields.iter().filter(|(field, _)| *field == name).map(|(_, value)| Cow::Borrowed(*value)).collect()
         };
         entities(&values).into_iter().map(|entity| format!("{:?} {}", entity.kind, entity.value)).collect()
     }

@@ -16,6 +16,7 @@ mod scorer;
 mod ocsf;
 
 pub use attack::{Attack, AttackTable, InvalidAttackTable};
+pub use entities::{FieldValues, fields};
 pub use ocsf::to_ocsf;
 pub use scorer::{Hit, Scorer, score};
 pub use weights::{InvalidWeights, LevelWeights, SeverityThresholds, VerdictThresholds, Weights};

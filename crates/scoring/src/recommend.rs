@@ -1,5 +1,7 @@
 //! What would contain what was found.
 
+use std::borrow::Cow;
+
 use cybervault_model::{
     ActionKind, Contribution, ContributionKind, Entity, EntityKind, RecommendedAction, Severity, Target, TargetKind,
 };
@@ -36,7 +38,7 @@ pub(crate) struct Finding<'a> {
     pub(crate) contributions: &'a [(Contribution, &'a Attack)],
     pub(crate) entities: &'a [Entity],
     /// Where connections of the event went to.
-    pub(crate) destinations: Vec<String>,
+    pub(crate) destinations: &'a [Cow<'a, str>],
 }
 
 impl Finding<'_> {
@@ -46,8 +48,9 @@ impl Finding<'_> {
             .into_iter()
             .filter(|&(_, from, _)| self.severity >= from)
             .filter_map(|(kind, _, tactics)| {
+                let reason = self.reason(kind, tactics)?;
                 let target = self.targets(kind).find(|target| kind.may_touch(target))?;
-                Some(action(kind, target, self.reason(kind, tactics)?))
+                Some(action(kind, target, reason))
             })
             .collect();
         if containment.is_empty() { self.tell().into_iter().collect() } else { containment }
@@ -67,7 +70,7 @@ impl Finding<'_> {
     /// The heaviest contribution against which `kind` helps.
     fn reason(&self, kind: ActionKind, tactics: &[&str]) -> Option<String> {
         self.contributions.iter().find_map(|(contribution, attack)| {
-            let tactic = attack.0.iter().find(|(_, found)| tactics.contains(&found.tactic_id.as_str()));
+            let tactic = attack.0.iter().find(|(_, found)| tactics.contains(&&*found.tactic_id));
             let known_bad = kind == ActionKind::QuarantineFile && contribution.kind == ContributionKind::Indicator;
             match tactic {
                 Some((_, found)) => Some(format!("{}: {}", described(contribution), found.tactic)),
@@ -79,7 +82,8 @@ impl Finding<'_> {
     fn targets(&self, kind: ActionKind) -> Box<dyn Iterator<Item = Target> + '_> {
         let (target, entity) = match kind {
             ActionKind::BlockIp => {
-                let target = |value: &String| Target { kind: TargetKind::Ip, value: value.clone(), host: None };
+                let target =
+                    |value: &Cow<'_, str>| Target { kind: TargetKind::Ip, value: value.to_string(), host: None };
                 return Box::new(self.destinations.iter().map(target));
             }
             ActionKind::KillProcess => (TargetKind::Process, EntityKind::Process),

@@ -5,7 +5,12 @@ use cybervault_model::{
     assessment_id,
 };
 
-use crate::{Attack, InvalidWeights, Weights, attack::PlacedRef, entities::entities, recommend::Finding};
+use crate::{
+    Attack, FieldValues, InvalidWeights, Weights,
+    attack::PlacedRef,
+    entities::{DESTINATION, entities},
+    recommend::Finding,
+};
 
 /// How many contributions an assessment keeps, the heaviest ones. The score is made of these, so that it can be made again.
 const MAX_CONTRIBUTIONS: usize = 64;
@@ -58,7 +63,7 @@ impl Scorer {
     }
 
     /// Assesses `event` of `tenant_id`, in which `hits` were found. `record_time` stands in where the event does not say
-    /// when it happened; `fields` gives the values of a field by its Sigma name.
+    /// when it happened; `fields` is asked for the [`fields`](crate::fields) alone.
     ///
     /// The order of `hits` changes nothing, and one that stands there twice counts once.
     pub fn assess(
@@ -67,7 +72,7 @@ impl Scorer {
         event: &TelemetryEvent<'_>,
         record_time: Option<Timestamp>,
         hits: Vec<Hit<'_>>,
-        fields: &dyn Fn(&str) -> Vec<String>,
+        fields: &FieldValues<'_>,
         rules_version: &str,
     ) -> Assessment {
         let event_id = event.event_id();
@@ -81,7 +86,7 @@ impl Scorer {
             severity,
             contributions: &found,
             entities: &entities,
-            destinations: fields("DestinationIp"),
+            destinations: &fields(DESTINATION),
         };
         let recommended_actions = finding.recommend();
         Assessment {
@@ -127,7 +132,9 @@ impl Scorer {
         let mut evidence = hit.evidence;
         evidence.truncate(MAX_EVIDENCE);
         for Evidence { value, .. } in &mut evidence {
-            if let Some((end, _)) = value.char_indices().nth(MAX_EVIDENCE_CHARS) {
+            if value.len() > MAX_EVIDENCE_CHARS
+                && let Some((end, _)) = value.char_indices().nth(MAX_EVIDENCE_CHARS)
+            {
                 value.truncate(end);
             }
         }

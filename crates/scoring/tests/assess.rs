@@ -4,11 +4,11 @@
 
 use cybervault_model::{
     ActionKind, Assessment, ContributionKind, Decoder, Evidence, Incoming, Level, Severity, TenantId, Timestamp,
-    Verdict, json::Limits,
+    Verdict,
+    json::{Element, Limits, Node},
 };
 use cybervault_scoring::{Attack, AttackTable, Hit, Scorer, Weights, score, to_ocsf};
 use proptest::prelude::*;
-use simd_json::prelude::*;
 
 fn scorer() -> Scorer {
     Scorer::new(Weights::default()).unwrap()
@@ -21,7 +21,10 @@ fn assess(payload: &str, hits: Vec<Hit<'_>>) -> Assessment {
     let incoming = Incoming { key: Some(b"acme"), value: record.as_bytes(), ..Incoming::default() };
     let decoded = decoder.decode(&incoming).unwrap();
     let event = decoded.event();
-    let fields = |name: &str| event.payload.value().get_str(name).map(str::to_owned).into_iter().collect::<Vec<_>>();
+    let fields = |name: &str| match event.payload.get(name).map(Element::node) {
+        Some(Node::String(text)) => vec![text.into()],
+        _ => Vec::new(),
+    };
     let tenant_id = TenantId::new(event.tenant_id).unwrap();
     scorer().assess(&tenant_id, &event, Some(Timestamp::from_millis(0)), hits, &fields, "rules-1")
 }
@@ -74,7 +77,7 @@ fn an_assessment_says_what_when_who_and_what_to_do() {
     let assessment = assess(WORKSTATION, vec![hit("r1", Level::High, &with)]);
     assert_eq!(assessment.key(), "acme|ws1");
     assert_eq!(assessment.occurred_at, Some(Timestamp::from_millis(0)));
-    assert_eq!(assessment.mitre_attack[0].technique, "Non-Standard Port");
+    assert_eq!(&*assessment.mitre_attack[0].technique, "Non-Standard Port");
     let isolate = &assessment.recommended_actions[0];
     assert_eq!((isolate.kind, isolate.reversible), (ActionKind::IsolateHost, true));
     assert_eq!(isolate.reason, "Something bad (high): Command and Control");

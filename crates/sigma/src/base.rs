@@ -14,7 +14,7 @@ use crate::{
 pub(crate) struct Base {
     place: Place,
     /// Which object of which form the events have.
-    object: (u64, Option<usize>),
+    object: (u64, usize),
     lines: Vec<BaseLine>,
 }
 
@@ -78,7 +78,7 @@ impl Bases {
     }
 
     /// Where the base is of the place in events that have this object.
-    pub(crate) fn find(&mut self, place: Place, object: (u64, Option<usize>)) -> usize {
+    pub(crate) fn find(&mut self, place: Place, object: (u64, usize)) -> usize {
         let set = place.spread(object.0, Self::MOST / Self::WAYS) * Self::WAYS;
         let is_it = |base: &Base| base.place == place && base.object == object;
         (set..set + Self::WAYS).find(|at| is_it(&self.list[*at])).unwrap_or_else(|| {

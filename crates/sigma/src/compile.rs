@@ -198,7 +198,7 @@ impl Compiled {
     }
 }
 
-pub(crate) fn compile(pack: Cow<'_, [Rule]>) -> Compiled {
+pub(crate) fn compile<'n>(pack: Cow<'_, [Rule]>, named: impl IntoIterator<Item = &'n str>) -> Compiled {
     let rules: Vec<_> = pack.iter().map(|rule| &rule.expr).collect();
     let mut compiler = Compiler::default();
     let mut conditions = Conditions::default();
@@ -230,7 +230,10 @@ pub(crate) fn compile(pack: Cow<'_, [Rule]>) -> Compiled {
     conditions.sort(&compiler.questions);
     let mut asked: Vec<_> = rules.iter().map(|expr| compiler.asked(expr)).collect();
     let keywords = compiler.keywords(&pack, &mut asked, &lists);
-    let Compiler { fields, mut questions, .. } = compiler;
+    let Compiler { mut fields, mut questions, .. } = compiler;
+    for name in named {
+        fields.intern(name);
+    }
     // Before the tables are made, which are the largest part: what the process has once taken it keeps.
     drop(pack);
     questions.shrink_to_fit();

@@ -171,10 +171,11 @@ impl Explainer {
         for hit in self.matcher.matches(event, routing, scratch) {
             true_ones[hit.get()] = true;
         }
+        let fields = self.matcher.fields(event, scratch);
         let line = |line: &Line| {
             let is_met = |value: &&(String, Option<usize>)| value.1.is_some_and(|rule| true_ones[rule]);
             let (met, unmet): (Vec<_>, Vec<_>) = line.values.iter().partition(is_met);
-            let found = line.field.as_ref().map(|field| self.matcher.fields(event).values(field)).unwrap_or_default();
+            let found = line.field.as_ref().map(|field| fields.values(field)).unwrap_or_default();
             ExplainedLine {
                 alternative: line.alternative,
                 field: line.field.clone(),

@@ -21,9 +21,9 @@ mod scalar;
 
 // Where an event has its fields, and which rules it is for.
 mod fields;
-mod layout;
 mod mapping;
 mod route;
+mod walk;
 
 // Rules into tables.
 mod compile;
@@ -47,6 +47,7 @@ mod routes;
 mod scratch;
 mod see;
 mod shape;
+mod survey;
 mod usual;
 
 pub use explain::{ExplainedLine, ExplainedSelection, Explainer, Explanation};

@@ -2,15 +2,17 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
-use cybervault_model::{Evidence, TelemetryEvent};
+use cybervault_model::{
+    Evidence, TelemetryEvent,
+    json::{Element, Recurring},
+};
 
 use crate::{
     bits,
     compile::{Answered, Compiled, Node, PredicateId, Question, compile},
     evidence,
-    fields::{FieldId, FieldTable, each_text, find_text},
+    fields::{FieldId, FieldTable, Fields},
     fresh::Fresh,
-    layout::Layout,
     load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
     mapping::Mappings,
     memo::{As, Memo},
@@ -18,8 +20,11 @@ use crate::{
     route::{Router, Routing},
     routes::{Route, Routes},
     scalar::Scalar,
-    scratch::{Marks, Scratch, Slots},
-    usual::Items,
+    scratch::{Marks, Scratch, Slots, UsualSlots},
+    shape::{At, Usual},
+    survey::Survey,
+    usual::{Answers, Items},
+    walk::{each_text, find_text},
 };
 
 /// A rule's place in [`Matcher::rules`].
@@ -47,12 +52,21 @@ impl Matcher {
     /// Compiles the pack's rules for events that `mappings` describe. Given the pack itself, it takes less memory than with a
     /// borrowed one, which stays beside what is made of it.
     pub fn compile<'p>(pack: impl Into<Cow<'p, RulePack>>, mappings: &Mappings) -> Self {
+        Self::compile_naming(pack, mappings, [])
+    }
+
+    /// The same; [`Self::fields`] will know these fields as well as those that rules ask about.
+    pub fn compile_naming<'p, 'n>(
+        pack: impl Into<Cow<'p, RulePack>>,
+        mappings: &Mappings,
+        fields: impl IntoIterator<Item = &'n str>,
+    ) -> Self {
         let (pack, failed, version) = match pack.into() {
             Cow::Borrowed(pack) => (Cow::Borrowed(&*pack.rules), pack.failed.clone(), pack.version.clone()),
             Cow::Owned(pack) => (Cow::Owned(pack.rules), pack.failed, pack.version),
         };
         let rules: Vec<_> = pack.iter().map(|Rule { meta, .. }| meta.clone()).collect();
-        let compiled = compile(pack);
+        let compiled = compile(pack, fields);
         let sources: Vec<_> = rules.iter().map(|rule| rule.logsource.clone()).collect();
         let router = Router::new(mappings, &compiled.fields, &sources, &compiled.asked);
         Self { rules, failed, version, compiled, router }
@@ -118,33 +132,36 @@ impl Matcher {
         scratch: &'s mut Scratch,
         look: impl FnOnce(&mut Run<'_, 'e>, &[RuleIndex]),
     ) -> &'s [RuleIndex] {
+        let (at, known) = self.route(event, routing, scratch);
         let Scratch { slots, marks, memo, fresh, routes, folded, text, hits } = scratch;
         hits.clear();
         marks.reset();
         fresh.clear();
         memo.next_event();
-        let (at, known, is_first) = self.router.route(event, routing, routes, text);
-        if is_first {
-            memo.clear();
-        }
         let Routes { routes, shapes, .. } = routes;
         let route = &routes[at];
         if route.allowed.rules.iter().all(|word| *word == 0) {
             return hits;
         }
-        let usual = known.map(|known| shapes.usual(known));
-        let (items, usual_slots) = usual.map_or((None, None), |usual| (Some(&mut usual.items), usual.slots.as_ref()));
+        let usual = known.map(|known| shapes.usual(known)).zip(event.payload.recurring());
+        let (usual_slots, usual, answers) = match usual {
+            Some((Usual { items, slots, answers, .. }, recurring)) => {
+                (Some((&*slots, event.payload)), Some((items, recurring)), Some(answers))
+            }
+            None => (None, None, None),
+        };
         let found = std::mem::replace(slots, Slots::empty().recycle());
         let mut run = Run {
             compiled: &self.compiled,
             route,
             table: self.router.table(route.table),
             event,
-            slots: Slots::of_event(found, usual_slots.zip(event.payload.recurring())),
+            slots: Slots::of_event(found, usual_slots),
             marks,
             memo,
             fresh,
-            usual: items,
+            usual,
+            answers,
             shortest_keyword: None,
             folded,
             text,
@@ -157,9 +174,26 @@ impl Matcher {
         hits
     }
 
-    /// Where the event's fields are, for use on hits.
-    pub fn fields<'m, 'e>(&'m self, event: &'m TelemetryEvent<'e>) -> EventFields<'m, 'e> {
-        EventFields { layout: self.router.layout(event), event }
+    /// The event's route, and what is known of events like it.
+    fn route(&self, event: &TelemetryEvent<'_>, routing: Routing, scratch: &mut Scratch) -> (usize, Option<At>) {
+        let Scratch { memo, routes, text, .. } = scratch;
+        let (at, known, is_first) = self.router.route(event, routing, routes, text);
+        if is_first {
+            memo.clear();
+        }
+        (at, known)
+    }
+
+    /// Where the event's fields are, for use on hits. `scratch` must come from this matcher.
+    pub fn fields<'s, 'e>(&'s self, event: &TelemetryEvent<'e>, scratch: &'s mut Scratch) -> EventFields<'s, 'e> {
+        let (at, known) = self.route(event, Routing::Auto, scratch);
+        let Routes { routes, shapes, .. } = &mut scratch.routes;
+        let (fields, table) = (&self.compiled.fields, self.router.table(routes[at].table));
+        let slots = match known {
+            Some(known) => Cow::Borrowed(&shapes.usual(known).slots),
+            None => Cow::Owned(Survey::of(event.payload, table, None).end(fields.count()).1),
+        };
+        EventFields { fields, table, slots, event: event.payload }
     }
 
     /// The log sources that the event belongs to; none where they are unknown.
@@ -169,23 +203,33 @@ impl Matcher {
 }
 
 /// An event's fields by their Sigma names.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct EventFields<'m, 'e> {
-    layout: Layout<'m>,
-    event: &'m TelemetryEvent<'e>,
+    fields: &'m Fields,
+    table: &'m FieldTable,
+    slots: Cow<'m, UsualSlots>,
+    event: Element<'e>,
 }
 
 impl<'e> EventFields<'_, 'e> {
-    /// The values of a field, found as the event's mapping says. Goes over the event.
+    /// The values of a field, found as the event's mapping says. The field is one that a rule asks about, or that was named when the
+    /// rules were compiled; others have none.
     pub fn values(&self, sigma_field: &str) -> Vec<Cow<'e, str>> {
-        let mut values = Vec::new();
-        self.layout.field_values(self.event, sigma_field, &mut |before, value| {
-            let value = match value {
+        let Some(field) = self.fields.get(sigma_field) else { return Vec::new() };
+        let mut slots = Cow::Borrowed(self.slots.of(field));
+        if slots.len() > 1 {
+            // By the order of the places where the field may be.
+            slots.to_mut().sort_unstable();
+        }
+        let mut values = Vec::with_capacity(slots.len());
+        for (target, node) in slots.iter().copied() {
+            let before = &*self.table.targets[target as usize].before;
+            let value = match self.event.other(node).into() {
                 Scalar::Text(text) if before.is_empty() => Cow::Borrowed(text),
                 value => {
                     let mut text = before.to_owned();
                     if !append_text(value, true, &mut text) {
-                        return;
+                        continue;
                     }
                     Cow::Owned(text)
                 }
@@ -193,7 +237,7 @@ impl<'e> EventFields<'_, 'e> {
             if !values.contains(&value) {
                 values.push(value);
             }
-        });
+        }
         values
     }
 }
@@ -211,8 +255,9 @@ pub(crate) struct Run<'r, 'e> {
     pub(crate) marks: &'r mut Marks,
     pub(crate) memo: &'r mut Memo,
     pub(crate) fresh: &'r mut Fresh,
-    /// What the values of events like this one are, key by key, where that is kept.
-    pub(crate) usual: Option<&'r mut Items>,
+    /// What the values of events like this one are, where that is kept.
+    pub(crate) usual: Option<(&'r mut Items, Recurring<'e>)>,
+    answers: Option<&'r mut Answers>,
     /// Bytes of the shortest keyword that is looked for, if any is.
     pub(crate) shortest_keyword: Option<usize>,
     pub(crate) folded: &'r mut String,
@@ -274,6 +319,8 @@ impl<'e> Run<'_, 'e> {
         }
         let holds = if question.field == FieldId::ANYWHERE {
             self.any_text_passes(&question.test)
+        } else if question.is_costly() {
+            self.any_value_passes_as_before(predicate, question)
         } else {
             self.any_value_passes(predicate, question)
         };
@@ -292,7 +339,7 @@ impl<'e> Run<'_, 'e> {
             Ordering::Greater => return true,
         }
         if field == FieldId::ANYWHERE {
-            each_text(self.event.payload.value(), 0, &mut |text| self.see_later(field, later, Scalar::Text(text), ""));
+            each_text(self.event.payload, 0, &mut |text| self.see_later(field, later, Scalar::Text(text), ""));
             return true;
         }
         let slots = std::mem::replace(&mut self.slots, Slots::empty());
@@ -305,10 +352,21 @@ impl<'e> Run<'_, 'e> {
 
     fn any_text_passes(&mut self, test: &Test) -> bool {
         let mut holds = false;
-        each_text(self.event.payload.value(), 0, &mut |text| {
+        each_text(self.event.payload, 0, &mut |text| {
             holds = holds || test.passes(Scalar::Text(text), "", self.text);
         });
         holds
+    }
+
+    /// As [`Self::any_value_passes`] where the field's values alone decide, which may be what they were.
+    fn any_value_passes_as_before(&mut self, predicate: PredicateId, question: &Question) -> bool {
+        let Some(since) = self.slots.since(question.field) else { return self.any_value_passes(predicate, question) };
+        let known = self.answers.as_ref().and_then(|answers| answers.of(predicate, since));
+        known.unwrap_or_else(|| {
+            let holds = self.any_value_passes(predicate, question);
+            self.answers.iter_mut().for_each(|answers| answers.learn(predicate, since, holds));
+            holds
+        })
     }
 
     fn any_value_passes(&mut self, predicate: PredicateId, question: &Question) -> bool {
@@ -380,7 +438,7 @@ impl<'e> Run<'_, 'e> {
         let test = &self.compiled.questions[predicate as usize].test;
         let mut path = String::new();
         let mut passing = |text: &'e str| test.passes(Scalar::Text(text), "", self.text);
-        let text = find_text(self.event.payload.value(), 0, &mut path, &mut passing)?;
+        let text = find_text(self.event.payload, 0, &mut path, &mut passing)?;
         Some((path, Scalar::Text(text)))
     }
 }

@@ -2,20 +2,23 @@
 
 use std::sync::{Arc, OnceLock};
 
-use cybervault_model::{EventKind, TelemetryEvent, json::KeyBits};
+use cybervault_model::{
+    EventKind, TelemetryEvent,
+    json::{KeyBits, Node},
+};
 
 use crate::{
     bits,
     compile::Asked,
     fields::{Among, FieldTable, Fields, FixedMap, Place},
     fold::fold_into,
-    layout::Layout,
     load::RuleSource,
     mapping::{Mapping, Mappings, Product, Source},
     predicate::append_text,
     routes::{Allowed, Route, Routes},
     scalar::Scalar,
     shape::{At, Plan},
+    survey::Survey,
 };
 
 /// Whether log sources decide which rules an event is tried against.
@@ -56,8 +59,6 @@ pub(crate) struct EventSource<'a> {
     pub(crate) category: Option<&'a str>,
     /// The table of fields that only this source has.
     table: Option<usize>,
-    /// Which of its mapping's sources it is.
-    index: Option<usize>,
     /// The names' numbers, as far as the mapping gives them.
     numbers: Triple,
 }
@@ -293,7 +294,8 @@ impl Router {
         let route = &routes[at];
         let table = self.table(route.table);
         let kept = shape.filter(|_| !is_first);
-        let kept = kept.map(|(shape, _)| shapes.keep(shape, at, |places| table.usual(event, places, route)));
+        let survey = || Survey::of(event.payload, table, Some(route)).end(self.fields.count());
+        let kept = kept.map(|(shape, _)| shapes.keep(shape, at, survey));
         (at, kept, is_first)
     }
 
@@ -399,10 +401,10 @@ impl Router {
     /// The mapping that the event fits, and its keys as far as they were looked at.
     fn format_of(&self, event: &TelemetryEvent<'_>) -> (Option<&Format>, KeyBits) {
         let is_told = is_told(event);
-        let keys = if is_told { KeyBits::of(event.payload.value()) } else { KeyBits::ANY };
+        let keys = if is_told { KeyBits::of(event.payload) } else { KeyBits::ANY };
         let format = self.formats.iter().find(|format| match &format.mapping.events.kind {
             Some(wanted) => is_of_kind(event, wanted),
-            None => is_told && format.has.iter().all(|place| place.first(event.payload.value(), keys).is_some()),
+            None => is_told && format.has.iter().all(|place| place.first(event.payload, keys).is_some()),
         });
         (format, keys)
     }
@@ -423,19 +425,6 @@ impl Router {
         });
         sources
     }
-
-    /// How the event is laid out.
-    pub(crate) fn layout(&self, event: &TelemetryEvent<'_>) -> Layout<'_> {
-        let (format, keys) = self.format_of(event);
-        let mut own = None;
-        if let Some(format) = format {
-            self.each_source_of(format, event, keys, &mut String::new(), &mut |source| {
-                let fields = source.index.map(|index| &format.mapping.sources[index].fields);
-                own = own.or(fields.filter(|fields| !fields.is_empty()));
-            });
-        }
-        Layout { mapping: format.map(|format| &format.mapping), own, keys: KeyBits::of(event.payload.value()) }
-    }
 }
 
 impl Router {
@@ -453,7 +442,7 @@ impl Router {
             Product::None => None,
             Product::Named(name) => Some(name.as_str()),
             Product::In { otherwise, .. } => {
-                let name = match format.product.as_ref().and_then(|place| place.first(event.payload.value(), keys)) {
+                let name = match format.product.as_ref().and_then(|place| place.first(event.payload, keys)) {
                     Some(Scalar::Text(name)) if !name.is_empty() => name,
                     _ => otherwise,
                 };
@@ -472,7 +461,6 @@ impl Router {
                     service: source.service.as_deref(),
                     category: source.category.as_deref(),
                     table: format.tables[index],
-                    index: Some(index),
                     numbers: Triple { product: product_number.unwrap_or(numbers.product), ..numbers },
                 });
             }
@@ -482,7 +470,7 @@ impl Router {
         for (position, places) in format.by.iter().enumerate() {
             let value = places
                 .iter()
-                .find_map(|place| place.first(event.payload.value(), keys).filter(|value| *value != Scalar::Other));
+                .find_map(|place| place.first(event.payload, keys).filter(|value| *value != Scalar::Other));
             let value = value.unwrap_or(Scalar::Null);
             if position > 0 {
                 buffer.push('\0');
@@ -528,20 +516,22 @@ impl Format {
 
     /// Which of the keys that sources want have a value: not null, not empty.
     fn present_in(&self, event: &TelemetryEvent<'_>) -> u64 {
-        let Some(object) = event.payload.value().as_object().filter(|_| !self.present.is_empty()) else { return 0 };
+        if self.present.is_empty() {
+            return 0;
+        }
         let mut present = 0;
-        for (key, value) in &object {
+        for (key, value) in event.payload.entries() {
             if !self.present_bits.may_have(key) {
                 continue;
             }
             let Some(bit) = self.present.get(key) else { continue };
-            let is_empty_list = value.as_array().is_some_and(|list| list.is_empty());
-            if !is_empty_list && Scalar::of(value).is_something() {
+            let node = value.node();
+            if !matches!(node, Node::Array { len: 0, .. }) && Scalar::from(node).is_something() {
                 present |= bit;
             }
         }
         for (place, bit) in &self.present_inside {
-            if place.first(event.payload.value(), KeyBits::ANY).is_some_and(Scalar::is_something) {
+            if place.first(event.payload, KeyBits::ANY).is_some_and(Scalar::is_something) {
                 present |= bit;
             }
         }

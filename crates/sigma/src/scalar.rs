@@ -1,7 +1,6 @@
 //! A value of the event as tests see it.
 
-use cybervault_model::json::{Node, StaticNode, Value};
-use simd_json::{ValueType, prelude::*};
+use cybervault_model::json::{Node, StaticNode};
 
 /// A single value; lists are taken apart before.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,25 +17,6 @@ pub(crate) enum Scalar<'e> {
 }
 
 impl<'e> Scalar<'e> {
-    /// What `value` is; [`Scalar::Other`] for lists and objects.
-    pub(crate) fn of(value: Value<'e, 'e>) -> Self {
-        if let Some(text) = value.into_string() {
-            return Self::Text(text);
-        }
-        match value.value_type() {
-            ValueType::Null => Self::Null,
-            ValueType::Bool => Self::Bool(value.as_bool().unwrap_or_default()),
-            ValueType::I64 => Self::Int(value.as_i64().unwrap_or_default()),
-            // The parser says "unsigned" for every number without a sign.
-            ValueType::U64 => match value.as_i64() {
-                Some(number) => Self::Int(number),
-                None => Self::Uint(value.as_u64().unwrap_or_default()),
-            },
-            ValueType::F64 => Self::Float(value.as_f64().unwrap_or_default()),
-            _ => Self::Other,
-        }
-    }
-
     /// Whether there is something in it: it is not null, and no empty text.
     pub(crate) fn is_something(self) -> bool {
         !matches!(self, Self::Null | Self::Text(""))

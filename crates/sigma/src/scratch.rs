@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cybervault_model::json::Recurring;
+use cybervault_model::json::Element;
 
 use crate::{
     bits,
@@ -29,8 +29,8 @@ const END: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Slots<'r, 'e> {
     found: Found<'e>,
-    /// Where others are in events like this one.
-    usual: Option<(&'r UsualSlots, Recurring<'e>)>,
+    /// Or where they are in events like this one, and this one.
+    usual: Option<(&'r UsualSlots, Element<'e>)>,
 }
 
 /// Values as they were found, each with the number of its field and of the field's next value.
@@ -41,25 +41,25 @@ pub(crate) struct Found<'e> {
     heads: Vec<u32>,
 }
 
-/// Where the fields of events with the same keys have single values at the top.
-#[derive(Debug, Default)]
+/// Where the fields of events with the same keys have their values.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct UsualSlots {
-    /// Targets with their value's place, those of one field together.
+    /// Targets with their value's node, those of one field together.
     list: Vec<(u32, usize)>,
     /// Where those of each field are.
     fields: Vec<(u16, u16)>,
 }
 
 impl UsualSlots {
-    /// Of these targets, each with its field and its value's place.
+    /// Of these targets, each with its field and its value's node.
     pub(crate) fn new(fields: usize, mut targets: Vec<(FieldId, u32, usize)>) -> Self {
         // A field's last value is the first.
         targets.reverse();
         targets.sort_by_key(|(field, ..)| *field);
         let mut slots = Self { list: Vec::new(), fields: vec![(0, 0); fields] };
-        for (field, target, place) in targets {
+        for (field, target, node) in targets {
             let (start, end) = (slots.list.len(), slots.list.len() + 1);
-            slots.list.push((target, place));
+            slots.list.push((target, node));
             let number = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
             let of = &mut slots.fields[field.index()];
             *of = if of.1 == 0 { (number(start), number(end)) } else { (of.0, number(end)) };
@@ -67,7 +67,7 @@ impl UsualSlots {
         slots
     }
 
-    fn of(&self, field: FieldId) -> &[(u32, usize)] {
+    pub(crate) fn of(&self, field: FieldId) -> &[(u32, usize)] {
         let (start, end) = self.fields[field.index()];
         &self.list[usize::from(start)..usize::from(end)]
     }
@@ -92,7 +92,7 @@ impl<'e> Found<'e> {
 
 impl<'r, 'e> Slots<'r, 'e> {
     /// Those of an event of which no other value is found yet; `found` is the memory for these.
-    pub(crate) fn of_event(found: Found<'_>, usual: Option<(&'r UsualSlots, Recurring<'e>)>) -> Self {
+    pub(crate) fn of_event(found: Found<'_>, usual: Option<(&'r UsualSlots, Element<'e>)>) -> Self {
         Self { found: found.recycle(), usual }
     }
 
@@ -112,13 +112,18 @@ impl<'r, 'e> Slots<'r, 'e> {
         list.push((Slot { target, value }, field.index(), next));
     }
 
-    /// Whether it is told where single values at the event's top are.
-    pub(crate) fn has_usual(&self) -> bool {
-        self.usual.is_some()
+    /// Whether a value of the field was found; of those told to be there this is not asked.
+    pub(crate) fn has(&self, field: FieldId) -> bool {
+        self.found.heads[field.index()] != END
     }
 
-    pub(crate) fn has(&self, field: FieldId) -> bool {
-        self.found.heads[field.index()] != END || self.usual.is_some_and(|(usual, _)| !usual.of(field).is_empty())
+    /// Since when all of the field's values are what they are, where that is known.
+    pub(crate) fn since(&self, field: FieldId) -> Option<u64> {
+        let (usual, event) = self.usual.as_ref()?;
+        let recurring = event.recurring()?;
+        let since = |(_, node): &(u32, usize)| recurring.place(event.other(*node)).map(|place| recurring.since(place));
+        // A later change would be the latest. Objects are what they always were.
+        Some(usual.of(field).iter().filter_map(since).max().unwrap_or_default())
     }
 
     /// The field's values, the last one first.
@@ -129,8 +134,8 @@ impl<'r, 'e> Slots<'r, 'e> {
             at = next;
             Some(slot)
         });
-        let usual = self.usual.iter().flat_map(move |(usual, recurring)| {
-            let slot = |(target, place): &(u32, usize)| Slot { target: *target, value: recurring.value(*place).into() };
+        let usual = self.usual.iter().flat_map(move |(usual, event)| {
+            let slot = |(target, node): &(u32, usize)| Slot { target: *target, value: event.other(*node).into() };
             usual.of(field).iter().map(slot)
         });
         found.chain(usual)

@@ -5,12 +5,13 @@
 
 use std::mem;
 
+use cybervault_model::json::{Element, Recurring};
 use memchr::{memchr, memmem};
 
 use crate::{
     bits,
     compile::{Compiled, FieldTests, PredicateId},
-    fields::{FieldId, Sink},
+    fields::FieldId,
     fold::fold_into,
     fresh::{Fresh, Piece},
     guard::{LINE_END, LONGEST_EAGER},
@@ -21,7 +22,8 @@ use crate::{
     routes::Route,
     scalar::{Scalar, number_in},
     substrings::Substrings,
-    usual::Known,
+    usual::{Items, Known},
+    walk::Sink,
 };
 
 /// Values of several lines below this are remembered whole.
@@ -47,11 +49,31 @@ impl Run<'_, '_> {
     pub(crate) fn see(&mut self) {
         let table = self.table;
         self.shortest_keyword = self.compiled.keywords_on(self.route).map(Substrings::shortest).min();
-        let usual = self.usual.take();
-        table.walk(self.event, usual, self);
+        match self.usual.take() {
+            Some((items, recurring)) => self.see_usual(items, recurring),
+            None => table.walk(self.event.payload, self),
+        }
         self.see_fresh();
         for rule in &self.compiled.always {
             self.marks.consider(*rule, &self.route.allowed);
+        }
+    }
+
+    /// Looks at the values of an event of which most is as in those before.
+    fn see_usual(&mut self, items: &mut Items, recurring: Recurring<'_>) {
+        for (seen, item) in items.seen.iter_mut().zip(&mut items.list) {
+            if let Some(found) = seen.known(item, recurring) {
+                self.know(found);
+                continue;
+            }
+            let key = Some(item.key).filter(|_| !item.learnt.is_novel());
+            let value = seen.value(recurring);
+            let known = if item.targets.is_empty() {
+                self.see_other(key.is_some(), value)
+            } else {
+                self.see_value(key, &item.targets, item.is_plain, value)
+            };
+            item.learn(seen, recurring, known, &self.fresh.recalled);
         }
     }
 
@@ -85,8 +107,9 @@ impl Run<'_, '_> {
         text: &str,
         mut unknown: impl FnMut(&mut Self, Option<Place>, &str),
     ) {
-        let kept = place.zip(self.event.payload.recurring());
-        let kept = kept.and_then(|(place, recurring)| Some((place, recurring.object(), recurring.lines(text)?)));
+        let payload = self.event.payload;
+        let kept = place.zip(payload.recurring());
+        let kept = kept.and_then(|(place, of)| Some((place, (of.form(), payload.number()), of.lines(text)?)));
         let Some((place, object, known)) = kept else {
             return lines(text).for_each(|line| {
                 if place.is_none()
@@ -122,12 +145,6 @@ impl Run<'_, '_> {
     fn note(&mut self, predicate: PredicateId) {
         self.marks.hold(predicate, &self.compiled.triggered, &self.route.allowed);
         self.fresh.found.push(predicate);
-    }
-
-    /// What is known of a value that nothing asks about.
-    fn nothing_in_it(&mut self) -> Known {
-        self.fresh.recalled.clear();
-        Known::Found
     }
 
     /// Whether there may be a keyword in a text of this length. A letter may take half as much again once it is folded.
@@ -329,23 +346,8 @@ impl<'r> Run<'r, '_> {
     }
 }
 
-impl<'e> Sink<'e> for Run<'_, 'e> {
-    fn misses(&self, field: FieldId) -> bool {
-        bits::has(&self.route.allowed.fields, field.index()) && !self.slots.has(field)
-    }
-
-    fn wants_texts(&self) -> bool {
-        self.shortest_keyword.is_some()
-    }
-
-    fn text(&mut self, is_remembered: bool, text: &'e str) -> Known {
-        if self.may_have_keyword(text.len()) {
-            self.see_text(is_remembered.then_some(NO_FIELD), &[], true, text)
-        } else {
-            self.nothing_in_it()
-        }
-    }
-
+impl Run<'_, '_> {
+    /// Something of which all that is found in it is known.
     fn know(&mut self, found: &[PredicateId]) {
         self.memo.spared();
         for predicate in found {
@@ -353,43 +355,21 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         }
     }
 
-    fn has_usual_slots(&self) -> bool {
-        self.slots.has_usual()
-    }
-
-    fn recalled(&self) -> &[u32] {
-        &self.fresh.recalled
-    }
-
-    fn value(&mut self, key: Option<u32>, targets: &[u32], value: Scalar<'e>) -> Known {
-        let (mut is_asked, mut is_plain) = (false, true);
-        for id in targets {
-            let target = &self.table.targets[*id as usize];
-            if bits::has(&self.route.allowed.fields, target.field.index()) {
-                is_asked = true;
-                is_plain &= target.before.is_empty();
-            }
-        }
+    /// A value that is no field's of which something is asked.
+    fn see_other(&mut self, is_remembered: bool, value: Scalar<'_>) -> Known {
         match value {
-            _ if is_asked => {
-                self.keep(targets, value);
-                self.look(key, targets, is_plain, value)
+            Scalar::Text(text) if self.may_have_keyword(text.len()) => {
+                self.see_text(is_remembered.then_some(NO_FIELD), &[], true, text)
             }
-            Scalar::Text(text) => self.text(key.is_some(), text),
-            _ => self.nothing_in_it(),
-        }
-    }
-
-    fn keep(&mut self, targets: &[u32], value: Scalar<'e>) {
-        for id in targets {
-            let target = &self.table.targets[*id as usize];
-            if bits::has(&self.route.allowed.fields, target.field.index()) {
-                self.slots.push(target.field, *id, value);
+            _ => {
+                self.fresh.recalled.clear();
+                Known::Found
             }
         }
     }
 
-    fn look(&mut self, key: Option<u32>, targets: &[u32], is_plain: bool, value: Scalar<'e>) -> Known {
+    /// A value of fields of which something is asked; without a `key` it is not to be remembered.
+    fn see_value(&mut self, key: Option<u32>, targets: &[u32], is_plain: bool, value: Scalar<'_>) -> Known {
         match value {
             Scalar::Text(text) => self.see_text(key, targets, is_plain, text),
             Scalar::Int(number) => {
@@ -405,10 +385,46 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
                 known
             }
             value => {
+                let from = self.fresh.found.len();
                 self.test(targets, value, false);
-                Known::Nothing
+                let Fresh { found, recalled, .. } = &mut *self.fresh;
+                recalled.clear();
+                recalled.extend_from_slice(&found[from..]);
+                Known::Found
             }
         }
+    }
+}
+
+impl<'e> Sink<'e> for Run<'_, 'e> {
+    fn value(&mut self, place: u32, targets: &[u32], value: Element<'e>) {
+        let value = value.into();
+        let (mut is_asked, mut is_plain) = (false, true);
+        for id in targets {
+            let target = &self.table.targets[*id as usize];
+            if bits::has(&self.route.allowed.fields, target.field.index()) {
+                is_asked = true;
+                is_plain &= target.before.is_empty();
+                self.slots.push(target.field, *id, value);
+            }
+        }
+        if is_asked {
+            self.see_value(Some(place), targets, is_plain, value);
+        } else {
+            self.see_other(true, value);
+        }
+    }
+
+    fn other(&mut self, value: Element<'e>) {
+        self.see_other(true, value.into());
+    }
+
+    fn wants_others(&self) -> bool {
+        self.shortest_keyword.is_some()
+    }
+
+    fn misses(&self, field: FieldId) -> bool {
+        bits::has(&self.route.allowed.fields, field.index()) && !self.slots.has(field)
     }
 }
 

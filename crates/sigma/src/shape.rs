@@ -2,12 +2,14 @@
 //!
 //! The reader tells which events have. Their route is found by the few values that decide it.
 
-use cybervault_model::{
-    Source, TelemetryEvent,
-    json::{Places, Recurring},
-};
+use cybervault_model::{Source, TelemetryEvent, json::Recurring};
 
-use crate::{route::Routing, scalar::Scalar, scratch::UsualSlots, usual::Items};
+use crate::{
+    route::Routing,
+    scalar::Scalar,
+    scratch::UsualSlots,
+    usual::{Answers, Items},
+};
 
 /// How many shapes are kept, a power of two, …
 const MOST: usize = 128;
@@ -36,10 +38,10 @@ pub(crate) struct Shapes {
 #[derive(Debug, Default)]
 struct Shape {
     /// Which object of which form. There is no form 0.
-    object: (u64, Option<usize>),
+    object: (u64, usize),
     kind: String,
-    /// Where each key has its values.
-    places: Vec<Places>,
+    /// Where each key has its value, if it is a single one.
+    places: Vec<Option<usize>>,
     plan: Option<Plan>,
     /// How the last event was routed, since when its values decided that, and the place in `routes`.
     last: Option<(Routing, u64, usize)>,
@@ -52,10 +54,9 @@ struct Shape {
 #[derive(Debug)]
 pub(crate) struct Usual {
     pub(crate) route: usize,
-    /// One for each key that is looked at.
     pub(crate) items: Items,
-    /// Where their values are, if all of them are single.
-    pub(crate) slots: Option<UsualSlots>,
+    pub(crate) slots: UsualSlots,
+    pub(crate) answers: Answers,
 }
 
 /// Which of an event's values decide its route, by their keys' places at the top.
@@ -101,7 +102,7 @@ impl Shapes {
         plan: impl FnOnce(&[&str]) -> Option<Plan>,
     ) -> Option<(usize, Option<At>)> {
         let recurring = event.payload.recurring()?;
-        let object = recurring.object();
+        let object = (recurring.form(), event.payload.number());
         let kind = event.kind.as_str();
         let set = usize::try_from(object.0 % (MOST / WAYS) as u64).unwrap_or_default() * WAYS;
         let known = (set..set + WAYS).find(|at| self.list[*at].object == object && self.list[*at].kind == kind);
@@ -109,8 +110,8 @@ impl Shapes {
             Some(at) => at,
             None => {
                 self.hand = (self.hand + 1) % WAYS;
-                let names: Vec<_> = event.payload.value().as_object()?.keys().collect();
-                self.list[set + self.hand].become_of(recurring, kind, plan(&names));
+                let names: Vec<_> = event.payload.entries().map(|(name, _)| name).collect();
+                self.list[set + self.hand].become_of(event, recurring, plan(&names));
                 set + self.hand
             }
         };
@@ -128,14 +129,8 @@ impl Shapes {
         Some((at, usual.map(|usual| At { shape: at, usual })))
     }
 
-    /// Keeps the route of the event whose shape was just asked for; `look` makes what is kept of its keys, given the places of their
-    /// values.
-    pub(crate) fn keep(
-        &mut self,
-        shape: usize,
-        route: usize,
-        look: impl Fn(&[Places]) -> (Items, Option<UsualSlots>),
-    ) -> At {
+    /// Keeps the route of the event whose shape was just asked for; `survey` makes what is kept of its values.
+    pub(crate) fn keep(&mut self, shape: usize, route: usize, survey: impl FnOnce() -> (Items, UsualSlots)) -> At {
         let of = &mut self.list[shape];
         let known = of.routes.iter().position(|usual| usual.route == route);
         let usual = known.unwrap_or_else(|| {
@@ -144,8 +139,8 @@ impl Shapes {
                 of.signs.clear();
                 of.last = None;
             }
-            let (items, slots) = look(&of.places);
-            of.routes.push(Usual { route, items, slots });
+            let (items, slots) = survey();
+            of.routes.push(Usual { route, items, slots, answers: Answers::default() });
             of.routes.len() - 1
         });
         if !self.signs.is_empty() {
@@ -159,11 +154,11 @@ impl Shapes {
 }
 
 impl Shape {
-    fn become_of(&mut self, recurring: Recurring<'_>, kind: &str, plan: Option<Plan>) {
-        self.object = recurring.object();
-        kind.clone_into(&mut self.kind);
-        self.places = recurring.places();
-        let is_single = |key: &usize| self.places[*key].single().is_some();
+    fn become_of(&mut self, event: &TelemetryEvent<'_>, recurring: Recurring<'_>, plan: Option<Plan>) {
+        self.object = (recurring.form(), event.payload.number());
+        event.kind.as_str().clone_into(&mut self.kind);
+        self.places = event.payload.entries().map(|(_, value)| recurring.place(value)).collect();
+        let is_single = |key: &usize| self.places[*key].is_some();
         // Whether a list or an object is empty is the same for all events of a shape.
         self.plan = plan.filter(|plan| plan.values.iter().all(is_single)).map(|mut plan| {
             plan.present.retain(is_single);
@@ -177,7 +172,7 @@ impl Shape {
     /// Since when the values that decide the route are what they are, if no others do.
     fn decided_since(&self, event: &TelemetryEvent<'_>, recurring: Recurring<'_>) -> Option<u64> {
         let plan = self.plan.as_ref().filter(|_| event.source == Source::default())?;
-        let places = plan.values.iter().chain(&plan.present).filter_map(|key| self.places[*key].single());
+        let places = plan.values.iter().chain(&plan.present).filter_map(|key| self.places[*key]);
         // A later change would be the latest.
         Some(places.map(|place| recurring.since(place)).max().unwrap_or_default())
     }
@@ -189,7 +184,7 @@ impl Shape {
         if routing == Routing::Off {
             return;
         }
-        let value = |key: &usize| self.places[*key].single().map_or(Scalar::Other, |at| recurring.value(at).into());
+        let value = |key: &usize| self.places[*key].map_or(Scalar::Other, |at| recurring.value(at).into());
         let decides = self.plan.as_ref().is_some_and(|plan| {
             signs.extend(plan.present.iter().map(|key| u8::from(value(key).is_something())));
             sign_source(event, signs) && plan.values.iter().all(|key| sign_value(value(key), signs))

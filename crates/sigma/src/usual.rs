@@ -1,8 +1,10 @@
-//! What was found in the value that a key has in events with the same keys.
+//! What was found in the values that events with the same keys have.
 
 use cybervault_model::json::Recurring;
 
-/// The keys at an event's top that are looked at.
+use crate::{compile::PredicateId, scalar::Scalar};
+
+/// The values of an event that are looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     /// What most need no more than, close together.
@@ -10,10 +12,10 @@ pub(crate) struct Items {
     pub(crate) list: Vec<Item>,
 }
 
-/// A key's value, as it was when all was known that is found in it.
+/// A value, as it was when all was known that is found in it.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Its place. Where the key has a list or an object, there is no such place.
+    /// Its place. An object or an empty list has none.
     place: u32,
     has_found: bool,
     /// Since when it was what it was. No value is since [`NEVER`].
@@ -22,18 +24,50 @@ pub(crate) struct Seen {
 
 const NEVER: u64 = 0;
 
-/// A key, and what was found in that value.
-#[derive(Clone, Debug)]
+/// Objects and empty lists are the same in all events with the same keys.
+const ALWAYS: u64 = 1;
+
+/// How a value is looked at, and what was found in it.
+#[derive(Debug)]
 pub(crate) struct Item {
-    /// The key's number, if it leads to fields.
-    pub(crate) key: Option<u32>,
-    /// Where it stands among the event's.
-    pub(crate) name: usize,
-    /// Whether something is asked about a field that it leads to, …
-    pub(crate) is_asked: bool,
-    /// … and if so, whether the value counts as it is for all of them.
+    /// What numbers its place for what is remembered.
+    pub(crate) key: u32,
+    /// The targets that it has in fields about which something is asked, …
+    pub(crate) targets: Box<[u32]>,
+    /// … and whether it counts as it is for all of them.
     pub(crate) is_plain: bool,
     pub(crate) learnt: Learnt<MOST_FOUND>,
+}
+
+/// What was answered about fields, as long as their values stay what they were.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// A predicate, since when its field's values were what they were, and whether it was true of them.
+    list: Vec<(PredicateId, u64, bool)>,
+    /// What makes room next.
+    hand: usize,
+}
+
+/// How many answers are kept.
+const MOST_ANSWERS: usize = 32;
+
+impl Answers {
+    /// The answer, where values are what they are since then.
+    pub(crate) fn of(&self, predicate: PredicateId, since: u64) -> Option<bool> {
+        self.list.iter().find(|(known, at, _)| (*known, *at) == (predicate, since)).map(|(.., holds)| *holds)
+    }
+
+    pub(crate) fn learn(&mut self, predicate: PredicateId, since: u64, holds: bool) {
+        let at = self.list.iter().position(|(known, ..)| *known == predicate).unwrap_or_else(|| {
+            if self.list.len() < MOST_ANSWERS {
+                self.list.push(Default::default());
+                return self.list.len() - 1;
+            }
+            self.hand = (self.hand + 1) % MOST_ANSWERS;
+            self.hand
+        });
+        self.list[at] = (predicate, since, holds);
+    }
 }
 
 /// What was found in the last value, or line, of which all is known that is found in it.
@@ -66,7 +100,7 @@ const TRIED_AGAIN: u8 = 64;
 const MOST_FOUND: usize = 8;
 
 impl Items {
-    /// Adds a key of which no value has come.
+    /// Adds a value of which none has come.
     pub(crate) fn add(&mut self, item: Item, place: Option<usize>) {
         let place = place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX);
         self.seen.push(Seen { place, has_found: false, since: NEVER });
@@ -75,29 +109,35 @@ impl Items {
 }
 
 impl Seen {
-    pub(crate) fn place(&self) -> Option<usize> {
+    fn place(&self) -> Option<usize> {
         (self.place != u32::MAX).then_some(self.place as usize)
     }
 
-    /// Whether its value is still what it was.
-    pub(crate) fn is_same(&self, recurring: Recurring<'_>) -> bool {
-        self.since != NEVER && recurring.since(self.place as usize) == self.since
+    /// The value, in an event with the same keys.
+    pub(crate) fn value<'e>(&self, recurring: Recurring<'e>) -> Scalar<'e> {
+        self.place().map_or(Scalar::Other, |place| recurring.value(place).into())
     }
 
-    pub(crate) fn has_found(&self) -> bool {
-        self.has_found
+    fn since(&self, recurring: Recurring<'_>) -> u64 {
+        self.place().map_or(ALWAYS, |place| recurring.since(place))
+    }
+
+    /// What is found in the value, if that is what it was.
+    pub(crate) fn known<'i>(&self, item: &'i Item, recurring: Recurring<'_>) -> Option<&'i [u32]> {
+        let is_same = self.since != NEVER && self.since(recurring) == self.since;
+        is_same.then(|| if self.has_found { item.learnt.found() } else { &[] })
     }
 }
 
 impl Item {
-    pub(crate) fn new(key: Option<u32>, name: usize) -> Self {
-        Self { key, name, is_asked: false, is_plain: true, learnt: Learnt::default() }
+    pub(crate) fn new(key: u32, targets: Box<[u32]>, is_plain: bool) -> Self {
+        Self { key, targets, is_plain, learnt: Learnt::default() }
     }
 
-    /// Learns what was known of a value that is what it is since then; `found` is what is found in it, if that is.
-    pub(crate) fn learn(&mut self, seen: &mut Seen, since: u64, known: Known, found: &[u32]) {
+    /// Learns what was known of the value that is there now; `found` is what is found in it, if that is.
+    pub(crate) fn learn(&mut self, seen: &mut Seen, recurring: Recurring<'_>, known: Known, found: &[u32]) {
         if self.learnt.learn(known, found) {
-            (seen.since, seen.has_found) = (since, !found.is_empty());
+            (seen.since, seen.has_found) = (seen.since(recurring), !found.is_empty());
         }
     }
 }
@@ -141,13 +181,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_is_so_of_the_value_that_was_learnt_last() {
-        let mut items = Items::default();
-        items.add(Item::new(None, 0), Some(0));
-        let (item, seen) = (&mut items.list[0], &mut items.seen[0]);
-        item.learn(seen, 3, Known::Found, &[7]);
-        item.learn(seen, 4, Known::Nothing, &[]);
-        item.learn(seen, 5, Known::Found, &[0; MOST_FOUND + 1]);
-        assert_eq!((seen.since, item.learnt.found()), (3, &[7][..]));
+    fn what_is_known_is_so_of_what_was_learnt_last() {
+        let mut learnt = Learnt::<2>::default();
+        assert!(learnt.learn(Known::Found, &[7]));
+        assert!(!learnt.learn(Known::Nothing, &[]));
+        assert!(!learnt.learn(Known::Found, &[0; 3]));
+        assert_eq!(learnt.found(), [7]);
     }
 }

@@ -121,7 +121,8 @@ impl Scoring<'_> {
             }
             output => {
                 let tenant_id = TenantId::new(event.tenant_id)?;
-                let assessment = self.detection.assess(&tenant_id, event, None, &self.findings);
+                let (scratch, findings) = (&mut self.scratch, &mut self.findings);
+                let assessment = self.detection.assess(&tenant_id, event, None, scratch, findings);
                 match output {
                     ScoreOutput::Ocsf => serde_json::to_writer(&mut self.json, &to_ocsf(&assessment))?,
                     _ => Encoding::Json.encode(&assessment, &mut self.json)?,

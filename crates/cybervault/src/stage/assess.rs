@@ -208,7 +208,7 @@ impl Rest<'_> {
         let (detection, record_time) = (self.detection, Some(record.timestamp));
         detection.find(event, record_time, Routing::Auto, self.scratch, self.findings);
         if !self.findings.is_empty() || self.emit == Emit::All {
-            let assessment = detection.assess(tenant_id, event, record_time, self.findings);
+            let assessment = detection.assess(tenant_id, event, record_time, self.scratch, self.findings);
             let key = assessment.key();
             push(out, self.encoding, (&self.topics.assessments, key.as_bytes()), tenant_id.as_str(), &assessment)?;
             self.meters.assessments[assessment.severity as usize].add(1);

@@ -68,10 +68,10 @@ fn assessment(tenant_id: &str, n: i64, points: u8) -> Landed {
             evidence: Vec::new(),
         }],
         mitre_attack: vec![AttackRef {
-            tactic_id: "TA0002".to_owned(),
-            tactic: "Execution".to_owned(),
-            technique_id: format!("T{}", 1000 + n % 3),
-            technique: "Name".to_owned(),
+            tactic_id: "TA0002".into(),
+            tactic: "Execution".into(),
+            technique_id: format!("T{}", 1000 + n % 3).into(),
+            technique: "Name".into(),
         }],
         entities: vec![
             Entity { kind: EntityKind::Host, value: format!("ws-{}", n % 2) },

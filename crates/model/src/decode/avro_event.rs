@@ -49,7 +49,7 @@ impl<'d> AvroEvent<'d> {
                 service: name("source.service", source.and_then(|source| source.service))?,
                 category: name("source.category", source.and_then(|source| source.category))?,
             },
-            payload_at: None,
+            payload_at: 0,
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::DecodeError;
 use crate::{
     EventKind, SentTime, Source,
-    json::{Document, Node, StaticNode},
+    json::{Document, Node, Recurring, StaticNode},
 };
 
 /// What a record says about itself, apart from its payload.
@@ -14,8 +14,8 @@ pub(super) struct Envelope<'d> {
     pub(super) kind: EventKind<'d>,
     pub(super) occurred_at: Option<SentTime<'d>>,
     pub(super) source: Source<'d>,
-    /// Which of the top object's keys holds the payload; none where the whole object is it.
-    pub(super) payload_at: Option<usize>,
+    /// The payload's node: the top where the whole object is it.
+    pub(super) payload_at: usize,
 }
 
 impl Envelope<'_> {
@@ -28,45 +28,83 @@ impl Envelope<'_> {
         kind: EventKind::Raw,
         occurred_at: None,
         source: Source { product: None, service: None, category: None },
-        payload_at: None,
+        payload_at: 0,
     };
 }
 
+/// Where a document has what an envelope says: the nodes of its top's values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Parts {
+    event_id: Option<usize>,
+    tenant_id: Option<usize>,
+    kind: Option<usize>,
+    occurred_at: Option<usize>,
+    source: Option<usize>,
+    payload: Option<usize>,
+}
+
+impl Parts {
+    /// Of a key that stands there twice, the last counts.
+    fn of(document: &Document<'_>) -> Self {
+        let mut parts = Self::default();
+        for (key, at, _) in document.entries(0) {
+            let part = match key {
+                "event_id" => &mut parts.event_id,
+                "tenant_id" => &mut parts.tenant_id,
+                "type" => &mut parts.kind,
+                "occurred_at" => &mut parts.occurred_at,
+                "source" => &mut parts.source,
+                "payload" => &mut parts.payload,
+                _ => continue,
+            };
+            *part = Some(at);
+        }
+        parts
+    }
+}
+
+/// Those of documents that are like earlier ones, by their forms.
+#[derive(Debug)]
+pub(super) struct KnownParts([(u64, Parts); 64]);
+
+impl Default for KnownParts {
+    fn default() -> Self {
+        // There is no form 0.
+        Self([(0, Parts::default()); 64])
+    }
+}
+
+impl KnownParts {
+    pub(super) fn of(&mut self, document: &Document<'_>) -> Parts {
+        let Some(form) = document.recurring().map(Recurring::form) else { return Parts::of(document) };
+        let at = usize::try_from(form % self.0.len() as u64).unwrap_or_default();
+        let (known, parts) = &mut self.0[at];
+        if *known != form {
+            (*known, *parts) = (form, Parts::of(document));
+        }
+        *parts
+    }
+}
+
 impl<'d> Envelope<'d> {
-    /// Reads `document`'s top. Of a key that stands there twice, the last counts.
-    pub(super) fn read(document: &Document<'d>) -> Result<Self, DecodeError> {
-        // Every envelope has one.
-        if document.recurring().is_some_and(|recurring| !recurring.may_have("type")) {
-            return Ok(Envelope::RAW);
-        }
-        let [mut event_id, mut tenant_id, mut kind, mut occurred_at, mut payload] = [None; 5];
-        let (mut source, mut payload_at) = (None, 0);
-        for (number, (key, at, value)) in document.entries(0).enumerate() {
-            match key {
-                "event_id" => event_id = Some(value),
-                "tenant_id" => tenant_id = Some(value),
-                "type" => kind = Some(value),
-                "occurred_at" => occurred_at = Some(value),
-                "source" => source = Some((at, value)),
-                "payload" => (payload, payload_at) = (Some(value), number),
-                _ => {}
-            }
-        }
-        let Some(Node::String(name)) = kind else { return Ok(Envelope::RAW) };
-        if !matches!(payload, Some(Node::Object { .. })) {
+    /// Reads `document`, which has these parts.
+    pub(super) fn read(document: &Document<'d>, parts: Parts) -> Result<Self, DecodeError> {
+        let value = |part: Option<usize>| part.and_then(|at| document.node(at));
+        let Some(Node::String(name)) = value(parts.kind) else { return Ok(Envelope::RAW) };
+        let Some((payload_at, Node::Object { .. })) = parts.payload.zip(value(parts.payload)) else {
             return match EventKind::from_type(name) {
                 // Many logs have a `type`; only ours can't be anything but an envelope gone wrong.
                 EventKind::Vendor(_) => Ok(Envelope::RAW),
                 _ => Err(DecodeError::wrong_schema("payload", "must be an object")),
             };
-        }
+        };
         Ok(Self {
-            event_id: text("event_id", event_id, Envelope::MAX_EVENT_ID)?,
-            tenant_id: text("tenant_id", tenant_id, usize::MAX)?,
+            event_id: text("event_id", value(parts.event_id), Envelope::MAX_EVENT_ID)?,
+            tenant_id: text("tenant_id", value(parts.tenant_id), usize::MAX)?,
             kind: EventKind::from_type(within("type", name, Envelope::MAX_NAME)?),
-            occurred_at: text("occurred_at", occurred_at, Envelope::MAX_NAME)?.map(SentTime::Text),
-            source: read_source(source, document)?,
-            payload_at: Some(payload_at),
+            occurred_at: text("occurred_at", value(parts.occurred_at), Envelope::MAX_NAME)?.map(SentTime::Text),
+            source: read_source(parts.source.zip(value(parts.source)), document)?,
+            payload_at,
         })
     }
 }

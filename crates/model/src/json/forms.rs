@@ -17,9 +17,9 @@ use std::{
 use simd_json::{Node, StaticNode};
 
 use self::gaps::{Gaps, Pieces};
-pub use self::recurring::{Places, Recurring};
+pub use self::recurring::Recurring;
 use super::{
-    KeyBits, plain,
+    plain,
     text::{self, Known, Line, Unescape, same},
 };
 
@@ -94,7 +94,6 @@ struct Form {
     clock: u64,
     slots: Vec<Slot>,
     keys: Vec<Box<str>>,
-    top_keys: KeyBits,
     /// Where in [`Gaps`] the gap before each value is.
     path: Vec<usize>,
     /// The last document, …
@@ -285,7 +284,6 @@ impl Forms {
                 return None;
             }
         }
-        form.top_keys = Recurring::new(&form).top_keys();
         Some(form)
     }
 
@@ -304,8 +302,7 @@ impl Form {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (path, spans, values, since, lines) = Default::default();
-        let top_keys = KeyBits::default();
-        Self { number, came, clock: 1, slots, top_keys, keys, path, raw: bytes.into(), spans, values, since, lines }
+        Self { number, came, clock: 1, slots, keys, path, raw: bytes.into(), spans, values, since, lines }
     }
 
     /// Becomes `bytes`, if they have its gaps. If not, it becomes what they have up to where they differ.

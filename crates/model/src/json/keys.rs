@@ -1,6 +1,6 @@
 //! Which keys an object may have.
 
-use super::{Object, Value};
+use super::Element;
 
 /// A set of keys as bits, which some share: most questions about an event's keys end here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,8 +11,8 @@ impl KeyBits {
     pub const ANY: Self = Self(u64::MAX);
 
     /// The keys of an object; none of anything else.
-    pub fn of(object: Value<'_, '_>) -> Self {
-        object.as_object().iter().flat_map(Object::keys).collect()
+    pub fn of(object: Element<'_>) -> Self {
+        object.entries().map(|(key, _)| key).collect()
     }
 
     /// Adds a key.
@@ -28,11 +28,6 @@ impl KeyBits {
     /// False where the key is not in the set.
     pub fn may_have(self, key: &str) -> bool {
         self.0 & Self::bit(key) != 0
-    }
-
-    /// Whether there may be something at a path of keys with dots between them.
-    pub fn may_lead(self, path: &str) -> bool {
-        self.may_have(path.split('.').next().unwrap_or_default())
     }
 }
 

@@ -14,7 +14,7 @@ mod rules;
 
 use cybervault_model::{
     EventKind, Source, TelemetryEvent,
-    json::{Document, Limits, Payload, Reader},
+    json::{Document, Limits, Reader},
 };
 use cybervault_sigma::{Mappings, Matcher, RuleFile, RulePack, load};
 
@@ -42,7 +42,7 @@ fn raw<'d>(document: &'d Document<'_>, bytes: &'d [u8]) -> TelemetryEvent<'d> {
         kind: EventKind::Raw,
         sent_time: None,
         source: Source::default(),
-        payload: Payload::of(document, None),
+        payload: document.top(),
         bytes,
     }
 }

@@ -1,14 +1,14 @@
 //! Which rules see which events, and under which names.
 
 use cybervault_model::{EventKind, Evidence, Source, TelemetryEvent, json::Reader};
-use cybervault_sigma::{Matcher, Routing, Scratch};
+use cybervault_sigma::{Mappings, Matcher, Routing, Scratch};
 use proptest::{
     collection::vec,
     prelude::*,
     sample::{Index, select, subsequence},
 };
 
-use crate::{matcher, raw, reader};
+use crate::{matcher, pack, raw, reader};
 
 /// A rule of a log source that is true where a field has a value.
 fn rule(id: &str, logsource: &str, field: &str) -> String {
@@ -175,6 +175,24 @@ fn an_endpoint_event_is_everything_that_it_reports() {
 }
 
 #[test]
+fn a_value_stands_in_for_a_field_only_where_that_is_missing_whatever_came_before() {
+    let rules = [
+        rule("image", "category: process_creation", "Image|endswith: cmd.exe"),
+        rule("own", "category: process_creation", "process_name: cmd.exe"),
+    ];
+    let matcher = matcher(&rules.concat());
+    let mut past = (reader(), matcher.scratch());
+    for round in 0..8 {
+        for (path, expected) in [("", &["image", "own"][..]), (r#","process_path":"C:\\x.exe""#, &["own"])] {
+            let event = format!(r#"{{"pid":{round},"process_name":"cmd.exe"{path}}}"#);
+            let endpoint = (EventKind::EndpointTelemetry, Source::default());
+            let (hits, _) = hits_after_others(&matcher, &mut past, &event, endpoint, Routing::Auto);
+            assert_eq!(hits, expected, "{round} {event}");
+        }
+    }
+}
+
+#[test]
 fn an_envelope_names_the_source_of_a_vendors_log() {
     let rules = [rule("trail", "product: aws, service: cloudtrail", "eventName: StopLogging")].concat();
     let matcher = matcher(&rules);
@@ -203,15 +221,17 @@ fn network_and_file_events_answer_to_sigmas_names() {
 
 #[test]
 fn field_values_come_through_the_mapping() {
-    let matcher = matcher(&rule("any", "product: windows", "A: x"));
+    let named = ["Image", "Hashes", "DestinationIp", "process_name"];
+    let pack = pack(&rule("any", "product: windows", "A: x"));
+    let matcher = Matcher::compile_naming(&pack, &Mappings::builtin(), named);
     let mut reader = reader();
     let event = r#"{"process_name":"a.exe","hash_md5":"F00","network_connections":[{"dst_ip":"1.2.3.4"},{"dst_ip":"5.6.7.8"}]}"#;
     let document = reader.read(event.as_bytes()).unwrap();
     let event = TelemetryEvent { kind: EventKind::EndpointTelemetry, ..raw(&document, event.as_bytes()) };
-    assert_eq!(matcher.fields(&event).values("Image"), ["a.exe"]);
-    assert_eq!(matcher.fields(&event).values("Hashes"), ["MD5=F00"]);
-    assert_eq!(matcher.fields(&event).values("DestinationIp"), ["1.2.3.4", "5.6.7.8"]);
-    assert_eq!(matcher.fields(&event).values("process_name"), ["a.exe"]);
+    let mut scratch = matcher.scratch();
+    let fields = matcher.fields(&event, &mut scratch);
+    let values = named.map(|name| fields.values(name));
+    assert_eq!(values, [vec!["a.exe"], vec!["MD5=F00"], vec!["1.2.3.4", "5.6.7.8"], vec!["a.exe"]]);
     let categories: Vec<_> = matcher.log_sources(&event).into_iter().filter_map(|source| source.category).collect();
     assert_eq!(categories, ["process_creation", "network_connection"]);
 }

@@ -58,7 +58,7 @@ fn parse_only(lines: &[&[u8]], config: &Config) -> Duration {
     let mut reader = Reader::new(config.limits.reader()).forgetful();
     let started = Instant::now();
     for line in lines {
-        let _ = hint::black_box(reader.read(line).map(|document| document.len()));
+        let _ = hint::black_box(reader.read(line).map(|document| document.node(0).is_some()));
     }
     started.elapsed()
 }

@@ -1,0 +1,147 @@
+//! An event gone over: where it has the fields of a table, and its texts.
+
+use cybervault_model::json::{Element, Node};
+
+use crate::{
+    fields::{FieldId, FieldTable, Otherwise},
+    scalar::Scalar,
+};
+
+/// How deep lists and objects are followed; the reader's own limit is below.
+const MAX_DEPTH: usize = 128;
+
+/// Takes what a [`FieldTable`] finds.
+pub(crate) trait Sink<'e> {
+    /// A value at the place of these targets, which `place` numbers.
+    fn value(&mut self, place: u32, targets: &[u32], value: Element<'e>);
+    /// A value that is no field's, nor an object or a list.
+    fn other(&mut self, value: Element<'e>);
+    /// Whether values that are no field's are of use.
+    fn wants_others(&self) -> bool;
+    /// Whether a value of the field would be of use, and none has come.
+    fn misses(&self, field: FieldId) -> bool;
+}
+
+impl FieldTable {
+    /// Goes over the event once and hands every value of a field to `sink`, and every other if it wants them.
+    pub(crate) fn walk<'e>(&self, event: Element<'e>, sink: &mut impl Sink<'e>) {
+        self.object(Some(0), event, 0, sink);
+        for Otherwise { path, target, waits } in &self.otherwise {
+            let misses = sink.misses(self.targets[*target as usize].field);
+            // No key has this number: it is one of a target.
+            let place = u32::MAX - 1 - target;
+            let (place, targets) = match waits.map(|at| (at, &self.keys[at as usize])) {
+                Some((_, key)) if misses => (place, &*key.joined),
+                Some((at, key)) => (at, &*key.targets),
+                None if misses => (place, &[*target][..]),
+                None => continue,
+            };
+            follow(event, path, 0, &mut |value| sink.value(place, targets, value));
+        }
+    }
+
+    /// `at` is the key that led here, if it is one that leads to fields.
+    fn object<'e>(&self, at: Option<u32>, object: Element<'e>, depth: usize, sink: &mut impl Sink<'e>) {
+        for (name, value) in object.entries() {
+            let next = at.and_then(|at| self.keys[at as usize].next(name));
+            let key = next.map(|next| &self.keys[next as usize]);
+            let is_field = key.is_some_and(|key| !key.targets.is_empty());
+            if let (Some(next), Some(key)) = (next, key)
+                && is_field
+                && (at != Some(0) || key.joined.is_empty())
+            {
+                each_value(value, depth, &mut |value| sink.value(next, &key.targets, value));
+            }
+            let next = next.filter(|next| !self.keys[*next as usize].keys.is_empty());
+            if next.is_some() || sink.wants_others() {
+                self.inside(next, is_field, value, depth + 1, sink);
+            }
+        }
+    }
+
+    /// Goes on in an object, or in every object of a list; `is_field` if the value, or those in the list, are a field's.
+    fn inside<'e>(&self, at: Option<u32>, is_field: bool, value: Element<'e>, depth: usize, sink: &mut impl Sink<'e>) {
+        match value.node() {
+            Node::Object { .. } | Node::Array { .. } if depth > MAX_DEPTH => {}
+            Node::Object { .. } => self.object(at, value, depth, sink),
+            Node::Array { .. } => {
+                value.elements().for_each(|element| self.inside(at, is_field, element, depth + 1, sink));
+            }
+            _ if is_field => {}
+            _ => sink.other(value),
+        }
+    }
+}
+
+/// The values at `path` in `value`, lists gone through.
+pub(crate) fn follow<'e, K: AsRef<str>>(
+    value: Element<'e>,
+    path: &[K],
+    depth: usize,
+    found: &mut impl FnMut(Element<'e>),
+) {
+    let Some((first, rest)) = path.split_first() else { return each_value(value, depth, found) };
+    if depth > MAX_DEPTH {
+        return;
+    }
+    for (name, inner) in value.entries() {
+        if name == first.as_ref() {
+            follow(inner, rest, depth + 1, found);
+        }
+    }
+    value.elements().for_each(|element| follow(element, path, depth + 1, found));
+}
+
+/// A value, or every element of a list.
+pub(crate) fn each_value<'e>(value: Element<'e>, depth: usize, found: &mut impl FnMut(Element<'e>)) {
+    match value.node() {
+        Node::Array { len, .. } if len > 0 && depth <= MAX_DEPTH => {
+            value.elements().for_each(|element| each_value(element, depth + 1, found));
+        }
+        _ => found(value),
+    }
+}
+
+/// Every text in the event.
+pub(crate) fn each_text<'e>(value: Element<'e>, depth: usize, found: &mut impl FnMut(&'e str)) {
+    if let Node::String(text) = value.node() {
+        found(text);
+    } else if depth <= MAX_DEPTH {
+        value.entries().for_each(|(_, inner)| each_text(inner, depth + 1, found));
+        value.elements().for_each(|element| each_text(element, depth + 1, found));
+    }
+}
+
+/// The first text that `wanted` takes; `path` becomes the keys that lead to it.
+pub(crate) fn find_text<'e>(
+    value: Element<'e>,
+    depth: usize,
+    path: &mut String,
+    wanted: &mut impl FnMut(&'e str) -> bool,
+) -> Option<&'e str> {
+    if let Node::String(text) = value.node() {
+        return wanted(text).then_some(text);
+    }
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    let in_keys = value.entries().find_map(|(key, inner)| {
+        let length = path.len();
+        if length > 0 {
+            path.push('.');
+        }
+        path.push_str(key);
+        let text = find_text(inner, depth + 1, path, wanted);
+        if text.is_none() {
+            path.truncate(length);
+        }
+        text
+    });
+    in_keys.or_else(|| value.elements().find_map(|element| find_text(element, depth + 1, path, wanted)))
+}
+
+impl<'e> From<Element<'e>> for Scalar<'e> {
+    fn from(element: Element<'e>) -> Self {
+        element.node().into()
+    }
+}
