@@ -202,6 +202,9 @@ impl Matcher {
     }
 }
 
+/// How many values of a field are told: comparing each with all others, a list made for it would take seconds.
+const MOST_VALUES: usize = 64;
+
 /// An event's fields by their Sigma names.
 #[derive(Debug)]
 pub struct EventFields<'m, 'e> {
@@ -212,7 +215,7 @@ pub struct EventFields<'m, 'e> {
 }
 
 impl<'e> EventFields<'_, 'e> {
-    /// The values of a field, found as the event's mapping says. The field is one that a rule asks about, or that was named when the
+    /// The first values of a field, each once, found as the event's mapping says. The field is one that a rule asks about, or that was named when the
     /// rules were compiled; others have none.
     pub fn values(&self, sigma_field: &str) -> Vec<Cow<'e, str>> {
         let Some(field) = self.fields.get(sigma_field) else { return Vec::new() };
@@ -221,8 +224,11 @@ impl<'e> EventFields<'_, 'e> {
             // By the order of the places where the field may be.
             slots.to_mut().sort_unstable();
         }
-        let mut values = Vec::with_capacity(slots.len());
+        let mut values = Vec::with_capacity(slots.len().min(MOST_VALUES));
         for (target, node) in slots.iter().copied() {
+            if values.len() == MOST_VALUES {
+                break;
+            }
             let before = &*self.table.targets[target as usize].before;
             let value = match self.event.other(node).into() {
                 Scalar::Text(text) if before.is_empty() => Cow::Borrowed(text),

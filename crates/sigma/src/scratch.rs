@@ -47,7 +47,7 @@ pub(crate) struct UsualSlots {
     /// Targets with their value's node, those of one field together.
     list: Vec<(u32, usize)>,
     /// Where those of each field are.
-    fields: Vec<(u16, u16)>,
+    fields: Vec<(u32, u32)>,
 }
 
 impl UsualSlots {
@@ -60,7 +60,7 @@ impl UsualSlots {
         for (field, target, node) in targets {
             let (start, end) = (slots.list.len(), slots.list.len() + 1);
             slots.list.push((target, node));
-            let number = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+            let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
             let of = &mut slots.fields[field.index()];
             *of = if of.1 == 0 { (number(start), number(end)) } else { (of.0, number(end)) };
         }
@@ -69,7 +69,7 @@ impl UsualSlots {
 
     pub(crate) fn of(&self, field: FieldId) -> &[(u32, usize)] {
         let (start, end) = self.fields[field.index()];
-        &self.list[usize::from(start)..usize::from(end)]
+        &self.list[start as usize..end as usize]
     }
 }
 

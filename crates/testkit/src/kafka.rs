@@ -141,7 +141,7 @@ impl Kafka {
     /// On any other broker, or when Kafka refuses.
     pub fn grant(&self, grants: &[(&str, &str, &str)]) {
         let Broker::Local(local) = &self.broker else { panic!("only a broker of ours has users") };
-        let mut java = local.java("128m");
+        let mut java = local.java("128m", &SMALL);
         java.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/Grant.java"))
             .arg(self.back_door())
             .arg(User::Worker.name());
@@ -232,7 +232,7 @@ impl Local {
     /// A data folder has to be formatted once before a KRaft node takes it.
     fn format(&self) -> Result<()> {
         let settings = self.settings();
-        let mut format = self.java("128m");
+        let mut format = self.java("128m", &SMALL);
         format.args(["kafka.tools.StorageTool", "format", "--cluster-id", "Y3liZXJ2YXVsdC10ZXN0cw", "--config"]);
         format.arg(settings);
         if self.security.is_some() {
@@ -249,7 +249,7 @@ impl Local {
     }
 
     fn launch(&mut self) -> Result<()> {
-        let mut java = self.java("768m");
+        let mut java = self.java("1g", &AS_SHIPPED);
         java.arg("kafka.Kafka").arg(self.settings());
         let mut process = Process::start(&mut java, &self.folder.path().join("broker.log")).context(NO_JAVA)?;
         // Whether it answers is asked where no password is needed.
@@ -278,14 +278,28 @@ impl Local {
         self.folder.path().join("server.properties")
     }
 
-    fn java(&self, heap: &str) -> Command {
+    fn java(&self, heap: &str, collector: &[&str]) -> Command {
         let mut java = Command::new("java");
         java.arg(format!("-Xmx{heap}"))
-            .args(["-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"])
+            .args(collector)
+            .args(["-XX:+ExitOnOutOfMemoryError", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"])
             .args(["-cp", &self.classpath]);
         java
     }
 }
+
+/// How Kafka's own start scripts run the broker. Another garbage collector may stop it for 80 ms, and all that waits for a
+/// transaction with it.
+const AS_SHIPPED: [&str; 5] = [
+    "-Xms1g",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+];
+
+/// For what ends soon.
+const SMALL: [&str; 1] = ["-XX:+UseSerialGC"];
 
 /// The version of Kafka to start.
 pub(crate) fn version() -> String {

@@ -237,6 +237,22 @@ fn field_values_come_through_the_mapping() {
 }
 
 #[test]
+fn of_a_field_with_many_values_the_first_are_told() {
+    let named = ["DestinationIp", "Hashes"];
+    let pack = pack(&rule("any", "product: windows", "A: x"));
+    let matcher = Matcher::compile_naming(&pack, &Mappings::builtin(), named);
+    let connections: Vec<_> = (0..100_000).map(|port| format!(r#"{{"dst_ip":"{port}"}}"#)).collect();
+    let event = format!(r#"{{"network_connections":[{}],"hash_md5":"F00"}}"#, connections.join(","));
+    let mut reader = reader();
+    let document = reader.read(event.as_bytes()).unwrap();
+    let event = TelemetryEvent { kind: EventKind::EndpointTelemetry, ..raw(&document, event.as_bytes()) };
+    let mut scratch = matcher.scratch();
+    let fields = matcher.fields(&event, &mut scratch);
+    let first: Vec<_> = (0..64).map(|port| port.to_string()).collect();
+    assert_eq!(named.map(|name| fields.values(name)), [first, vec!["MD5=F00".to_owned()]]);
+}
+
+#[test]
 fn events_made_to_hurt_are_matched_like_others() {
     let matcher = matcher(&rule("any", "product: windows", "A.A.A|contains: needle"));
     let mut scratch = matcher.scratch();
