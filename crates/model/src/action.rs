@@ -133,9 +133,13 @@ fn is_vital_process(path: &str) -> bool {
         "lsass.exe",
         "svchost.exe",
     ];
-    let path = path.to_ascii_lowercase().replace('/', "\\");
-    let (folder, name) = path.rsplit_once('\\').unwrap_or(("", &path));
-    VITAL.contains(&name) && (folder.is_empty() || folder.ends_with("\\windows\\system32"))
+    let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    if !VITAL.iter().any(|vital| vital.eq_ignore_ascii_case(name)) {
+        return false;
+    }
+    let folder = path[..path.len() - name.len()].to_ascii_lowercase().replace('/', "\\");
+    let folder = folder.strip_suffix('\\').unwrap_or(&folder);
+    folder.is_empty() || folder.ends_with("\\windows\\system32")
 }
 
 /// Whether the account belongs to the system or a machine rather than to a person.

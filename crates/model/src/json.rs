@@ -5,7 +5,6 @@
 
 mod element;
 mod forms;
-mod keys;
 mod plain;
 mod text;
 
@@ -18,7 +17,7 @@ use simd_json::{Buffers, ErrorType, Tape};
 pub use simd_json::{Node, StaticNode};
 
 use self::forms::Forms;
-pub use self::{element::Element, forms::Recurring, keys::KeyBits, text::Line};
+pub use self::{element::Element, forms::Recurring, text::Line};
 
 /// How much of one value is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,8 +48,12 @@ impl Finding<'_> {
             .into_iter()
             .filter(|&(_, from, _)| self.severity >= from)
             .filter_map(|(kind, _, tactics)| {
-                let reason = self.reason(kind, tactics)?;
+                let (cause, tactic) = self.cause(kind, tactics)?;
                 let target = self.targets(kind).find(|target| kind.may_touch(target))?;
+                let reason = match tactic {
+                    Some(tactic) => format!("{} ({}): {tactic}", cause.title, cause.level.as_str()),
+                    None => described(cause),
+                };
                 Some(action(kind, target, reason))
             })
             .collect();
@@ -67,15 +71,12 @@ impl Finding<'_> {
         Some(action(kind, target, described(heaviest)))
     }
 
-    /// The heaviest contribution against which `kind` helps.
-    fn reason(&self, kind: ActionKind, tactics: &[&str]) -> Option<String> {
+    /// The heaviest contribution against which `kind` helps, and against what tactic of it.
+    fn cause(&self, kind: ActionKind, tactics: &[&str]) -> Option<(&Contribution, Option<&str>)> {
         self.contributions.iter().find_map(|(contribution, attack)| {
             let tactic = attack.0.iter().find(|(_, found)| tactics.contains(&&*found.tactic_id));
             let known_bad = kind == ActionKind::QuarantineFile && contribution.kind == ContributionKind::Indicator;
-            match tactic {
-                Some((_, found)) => Some(format!("{}: {}", described(contribution), found.tactic)),
-                None => known_bad.then(|| described(contribution)),
-            }
+            (tactic.is_some() || known_bad).then(|| (contribution, tactic.map(|(_, found)| &*found.tactic)))
         })
     }
 

@@ -2,11 +2,12 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
-use cybervault_model::json::{Element, KeyBits};
+use cybervault_model::json::Element;
 use foldhash::fast::FixedState;
 use rsigma_parser::fieldpath::unescape_brackets;
 
 use crate::{
+    keys::KeyBits,
     mapping::FieldPaths,
     scalar::Scalar,
     walk::{each_value, follow},

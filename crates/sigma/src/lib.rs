@@ -21,6 +21,7 @@ mod scalar;
 
 // Where an event has its fields, and which rules it is for.
 mod fields;
+mod keys;
 mod mapping;
 mod route;
 mod walk;

@@ -2,16 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use cybervault_model::{
-    EventKind, TelemetryEvent,
-    json::{KeyBits, Node},
-};
+use cybervault_model::{EventKind, TelemetryEvent, json::Node};
 
 use crate::{
     bits,
     compile::Asked,
     fields::{Among, FieldTable, Fields, FixedMap, Place},
     fold::fold_into,
+    keys::KeyBits,
     load::RuleSource,
     mapping::{Mapping, Mappings, Product, Source},
     predicate::append_text,

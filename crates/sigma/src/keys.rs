@@ -1,22 +1,22 @@
 //! Which keys an object may have.
 
-use super::Element;
+use cybervault_model::json::Element;
 
 /// A set of keys as bits, which some share: most questions about an event's keys end here.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct KeyBits(u64);
+pub(crate) struct KeyBits(u64);
 
 impl KeyBits {
     /// Any keys.
-    pub const ANY: Self = Self(u64::MAX);
+    pub(crate) const ANY: Self = Self(u64::MAX);
 
     /// The keys of an object; none of anything else.
-    pub fn of(object: Element<'_>) -> Self {
+    pub(crate) fn of(object: Element<'_>) -> Self {
         object.entries().map(|(key, _)| key).collect()
     }
 
     /// Adds a key.
-    pub fn add(&mut self, key: &str) {
+    pub(crate) fn add(&mut self, key: &str) {
         self.0 |= Self::bit(key);
     }
 
@@ -26,7 +26,7 @@ impl KeyBits {
     }
 
     /// False where the key is not in the set.
-    pub fn may_have(self, key: &str) -> bool {
+    pub(crate) fn may_have(self, key: &str) -> bool {
         self.0 & Self::bit(key) != 0
     }
 }
