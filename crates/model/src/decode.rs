@@ -21,7 +21,7 @@ use self::{
 use crate::{
     ContentType, TelemetryEvent,
     avro::{self, NoRegistry, WriterSchemas},
-    json::{Document, Limits, ReadError, Reader},
+    json::{Document, Element, Limits, ReadError, Reader},
 };
 
 /// A record as it came, as far as it matters here.
@@ -114,7 +114,7 @@ impl Decoded<'_> {
             kind: self.envelope.kind,
             sent_time: self.envelope.occurred_at,
             source: self.envelope.source,
-            payload: self.document.element(self.envelope.payload_at),
+            payload: Element::of(&self.document, self.envelope.payload_at),
             bytes: self.bytes,
         }
     }

@@ -181,15 +181,7 @@ enum Held<'r> {
 impl<'r> Document<'r> {
     /// The object.
     pub fn top(&self) -> Element<'_> {
-        self.element(0)
-    }
-
-    /// The value that has the node of this number.
-    pub(crate) fn element(&self, number: usize) -> Element<'_> {
-        match &self.0 {
-            Held::Made(nodes, _) => Element::made(&nodes.0, number),
-            Held::Kept(recurring) => Element::kept(*recurring, number),
-        }
+        Element::of(self, 0)
     }
 
     /// A node by its number; there are none behind the last one.
@@ -210,7 +202,17 @@ impl<'r> Document<'r> {
 
     /// The keys of the object at this node, each with the number of the first node of what it has, and that.
     pub(crate) fn entries(&self, object: usize) -> impl Iterator<Item = (&'r str, usize, Node<'r>)> {
-        entries(object, |at| self.node(at))
+        let len = match self.node(object) {
+            Some(Node::Object { len, .. }) => len,
+            _ => 0,
+        };
+        let mut next = object + 1;
+        (0..len).map_while(move |_| {
+            let (Node::String(key), at) = (self.node(next)?, next + 1) else { return None };
+            let value = self.node(at)?;
+            next = at + 1 + element::count(value);
+            Some((key, at, value))
+        })
     }
 }
 
@@ -220,24 +222,6 @@ impl Drop for Document<'_> {
             **home = mem::replace(nodes, Tape(Vec::new())).reset();
         }
     }
-}
-
-/// The keys of the object at this node, each with the number of the first node of what it has, and that.
-fn entries<'r>(
-    object: usize,
-    node: impl Fn(usize) -> Option<Node<'r>>,
-) -> impl Iterator<Item = (&'r str, usize, Node<'r>)> {
-    let len = match node(object) {
-        Some(Node::Object { len, .. }) => len,
-        _ => 0,
-    };
-    let mut next = object + 1;
-    (0..len).map_while(move |_| {
-        let (Node::String(key), at) = (node(next)?, next + 1) else { return None };
-        let value = node(at)?;
-        next = at + 1 + element::count(value);
-        Some((key, at, value))
-    })
 }
 
 #[cfg(test)]

@@ -1,29 +1,18 @@
-//! A value inside a document, whether the document's nodes are made or not.
+//! A value inside a document.
 
-use super::{Node, Recurring, StaticNode, entries};
+use super::{Document, Node, Recurring, StaticNode};
 
 /// A value in a document, by its node.
 #[derive(Clone, Copy, Debug)]
 pub struct Element<'a> {
-    nodes: Nodes<'a>,
+    document: &'a Document<'a>,
     at: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Nodes<'a> {
-    Made(&'a [Node<'a>]),
-    Kept(Recurring<'a>),
-}
-
 impl<'a> Element<'a> {
-    /// The value at node number `at`.
-    pub(super) fn made(nodes: &'a [Node<'a>], at: usize) -> Self {
-        Self { nodes: Nodes::Made(nodes), at }
-    }
-
-    /// The same in a document that is like earlier ones.
-    pub(super) fn kept(recurring: Recurring<'a>, at: usize) -> Self {
-        Self { nodes: Nodes::Kept(recurring), at }
+    /// The value that has the node of that number.
+    pub(crate) fn of(document: &'a Document<'a>, number: usize) -> Self {
+        Self { document, at: number }
     }
 
     /// Its node's number.
@@ -34,7 +23,7 @@ impl<'a> Element<'a> {
     /// Its node; of an object or a list what is inside comes behind it.
     pub fn node(self) -> Node<'a> {
         // There is none only behind the document's last one.
-        self.nodes.get(self.at).unwrap_or(Node::Static(StaticNode::Null))
+        self.document.node(self.at).unwrap_or(Node::Static(StaticNode::Null))
     }
 
     /// The value that has the node of that number in the same document.
@@ -45,10 +34,7 @@ impl<'a> Element<'a> {
 
     /// What is known of its document from earlier ones.
     pub fn recurring(self) -> Option<Recurring<'a>> {
-        match self.nodes {
-            Nodes::Made(_) => None,
-            Nodes::Kept(recurring) => Some(recurring),
-        }
+        self.document.recurring()
     }
 
     /// What an object has under a key; the first of several.
@@ -58,7 +44,7 @@ impl<'a> Element<'a> {
 
     /// The keys of an object, with their values.
     pub fn entries(self) -> impl Iterator<Item = (&'a str, Self)> {
-        entries(self.at, move |at| self.nodes.get(at)).map(move |(key, at, _)| (key, self.other(at)))
+        self.document.entries(self.at).map(move |(key, at, _)| (key, self.other(at)))
     }
 
     /// The elements of a list.
@@ -73,15 +59,6 @@ impl<'a> Element<'a> {
             next += 1 + count(element.node());
             element
         })
-    }
-}
-
-impl<'a> Nodes<'a> {
-    fn get(self, at: usize) -> Option<Node<'a>> {
-        match self {
-            Self::Made(nodes) => nodes.get(at).copied(),
-            Self::Kept(recurring) => recurring.node(at),
-        }
     }
 }
 

@@ -76,7 +76,7 @@ mod tests {
             let read = reader.read(text.as_bytes()).unwrap();
             let Some(recurring) = read.recurring() else { continue };
             let (_, at, _) = read.entries(0).nth(1).unwrap();
-            let elements: Vec<_> = read.element(at).entries().map(|(_, element)| element).collect();
+            let elements: Vec<_> = read.top().other(at).entries().map(|(_, element)| element).collect();
             let places: Vec<_> = elements.iter().map(|element| recurring.place(*element)).collect();
             let [None, Some(pid_at), Some(message), None] = places[..] else { panic!("{places:?}") };
             assert_eq!(elements[3].elements().last().unwrap().node(), Node::String("b"));
