@@ -118,7 +118,7 @@ impl Reader {
             return Err(ReadError::TooLarge { bytes: bytes.len(), limit: self.limits.max_bytes });
         }
         if let Some(form) = self.forms.follow(bytes) {
-            return Ok(Document(Held::Kept(self.forms.lend(form))));
+            return Ok(Document(Nodes::Kept(self.forms.lend(form))));
         }
         // The parser unescapes strings in place; the caller's bytes stay untouched.
         self.input.clear();
@@ -152,7 +152,7 @@ impl Reader {
         if found.is_none() {
             self.forms.learn(bytes, &nodes.0);
         }
-        let document = Document(Held::Made(nodes, &mut self.nodes));
+        let document = Document(Nodes::Made(nodes, &mut self.nodes));
         match found {
             None => Ok(document),
             Some(kind) => Err(ReadError::NotObject(kind)),
@@ -168,10 +168,10 @@ impl fmt::Debug for Reader {
 
 /// One JSON object in its reader's buffers.
 #[derive(Debug)]
-pub struct Document<'r>(Held<'r>);
+pub struct Document<'r>(Nodes<'r>);
 
 #[derive(Debug)]
-enum Held<'r> {
+enum Nodes<'r> {
     /// What the parser has made, and where its memory goes.
     Made(Tape<'r>, &'r mut Tape<'static>),
     /// A document like earlier ones.
@@ -187,16 +187,16 @@ impl<'r> Document<'r> {
     /// A node by its number; there are none behind the last one.
     pub fn node(&self, number: usize) -> Option<Node<'r>> {
         match &self.0 {
-            Held::Made(nodes, _) => nodes.0.get(number).copied(),
-            Held::Kept(recurring) => recurring.node(number),
+            Nodes::Made(nodes, _) => nodes.0.get(number).copied(),
+            Nodes::Kept(recurring) => recurring.node(number),
         }
     }
 
     /// What is known of it from earlier ones.
     pub(crate) fn recurring(&self) -> Option<Recurring<'r>> {
         match &self.0 {
-            Held::Made(..) => None,
-            Held::Kept(recurring) => Some(*recurring),
+            Nodes::Made(..) => None,
+            Nodes::Kept(recurring) => Some(*recurring),
         }
     }
 
@@ -218,7 +218,7 @@ impl<'r> Document<'r> {
 
 impl Drop for Document<'_> {
     fn drop(&mut self) {
-        if let Held::Made(nodes, home) = &mut self.0 {
+        if let Nodes::Made(nodes, home) = &mut self.0 {
             **home = mem::replace(nodes, Tape(Vec::new())).reset();
         }
     }

@@ -23,14 +23,11 @@ use crate::{
     scalar::{Scalar, number_in},
     substrings::Substrings,
     usual::{Items, Known},
-    walk::Sink,
+    walk::{NO_FIELD, Sink},
 };
 
 /// Values of several lines below this are remembered whole.
 const SHORT: usize = 96;
-
-/// The place of texts that are no field's. No key has this number.
-const NO_FIELD: u32 = u32::MAX;
 
 /// Bytes of a text's beginning and of its end that are more than any literal once they are folded: of a letter one is left at least.
 const ENDS: usize = (LONGEST_EAGER + 2) * 4;
@@ -109,7 +106,7 @@ impl Run<'_, '_> {
     ) {
         let payload = self.event.payload;
         let kept = place.zip(payload.recurring());
-        let kept = kept.and_then(|(place, of)| Some((place, (of.form(), payload.number()), of.lines(text)?)));
+        let kept = kept.and_then(|(place, of)| Some((place, of.object(payload), of.lines(text)?)));
         let Some((place, object, known)) = kept else {
             return lines(text).for_each(|line| {
                 if place.is_none()
@@ -413,10 +410,6 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
         } else {
             self.see_other(true, value);
         }
-    }
-
-    fn other(&mut self, value: Element<'e>) {
-        self.see_other(true, value.into());
     }
 
     fn wants_others(&self) -> bool {

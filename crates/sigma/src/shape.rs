@@ -102,7 +102,7 @@ impl Shapes {
         plan: impl FnOnce(&[&str]) -> Option<Plan>,
     ) -> Option<(usize, Option<At>)> {
         let recurring = event.payload.recurring()?;
-        let object = (recurring.form(), event.payload.number());
+        let object = recurring.object(event.payload);
         let kind = event.kind.as_str();
         let set = usize::try_from(object.0 % (MOST / WAYS) as u64).unwrap_or_default() * WAYS;
         let known = (set..set + WAYS).find(|at| self.list[*at].object == object && self.list[*at].kind == kind);
@@ -155,7 +155,7 @@ impl Shapes {
 
 impl Shape {
     fn become_of(&mut self, event: &TelemetryEvent<'_>, recurring: Recurring<'_>, plan: Option<Plan>) {
-        self.object = (recurring.form(), event.payload.number());
+        self.object = recurring.object(event.payload);
         event.kind.as_str().clone_into(&mut self.kind);
         self.places = event.payload.entries().map(|(_, value)| recurring.place(value)).collect();
         let is_single = |key: &usize| self.places[*key].is_some();

@@ -49,11 +49,6 @@ impl<'e> Sink<'e> for Survey<'_, 'e> {
         }
     }
 
-    fn other(&mut self, value: Element<'e>) {
-        let at = self.recurring.and_then(|recurring| recurring.place(value));
-        self.items.add(Item::new(u32::MAX, Box::default(), true), at);
-    }
-
     fn wants_others(&self) -> bool {
         self.route.is_some_and(|route| route.allowed.keywords.iter().any(|word| *word != 0))
     }

@@ -10,12 +10,13 @@ use crate::{
 /// How deep lists and objects are followed; the reader's own limit is below.
 const MAX_DEPTH: usize = 128;
 
+/// The place of values that are no field's. No key has this number.
+pub(crate) const NO_FIELD: u32 = u32::MAX;
+
 /// Takes what a [`FieldTable`] finds.
 pub(crate) trait Sink<'e> {
-    /// A value at the place of these targets, which `place` numbers.
+    /// A value at the place of these targets, which `place` numbers. One that is no field's is at [`NO_FIELD`] and no object or list.
     fn value(&mut self, place: u32, targets: &[u32], value: Element<'e>);
-    /// A value that is no field's, nor an object or a list.
-    fn other(&mut self, value: Element<'e>);
     /// Whether values that are no field's are of use.
     fn wants_others(&self) -> bool;
     /// Whether a value of the field would be of use, and none has come.
@@ -68,7 +69,7 @@ impl FieldTable {
                 value.elements().for_each(|element| self.inside(at, is_field, element, depth + 1, sink));
             }
             _ if is_field => {}
-            _ => sink.other(value),
+            _ => sink.value(NO_FIELD, &[], value),
         }
     }
 }

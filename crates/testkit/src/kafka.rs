@@ -278,10 +278,10 @@ impl Local {
         self.folder.path().join("server.properties")
     }
 
-    fn java(&self, heap: &str, collector: &[&str]) -> Command {
+    fn java(&self, heap: &str, flags: &[&str]) -> Command {
         let mut java = Command::new("java");
         java.arg(format!("-Xmx{heap}"))
-            .args(collector)
+            .args(flags)
             .args(["-XX:+ExitOnOutOfMemoryError", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"])
             .args(["-cp", &self.classpath]);
         java

@@ -16,8 +16,13 @@ impl<'r> Recurring<'r> {
 
     /// The number of its form, which is not 0. All with the same one have the same keys in the same order, and lists of the same
     /// length.
-    pub fn form(self) -> u64 {
+    pub(crate) fn form(self) -> u64 {
         self.0.number
+    }
+
+    /// The number of its form, and where in it the object is.
+    pub fn object(self, object: Element<'_>) -> (u64, usize) {
+        (self.form(), object.number())
     }
 
     /// Which of the document's values the element is; `None` for an object or a list.
