@@ -2,7 +2,7 @@
 //!
 //! This is the only crate that knows Kafka's client. It has its own threads and never awaits: a runner polls and
 //! processes on one thread, and commits the batch before on another.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod clock;
 mod error;
@@ -15,6 +15,7 @@ mod stage;
 mod state;
 
 mod changelog;
+mod intake;
 mod measures;
 mod rebalance;
 mod runner;

@@ -272,7 +272,7 @@ mod tests {
             timestamp: Timestamp::from_millis(0),
             key: None,
             value: b"{",
-            headers: Headers::List(&came),
+            headers: Headers::new(&came),
         };
         let dead = |out: &mut Outbox| out.push_dead(&"dead".into(), "assess", &record, &Poison::new("not_json", "it"));
         let mut out = Outbox::default();
@@ -289,8 +289,8 @@ mod tests {
     #[test]
     fn of_trace_headers_that_are_there_twice_the_last_counts() {
         let list = [("traceparent", PARENT), ("traceparent", STEP)];
-        assert_eq!(Headers::List(&list).trace().map(|trace| trace.span_id), Some(0xab));
-        assert_eq!(Headers::List(&[("traceparent", b"nonsense")]).trace(), None);
-        assert_eq!(Headers::List(&[("tracestate", b"a=b")]).trace(), None);
+        assert_eq!(Headers::new(&list).trace().map(|trace| trace.span_id), Some(0xab));
+        assert_eq!(Headers::new(&[("traceparent", b"nonsense")]).trace(), None);
+        assert_eq!(Headers::new(&[("tracestate", b"a=b")]).trace(), None);
     }
 }

@@ -6,30 +6,18 @@ use cybervault_model::{Origin, Timestamp, TraceContext};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
 
 /// A record's headers.
-#[derive(Clone, Copy)]
-pub enum Headers<'a> {
-    /// As the client holds them.
-    #[doc(hidden)]
-    Client(&'a BorrowedHeaders),
-    /// As a list.
-    List(&'a [(&'a str, &'a [u8])]),
-}
+#[derive(Clone, Copy, Default)]
+pub struct Headers<'a>(&'a [(&'a str, &'a [u8])]);
 
 impl<'a> Headers<'a> {
+    /// Those of this list.
+    pub const fn new(list: &'a [(&'a str, &'a [u8])]) -> Self {
+        Self(list)
+    }
+
     /// All headers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        let count = match self {
-            Self::Client(headers) => headers.count(),
-            Self::List(list) => list.len(),
-        };
-        let this = *self;
-        (0..count).map(move |at| match this {
-            Self::Client(headers) => {
-                let header = headers.get(at);
-                (header.key, header.value.unwrap_or_default())
-            }
-            Self::List(list) => list[at],
-        })
+        self.0.iter().copied()
     }
 
     /// The first header of that name.
@@ -52,34 +40,39 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// How many headers of a record are read at once: more than most have.
-const KEPT: usize = 8;
+/// More headers than most records have.
+const FEW: usize = 8;
 
 /// A record's headers, read from the client once: it looks each of them up by a call, and they are asked for by several
 /// names.
 pub(crate) struct ReadHeaders<'a> {
-    first: [(&'a str, &'a [u8]); KEPT],
+    few: [(&'a str, &'a [u8]); FEW],
     count: usize,
-    all: Option<&'a BorrowedHeaders>,
+    /// All of them, where they are more.
+    many: Vec<(&'a str, &'a [u8])>,
 }
 
 impl<'a> ReadHeaders<'a> {
-    pub(crate) fn of(message: &'a BorrowedMessage<'_>) -> Self {
-        let mut read = Self { first: [("", &[]); KEPT], count: 0, all: message.headers() };
-        if let Some(all) = read.all {
-            read.count = all.count();
-            for (at, header) in all.iter().take(KEPT).enumerate() {
-                read.first[at] = (header.key, header.value.unwrap_or_default());
+    pub(crate) fn new(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut read = Self { few: [("", &[]); FEW], count: 0, many: Vec::new() };
+        for header in headers {
+            match read.few.get_mut(read.count) {
+                Some(place) => *place = header,
+                None if read.many.is_empty() => read.many = [&read.few[..], &[header]].concat(),
+                None => read.many.push(header),
             }
+            read.count += 1;
         }
         read
     }
 
-    fn headers(&self) -> Headers<'_> {
-        match self.all {
-            Some(all) if self.count > KEPT => Headers::Client(all),
-            _ => Headers::List(&self.first[..self.count]),
-        }
+    pub(crate) fn of(message: &'a BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().into_iter().flat_map(BorrowedHeaders::iter);
+        Self::new(headers.map(|header| (header.key, header.value.unwrap_or_default())))
+    }
+
+    pub(crate) fn list(&self) -> Headers<'_> {
+        Headers(if self.many.is_empty() { &self.few[..self.count] } else { &self.many })
     }
 }
 
@@ -117,7 +110,7 @@ impl<'a> Record<'a> {
             timestamp: Timestamp::from_millis(message.timestamp().to_millis().unwrap_or_default()),
             key: message.key(),
             value: message.payload().unwrap_or_default(),
-            headers: headers.headers(),
+            headers: headers.list(),
         }
     }
 

@@ -8,6 +8,7 @@ mod assignment;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    iter,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
@@ -19,18 +20,19 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
+    message::Message,
     types::RDKafkaErrorCode,
 };
 use tracing::{debug, info, warn};
 
 use crate::{
-    Failure, Outbox, Poison, Record, RunnerSettings, Stage, State, StreamError, changelog,
+    Failure, Headers, Outbox, Poison, Record, RunnerSettings, Stage, State, StreamError, changelog,
     clock::now,
     error::is_denied,
     health::RunnerHealth,
+    intake::Intake,
     measures::Measures,
     rebalance::{GroupContext, GroupEvent, assign, unassign},
-    record::ReadHeaders,
     spans::{BatchSpans, StageTracer},
     state::Undo,
     stop::Stop,
@@ -45,14 +47,19 @@ const SAMPLE: u64 = 64;
 /// transactions catch up sooner.
 const BACKLOG_LINGER: u32 = 10;
 
+/// How many records further on one is fetched into the processor's cache.
+const AHEAD: usize = 1;
+
 type TopicPartition = (Arc<str>, i32);
 
 /// The batch that takes records.
 #[derive(Default)]
 struct Open {
     out: Outbox,
-    /// The next offset to read, of each partition that the batch has read from.
+    /// The next offset to read, of each partition that the batch has read from, …
     next: BTreeMap<TopicPartition, i64>,
+    /// … but of the one that it reads from now, since most records are of the same as the one before.
+    current: Option<(TopicPartition, i64)>,
     /// Partitions whose state the batch may have changed.
     touched: Vec<i32>,
     records: u64,
@@ -60,6 +67,19 @@ struct Open {
     opened: Option<Instant>,
     sampled_times: Vec<Timestamp>,
     spans: Option<BatchSpans>,
+}
+
+impl Open {
+    /// Whether the record is of the partition that is read from now.
+    fn reads(&self, record: &Record<'_>) -> bool {
+        let at = self.current.as_ref().map(|((topic, partition), _)| (&**topic, *partition));
+        at == Some((record.topic, record.partition))
+    }
+
+    /// Puts all that is to be read next into `next`.
+    fn settle(&mut self) {
+        self.next.extend(self.current.take());
+    }
 }
 
 /// The batch that commits: what takes it back, and what is counted once it is through.
@@ -79,6 +99,7 @@ pub(crate) struct Session<'r, S> {
     stop: &'r Stop,
     measures: Measures,
     tracer: Option<StageTracer>,
+    intake: Arc<Intake>,
     consumer: Arc<BaseConsumer<GroupContext>>,
     committer: Committer,
     states: HashMap<i32, State, RandomState>,
@@ -88,6 +109,8 @@ pub(crate) struct Session<'r, S> {
     committing: Option<Committing>,
     spare: Outbox,
     ticked: Instant,
+    /// Whether reading went back to the last commit.
+    went_back: bool,
 }
 
 impl<'r, S: Stage> Session<'r, S> {
@@ -108,6 +131,7 @@ impl<'r, S: Stage> Session<'r, S> {
             .create_with_context(GroupContext::new(&settings.stage, health))
             .map_err(|error| StreamError::Configuration(error.to_string()))?;
         let inputs: Vec<&str> = settings.inputs.iter().map(|topic| &**topic).collect();
+        let consumer = Arc::new(consumer);
         consumer.subscribe(&inputs).map_err(|error| StreamError::from_kafka(inputs.join(", "), &error))?;
         Ok(Self {
             settings,
@@ -116,7 +140,8 @@ impl<'r, S: Stage> Session<'r, S> {
             stop,
             measures: Measures::new(&settings.stage),
             tracer: StageTracer::new(settings),
-            consumer: Arc::new(consumer),
+            intake: Arc::new(Intake::new(consumer.clone())?),
+            consumer,
             committer,
             states: HashMap::default(),
             committed: HashMap::default(),
@@ -124,6 +149,7 @@ impl<'r, S: Stage> Session<'r, S> {
             committing: None,
             spare: Outbox::default(),
             ticked: Instant::now(),
+            went_back: false,
         })
     }
 
@@ -147,31 +173,58 @@ impl<'r, S: Stage> Session<'r, S> {
     }
 
     fn work(&mut self) -> Result<(), StreamError> {
-        let consumer = self.consumer.clone();
-        let (mut polled, mut flows) = (0u64, false);
+        let intake = self.intake.clone();
+        let (mut taken, mut count, mut flows) = (Vec::new(), 0u64, false);
         while !self.stop.is_told() {
             // Where one record follows the other, no clock is asked how long to wait.
-            let wait = if flows { Duration::ZERO } else { self.poll_wait() };
-            let found = consumer.poll(wait);
-            flows = matches!(found, Some(Ok(_)));
-            match found {
-                Some(Ok(message)) => {
-                    polled += 1;
-                    let headers = ReadHeaders::of(&message);
-                    self.process(&Record::from_message(&message, &headers), polled.is_multiple_of(SAMPLE))?;
-                    if self.is_full() || polled.is_multiple_of(16) {
+            intake.take(if flows { Duration::ZERO } else { self.wait() }, &mut taken);
+            flows = !taken.is_empty();
+            self.went_back = false;
+            self.serve_client()?;
+            let mut rest = taken.drain(..);
+            while let Some(one) = rest.next() {
+                if let Some(ahead) = rest.as_slice().get(AHEAD) {
+                    ahead.prefetch();
+                }
+                if let Some(error) = one.error() {
+                    self.client_error(&error)?;
+                } else if !self.went_back {
+                    count += 1;
+                    let headers = one.headers();
+                    self.process(&one.record(headers.list()), count.is_multiple_of(SAMPLE))?;
+                    if self.is_full() || count.is_multiple_of(16) {
                         self.advance(BACKLOG_LINGER * self.settings.batch.linger)?;
                     }
                 }
-                Some(Err(error)) => self.poll_error(&error)?,
-                None => self.advance(self.settings.batch.linger)?,
+                if self.went_back {
+                    let left = iter::once(one).chain(rest).filter(|one| one.error().is_none());
+                    self.read_again(left.map(|one| self.place(&one.record(Headers::default()))))?;
+                    break;
+                }
+            }
+            if !flows {
+                self.advance(self.settings.batch.linger)?;
             }
         }
         self.finish()
     }
 
-    /// How long a poll may wait for a record: not at all once the batch is due, so that it goes on only over a backlog.
-    fn poll_wait(&self) -> Duration {
+    /// Hears what the client has to say but records: the group's wishes are put down, to be answered by [`Self::advance`].
+    fn serve_client(&mut self) -> Result<(), StreamError> {
+        let consumer = self.consumer.clone();
+        match consumer.poll(Duration::ZERO) {
+            None => Ok(()),
+            Some(Err(error)) => self.client_error(&error),
+            Some(Ok(record)) => {
+                // All partitions' records come in by the intake. It must not be lost: after this all goes on at the last commit.
+                let what = format!("{}, partition {}", record.topic(), record.partition());
+                Err(StreamError::Fatal { what, reason: "a record came where none is looked for".into() })
+            }
+        }
+    }
+
+    /// How long to wait for a record: not at all once the batch is due, so that it goes on only over a backlog.
+    fn wait(&self) -> Duration {
         // The client's unit; it spins through less.
         const LEAST: Duration = Duration::from_millis(1);
         match self.open.opened {
@@ -214,17 +267,11 @@ impl<'r, S: Stage> Session<'r, S> {
     }
 
     fn process(&mut self, record: &Record<'_>, sampled: bool) -> Result<(), StreamError> {
-        let at = (self.input(record.topic), record.partition);
-        if !self.committed.contains_key(&at) {
-            // Only partitions that were taken on are read.
+        if !self.open.reads(record) && !self.turn_to(record) {
             return Ok(());
         }
         let started = sampled.then(Instant::now);
-        self.open_batch();
         let state = self.states.entry(record.partition).or_insert_with(|| State::new(self.settings.state));
-        if !self.open.touched.contains(&record.partition) {
-            self.open.touched.push(record.partition);
-        }
         let trace = record.headers.trace().map(|trace| match (&self.tracer, &mut self.open.spans) {
             (Some(tracer), Some(spans)) => spans.begin(tracer, record, trace),
             _ => (trace, false),
@@ -256,7 +303,9 @@ impl<'r, S: Stage> Session<'r, S> {
             }
         }
         self.open.out.carry(None);
-        self.open.next.insert(at, record.offset + 1);
+        if let Some((_, next)) = &mut self.open.current {
+            *next = record.offset + 1;
+        }
         self.open.records += 1;
         self.open.bytes += record.value.len() as u64;
         if let Some(started) = started {
@@ -264,6 +313,25 @@ impl<'r, S: Stage> Session<'r, S> {
             self.open.sampled_times.push(record.timestamp);
         }
         Ok(())
+    }
+
+    /// Has the batch read from the record's partition; false where that was not taken on.
+    fn turn_to(&mut self, record: &Record<'_>) -> bool {
+        let at = self.place(record);
+        if !self.committed.contains_key(&at) {
+            return false;
+        }
+        self.open_batch();
+        self.open.settle();
+        self.open.current = Some((at, record.offset));
+        if !self.open.touched.contains(&record.partition) {
+            self.open.touched.push(record.partition);
+        }
+        true
+    }
+
+    fn place(&self, record: &Record<'_>) -> TopicPartition {
+        (self.input(record.topic), record.partition)
     }
 
     fn input(&self, topic: &str) -> Arc<str> {
@@ -286,6 +354,7 @@ impl<'r, S: Stage> Session<'r, S> {
         self.stage.end_batch(&mut self.open.out);
         let mut open =
             std::mem::replace(&mut self.open, Open { out: std::mem::take(&mut self.spare), ..Open::default() });
+        open.settle();
         let mut undo = Vec::with_capacity(open.touched.len());
         for partition in open.touched {
             let Some(state) = self.states.get_mut(&partition) else { continue };
@@ -368,6 +437,7 @@ impl<'r, S: Stage> Session<'r, S> {
     /// Takes back the open batch and then the one that was to be committed, and reads again from the last commit.
     fn take_back(&mut self, committing: Option<Committing>) -> Result<(), StreamError> {
         let mut open = std::mem::take(&mut self.open);
+        open.settle();
         if let Some(spans) = open.spans.take() {
             spans.given_up("taken_back");
         }
@@ -388,8 +458,14 @@ impl<'r, S: Stage> Session<'r, S> {
             }
             read.extend(committing.next.into_keys());
         }
+        self.went_back = true;
+        self.read_again(read)
+    }
+
+    /// Goes on reading these partitions at the last commit, as far as they are still held.
+    fn read_again(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<(), StreamError> {
         let mut back = TopicPartitionList::new();
-        for at in read {
+        for at in partitions {
             if let Some(offset) = self.committed.get(&at).filter(|_| back.find_partition(&at.0, at.1).is_none()) {
                 back.add_partition_offset(&at.0, at.1, Offset::Offset(*offset))
                     .map_err(|error| StreamError::from_kafka(&*at.0, &error))?;
@@ -425,6 +501,7 @@ impl<'r, S: Stage> Session<'r, S> {
     fn tick(&mut self) {
         self.ticked = Instant::now();
         self.measure();
+        self.open.settle();
         let now = now();
         let held: Vec<(TopicPartition, i64)> = self.committed.iter().map(|(at, next)| (at.clone(), *next)).collect();
         for (at, next) in held {
@@ -463,7 +540,7 @@ impl<'r, S: Stage> Session<'r, S> {
         }
     }
 
-    fn poll_error(&mut self, error: &KafkaError) -> Result<(), StreamError> {
+    fn client_error(&mut self, error: &KafkaError) -> Result<(), StreamError> {
         match error {
             KafkaError::MessageConsumptionFatal(_) => Err(StreamError::from_kafka("reading", error)),
             _ => match error.rdkafka_error_code() {

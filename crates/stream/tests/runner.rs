@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -20,10 +20,19 @@ use cybervault_testkit::{Kafka, eventually};
 /// Numbers the records of each key, by its state: a record lost or seen twice leaves a gap or a repetition.
 struct Counting {
     output: Arc<str>,
+    /// How often something that it needs is not there: at its first record, and then at every hundredth.
+    waits: AtomicU32,
 }
 
 impl Stage for Counting {
     fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure> {
+        let waits = self.waits.load(Ordering::Relaxed);
+        if waits > 0 {
+            self.waits.store(waits - 1, Ordering::Relaxed);
+            if waits.is_multiple_of(100) {
+                return Err(Failure::Unavailable("what it needs is not there".into()));
+            }
+        }
         let key = record.key.unwrap_or_default();
         let count = state.get(key).and_then(|value| value.try_into().ok()).map_or(0, u64::from_be_bytes) + 1;
         state.put(key, &count.to_be_bytes(), None);
@@ -83,8 +92,13 @@ impl Bench {
     }
 
     fn worker(&self, name: &str) -> Worker {
+        self.waiting_worker(name, 0)
+    }
+
+    /// One whose stage can't go on so often, with a hundred records in between.
+    fn waiting_worker(&self, name: &str, waits: u32) -> Worker {
         let (stop, health) = (Arc::new(AtomicBool::new(false)), Health::default());
-        let stage = Counting { output: self.topic("out") };
+        let stage = Counting { output: self.topic("out"), waits: AtomicU32::new(waits * 100) };
         let runner = Runner::new(self.settings(name), stage, &health, stop.clone());
         Worker { stop, health, thread: thread::spawn(|| runner.run()) }
     }
@@ -199,6 +213,18 @@ fn poison_goes_to_the_dead_letters_untouched_and_its_neighbours_go_through() {
 }
 
 #[test]
+fn records_for_which_something_is_not_there_come_again_and_none_is_passed_over() {
+    // Once with nothing in the batch before, and in the middle of it.
+    for waits in [1, 5] {
+        let bench = Bench::new(Kafka::shared(), &format!("waits-{waits}"));
+        bench.feed(0, 4_000);
+        let worker = bench.waiting_worker("w", waits);
+        bench.check_output(4_000);
+        worker.stop();
+    }
+}
+
+#[test]
 fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
     let mut kafka = Kafka::owned();
     let bench = Bench::new(&kafka, "outage");
@@ -221,7 +247,7 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
 fn a_missing_topic_is_named() {
     let bench = Bench::new(Kafka::shared(), "missing");
     let settings = RunnerSettings { outputs: vec![bench.topic("nowhere")], ..bench.settings("w") };
-    let stage = Counting { output: bench.topic("nowhere") };
+    let stage = Counting { output: bench.topic("nowhere"), waits: AtomicU32::default() };
     let error = Runner::new(settings, stage, &Health::default(), Arc::default()).run().unwrap_err();
     assert!(matches!(&error, StreamError::MissingTopic(topic) if **topic == *bench.topic("nowhere")), "{error}");
 }

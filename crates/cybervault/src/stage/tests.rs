@@ -52,7 +52,7 @@ fn record<'a>(value: &'a [u8], key: &'a str, headers: &'a [(&'a str, &'a [u8])])
         timestamp: Timestamp::from_millis(NOON),
         key: Some(key.as_bytes()),
         value,
-        headers: Headers::List(headers),
+        headers: Headers::new(headers),
     }
 }
 

@@ -33,6 +33,7 @@ impl<S: Stage> Session<'_, S> {
             start
                 .add_partition_offset(&at.0, at.1, Offset::Offset(offset))
                 .map_err(|error| StreamError::from_kafka(&*at.0, &error))?;
+            self.intake.follow(&at.0, at.1)?;
             self.committed.insert(at, offset);
         }
         assign(&self.consumer, &start).map_err(|error| StreamError::from_kafka("taking on partitions", &error))?;

@@ -1,0 +1,189 @@
+//! Records taken from the client many at a time.
+//!
+//! Its Rust interface hands them out one by one, each with several readings of the clock and two objects to free, which takes longer
+//! than decoding an event. Its C interface has a call for many. So the partitions' records come to a queue of their own here; all
+//! else, the group's wishes and the client's errors, stays on the client's own queue, which is polled as ever.
+#![allow(unsafe_code)] // calls of the client's C interface
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::{
+    ffi::{CStr, CString, c_void},
+    fmt,
+    marker::PhantomData,
+    ptr::{self, NonNull},
+    slice,
+    sync::Arc,
+    time::Duration,
+};
+
+use cybervault_model::Timestamp;
+use rdkafka::{
+    bindings as c,
+    consumer::{BaseConsumer, Consumer},
+    error::{IsError, KafkaError},
+};
+
+use crate::{
+    Record, StreamError,
+    rebalance::GroupContext,
+    record::{Headers, ReadHeaders},
+};
+
+/// How many records are taken at once at most: some tenths of a millisecond's work.
+const MOST: usize = 128;
+
+/// Where the records of a group member's partitions come.
+pub(crate) struct Intake {
+    queue: NonNull<c::rd_kafka_queue_t>,
+    /// Outlives the queue.
+    consumer: Arc<BaseConsumer<GroupContext>>,
+}
+
+impl Intake {
+    pub(crate) fn new(consumer: Arc<BaseConsumer<GroupContext>>) -> Result<Self, StreamError> {
+        // SAFETY: the client lives, and goes on living while this does.
+        let queue = unsafe { c::rd_kafka_queue_new(consumer.client().native_ptr()) };
+        let queue = NonNull::new(queue).ok_or_else(|| StreamError::Configuration("the client has no queue".into()))?;
+        Ok(Self { queue, consumer })
+    }
+
+    /// Has the partition's records come here from now on. To be called before it is assigned.
+    pub(crate) fn follow(&self, topic: &str, partition: i32) -> Result<(), StreamError> {
+        let name = CString::new(topic).map_err(|error| StreamError::Configuration(error.to_string()))?;
+        // SAFETY: client, name and both queues live until behind the calls; what is destroyed is this one's hold of the queue.
+        unsafe {
+            let own = c::rd_kafka_queue_get_partition(self.consumer.client().native_ptr(), name.as_ptr(), partition);
+            if own.is_null() {
+                return Err(StreamError::Configuration(format!(
+                    "the client has no queue for {topic}, partition {partition}"
+                )));
+            }
+            c::rd_kafka_queue_forward(own, self.queue.as_ptr());
+            c::rd_kafka_queue_destroy(own);
+        }
+        Ok(())
+    }
+
+    /// Adds what is there to `taken`; waits at most so long for the first record, and for no other.
+    pub(crate) fn take<'i>(&'i self, wait: Duration, taken: &mut Vec<Taken<'i>>) {
+        let mut found = [ptr::null_mut(); MOST];
+        let first = if wait.is_zero() { 0 } else { self.consume(wait, &mut found[..1]) };
+        let none_came = first == 0 && !wait.is_zero();
+        let count = if none_came { 0 } else { first + self.consume(Duration::ZERO, &mut found[first..]) };
+        let messages = found[..count].iter().filter_map(|message| NonNull::new(*message));
+        taken.extend(messages.map(|message| Taken { message, of: PhantomData }));
+    }
+
+    /// Fills `found` as far as records come in this time: how many did.
+    fn consume(&self, wait: Duration, found: &mut [*mut c::rd_kafka_message_t]) -> usize {
+        let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the queue lives, and the client writes to as many places as it is told there are.
+        let count =
+            unsafe { c::rd_kafka_consume_batch_queue(self.queue.as_ptr(), millis, found.as_mut_ptr(), found.len()) };
+        // Negative where there are none.
+        usize::try_from(count).unwrap_or_default()
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        // SAFETY: it is used no more, and the client still lives.
+        unsafe { c::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").finish_non_exhaustive()
+    }
+}
+
+/// A record in the client's memory, or an error in a record's place.
+pub(crate) struct Taken<'i> {
+    message: NonNull<c::rd_kafka_message_t>,
+    of: PhantomData<&'i Intake>,
+}
+
+impl Taken<'_> {
+    fn message(&self) -> &c::rd_kafka_message_t {
+        // SAFETY: it is this one's until it is dropped, and nothing writes to it.
+        unsafe { self.message.as_ref() }
+    }
+
+    /// The error, if it is one.
+    pub(crate) fn error(&self) -> Option<KafkaError> {
+        let code = self.message().err;
+        code.is_error().then(|| KafkaError::MessageConsumption(code.into()))
+    }
+
+    /// Has the processor fetch the record's value, which another core has written, while something else is done.
+    pub(crate) fn prefetch(&self) {
+        // What is read as a stream behind these lines is fetched anyway.
+        const LINE: usize = 64;
+        const MOST_LINES: usize = 32;
+        let value = self.message().payload.cast::<i8>();
+        // The headers lie behind the value.
+        for line in 0..(self.message().len / LINE + 1).min(MOST_LINES) {
+            // SAFETY: a hint, which reads nothing, of whatever address.
+            #[cfg(target_arch = "x86_64")]
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(value.wrapping_add(line * LINE));
+            }
+        }
+    }
+
+    /// The record's headers; those with a name that is not UTF-8 are left out, as nobody can ask for them.
+    pub(crate) fn headers(&self) -> ReadHeaders<'_> {
+        let mut list = ptr::null_mut();
+        // SAFETY: the message lives, and so do its headers.
+        let found = unsafe { c::rd_kafka_message_headers(self.message.as_ptr(), &raw mut list) };
+        let named = (0..).map_while(move |at| {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: as above; names end with a zero.
+            let found = if found.is_error() {
+                found
+            } else {
+                unsafe { c::rd_kafka_header_get_all(list, at, &raw mut name, &raw mut value, &raw mut size) }
+            };
+            (!found.is_error()).then(|| unsafe { (CStr::from_ptr(name), bytes(value, size).unwrap_or_default()) })
+        });
+        ReadHeaders::new(named.filter_map(|(name, value)| Some((name.to_str().ok()?, value))))
+    }
+
+    /// The record.
+    pub(crate) fn record<'a>(&'a self, headers: Headers<'a>) -> Record<'a> {
+        let message = self.message();
+        let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message lives, and what it points to.
+        unsafe {
+            let topic = CStr::from_ptr(c::rd_kafka_topic_name(message.rkt));
+            let millis = c::rd_kafka_message_timestamp(message, &raw mut kind);
+            Record {
+                // Kafka's topics are named in ASCII.
+                topic: topic.to_str().unwrap_or_default(),
+                partition: message.partition,
+                offset: message.offset,
+                // -1 where there is none.
+                timestamp: Timestamp::from_millis(millis.max(0)),
+                key: bytes(message.key, message.key_len),
+                value: bytes(message.payload, message.len).unwrap_or_default(),
+                headers,
+            }
+        }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        // SAFETY: it is used no more, and the client still lives.
+        unsafe { c::rd_kafka_message_destroy(self.message.as_ptr()) }
+    }
+}
+
+/// # Safety
+/// `at` is null, or there are so many bytes for as long as what they are borrowed from.
+unsafe fn bytes<'a>(at: *const c_void, size: usize) -> Option<&'a [u8]> {
+    // SAFETY: as the caller says.
+    (!at.is_null()).then(|| unsafe { slice::from_raw_parts(at.cast(), size) })
+}
