@@ -154,6 +154,6 @@ impl Detection {
         });
         let hits = rules.chain(indicators).collect();
         let fields = self.matcher.fields(event, scratch);
-        self.scorer.assess(tenant_id, event, record_time, hits, &|name: &str| fields.values(name), &self.version)
+        self.scorer.assess(tenant_id, event, record_time, hits, &|at| fields.values_of_named(at), &self.version)
     }
 }

@@ -16,13 +16,26 @@ pub fn derived_id(prefix: &str, parts: &[&[u8]]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    format!("{prefix}_{}", hex(&hash.finalize()[..16]))
+    let hash = &hash.finalize()[..16];
+    let mut id = String::with_capacity(prefix.len() + 1 + 2 * hash.len());
+    id.push_str(prefix);
+    id.push('_');
+    push_hex(&mut id, hash);
+    id
 }
 
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    push_hex(&mut text, bytes);
+    text
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    let digit = |digit: u8| char::from(b"0123456789abcdef"[usize::from(digit)]);
+    for byte in bytes {
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 /// The id of the assessment of a tenant's event: always the same for the same two.

@@ -90,12 +90,12 @@ pub enum Encoding {
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// Not as JSON.
-    #[error("can't write {subject} as JSON")]
+    #[error("can't write {subject} as JSON: {reason}")]
     Json {
         /// What kind of value.
         subject: &'static str,
         /// Why.
-        source: serde_json::Error,
+        reason: String,
     },
     /// Not as Avro: type and schema disagree, or a number is out of range.
     #[error("can't write {subject} as Avro: {reason}")]
@@ -136,7 +136,8 @@ impl Encoding {
         let subject = T::SUBJECT.name();
         match self {
             Self::Json => {
-                return serde_json::to_writer(out, value).map_err(|source| EncodeError::Json { subject, source });
+                let why = |error: sonic_rs::Error| EncodeError::Json { subject, reason: bounded(&error.to_string()) };
+                return sonic_rs::to_writer(out, value).map_err(why);
             }
             Self::AvroSingleObject => {
                 out.extend_from_slice(&SINGLE_OBJECT_MAGIC);

@@ -10,7 +10,7 @@ const MAX_OF_A_KIND: usize = 4;
 const MAX_NAME: usize = 512;
 
 /// Where connections went to.
-pub(crate) const DESTINATION: &str = "DestinationIp";
+const DESTINATION: &str = "DestinationIp";
 
 /// Where each kind of entity stands, in the order of preference: the first found is the one that the record's key names.
 /// Field names are Sigma's, then those of logs that no mapping knows.
@@ -25,24 +25,30 @@ const FIELDS: [(EntityKind, &[&str]); 7] = [
     (EntityKind::Hash, &["Hashes", "sha256", "hash_sha256", "file.hash.sha256"]),
 ];
 
-/// The values of a field of an event, by the field's Sigma name.
-pub type FieldValues<'f> = dyn Fn(&str) -> Vec<Cow<'f, str>> + 'f;
+/// The values of a field of an event, by the field's place among [`fields`].
+pub type FieldValues<'f> = dyn Fn(usize) -> Vec<Cow<'f, str>> + 'f;
 
-/// The names of the fields that a scorer asks for.
+/// The Sigma names of the fields that a scorer asks for.
 pub fn fields() -> impl Iterator<Item = &'static str> {
     FIELDS.iter().flat_map(|(_, names)| *names).copied()
+}
+
+/// The place of the field that says where connections went to.
+pub(crate) fn destination() -> usize {
+    fields().position(|name| name == DESTINATION).unwrap_or_default()
 }
 
 /// What `fields` say took part.
 pub(crate) fn entities(fields: &FieldValues<'_>) -> Vec<Entity> {
     let mut entities: Vec<Entity> = Vec::new();
+    let mut places = 0..;
     for (kind, names) in FIELDS {
         let first = entities.len();
-        for value in names.iter().flat_map(|name| fields(name)).filter_map(|value| name_of(kind, &value)) {
-            if entities.len() - first == MAX_OF_A_KIND {
-                break;
-            }
-            if !entities[first..].iter().any(|known| known.value.eq_ignore_ascii_case(&value)) {
+        for value in places.by_ref().take(names.len()).flat_map(fields) {
+            if entities.len() - first < MAX_OF_A_KIND
+                && let Some(value) = name_of(kind, &value)
+                && !entities[first..].iter().any(|known| known.value.eq_ignore_ascii_case(&value))
+            {
                 entities.push(Entity { kind, value });
             }
         }
@@ -75,11 +81,15 @@ fn name_of(kind: EntityKind, value: &str) -> Option<String> {
 /// The strongest hash of a file in `value`: a bare one, or Sysmon's `SHA1=…,MD5=…,SHA256=…,IMPHASH=…`. An import hash is
 /// not the file's.
 fn hash_in(value: &str) -> Option<String> {
+    // All digits are looked at, so that many are at a time.
+    let is_hash = |hash: &&str| {
+        matches!(hash.len(), 32 | 40 | 64) && hash.bytes().fold(true, |all, digit| all & digit.is_ascii_hexdigit())
+    };
     value
         .split(',')
         .filter(|part| !part.trim_start().get(..8).is_some_and(|name| name.eq_ignore_ascii_case("IMPHASH=")))
         .map(|part| part.rsplit('=').next().unwrap_or(part).trim())
-        .filter(|hash| matches!(hash.len(), 32 | 40 | 64) && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        .filter(is_hash)
         .max_by_key(|hash| hash.len())
         .map(str::to_ascii_lowercase)
 }
@@ -88,9 +98,10 @@ fn hash_in(value: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn found(fields: &[(&str, &str)]) -> Vec<String> {
-        let values = |name: &str| {
-            fields.iter().filter(|(field, _)| *field == name).map(|(_, value)| Cow::Borrowed(*value)).collect()
+    fn found(given: &[(&str, &str)]) -> Vec<String> {
+        let values = |at: usize| {
+            let name = fields().nth(at);
+            given.iter().filter(|(field, _)| Some(*field) == name).map(|(_, value)| Cow::Borrowed(*value)).collect()
         };
         entities(&values).into_iter().map(|entity| format!("{:?} {}", entity.kind, entity.value)).collect()
     }

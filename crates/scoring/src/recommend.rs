@@ -80,28 +80,24 @@ impl Finding<'_> {
         })
     }
 
-    fn targets(&self, kind: ActionKind) -> Box<dyn Iterator<Item = Target> + '_> {
+    fn targets(&self, kind: ActionKind) -> impl Iterator<Item = Target> {
         let (target, entity) = match kind {
-            ActionKind::BlockIp => {
-                let target =
-                    |value: &Cow<'_, str>| Target { kind: TargetKind::Ip, value: value.to_string(), host: None };
-                return Box::new(self.destinations.iter().map(target));
-            }
-            ActionKind::KillProcess => (TargetKind::Process, EntityKind::Process),
-            ActionKind::QuarantineFile => (TargetKind::File, EntityKind::File),
-            ActionKind::DisableUser => (TargetKind::User, EntityKind::User),
-            _ => (TargetKind::Host, EntityKind::Host),
+            ActionKind::BlockIp => (TargetKind::Ip, None),
+            ActionKind::KillProcess => (TargetKind::Process, Some(EntityKind::Process)),
+            ActionKind::QuarantineFile => (TargetKind::File, Some(EntityKind::File)),
+            ActionKind::DisableUser => (TargetKind::User, Some(EntityKind::User)),
+            _ => (TargetKind::Host, Some(EntityKind::Host)),
         };
-        let host = match target {
-            TargetKind::Process | TargetKind::File => self.named(EntityKind::Host).next().cloned(),
-            _ => None,
-        };
-        let target = move |value: &String| Target { kind: target, value: value.clone(), host: host.clone() };
-        Box::new(self.named(entity).map(target))
+        // Other addresses may be one's own.
+        let destinations = if entity.is_none() { self.destinations } else { &[] };
+        let values = destinations.iter().map(|value| &**value).chain(self.named(entity));
+        let has_host = matches!(target, TargetKind::Process | TargetKind::File);
+        let host = move || self.named(Some(EntityKind::Host)).next().filter(|_| has_host).map(str::to_owned);
+        values.map(move |value| Target { kind: target, value: value.to_owned(), host: host() })
     }
 
-    fn named(&self, kind: EntityKind) -> impl Iterator<Item = &String> {
-        self.entities.iter().filter(move |entity| entity.kind == kind).map(|entity| &entity.value)
+    fn named(&self, kind: Option<EntityKind>) -> impl Iterator<Item = &str> {
+        self.entities.iter().filter(move |entity| Some(entity.kind) == kind).map(|entity| &*entity.value)
     }
 }
 

@@ -8,7 +8,7 @@ use cybervault_model::{
 use crate::{
     Attack, FieldValues, InvalidWeights, Weights,
     attack::PlacedRef,
-    entities::{DESTINATION, entities},
+    entities::{destination, entities},
     recommend::Finding,
 };
 
@@ -41,6 +41,8 @@ pub struct Hit<'a> {
 #[derive(Clone, Debug)]
 pub struct Scorer {
     weights: Weights,
+    /// Which of the fields says where connections went to.
+    destination: usize,
 }
 
 /// The noisy-or of the contributions' weights, 100·(1-∏(1-wᵢ)), in their order.
@@ -59,11 +61,11 @@ impl Scorer {
     /// When a weight is no share of 1, or the steps are out of order.
     pub fn new(weights: Weights) -> Result<Self, InvalidWeights> {
         weights.check()?;
-        Ok(Self { weights })
+        Ok(Self { weights, destination: destination() })
     }
 
     /// Assesses `event` of `tenant_id`, in which `hits` were found. `record_time` stands in where the event does not say
-    /// when it happened; `fields` is asked for the [`fields`](crate::fields) alone.
+    /// when it happened.
     ///
     /// The order of `hits` changes nothing, and one that stands there twice counts once.
     pub fn assess(
@@ -86,7 +88,7 @@ impl Scorer {
             severity,
             contributions: &found,
             entities: &entities,
-            destinations: &fields(DESTINATION),
+            destinations: &fields(self.destination),
         };
         let recommended_actions = finding.recommend();
         Assessment {

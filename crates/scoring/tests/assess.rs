@@ -7,7 +7,7 @@ use cybervault_model::{
     Verdict,
     json::{Element, Limits, Node},
 };
-use cybervault_scoring::{Attack, AttackTable, Hit, Scorer, Weights, score, to_ocsf};
+use cybervault_scoring::{Attack, AttackTable, Hit, Scorer, Weights, fields, score, to_ocsf};
 use proptest::prelude::*;
 
 fn scorer() -> Scorer {
@@ -21,12 +21,13 @@ fn assess(payload: &str, hits: Vec<Hit<'_>>) -> Assessment {
     let incoming = Incoming { key: Some(b"acme"), value: record.as_bytes(), ..Incoming::default() };
     let decoded = decoder.decode(&incoming).unwrap();
     let event = decoded.event();
-    let fields = |name: &str| match event.payload.get(name).map(Element::node) {
+    let value = |at| event.payload.get(fields().nth(at)?);
+    let values = |at| match value(at).map(Element::node) {
         Some(Node::String(text)) => vec![text.into()],
         _ => Vec::new(),
     };
     let tenant_id = TenantId::new(event.tenant_id).unwrap();
-    scorer().assess(&tenant_id, &event, Some(Timestamp::from_millis(0)), hits, &fields, "rules-1")
+    scorer().assess(&tenant_id, &event, Some(Timestamp::from_millis(0)), hits, &values, "rules-1")
 }
 
 fn hit<'a>(id: &'a str, level: Level, attack: &'a Attack) -> Hit<'a> {

@@ -46,6 +46,8 @@ pub struct Matcher {
     version: String,
     pub(crate) compiled: Compiled,
     pub(crate) router: Router,
+    /// The fields that were named when it was compiled.
+    named: Vec<FieldId>,
 }
 
 impl Matcher {
@@ -55,7 +57,8 @@ impl Matcher {
         Self::compile_naming(pack, mappings, [])
     }
 
-    /// The same; [`Self::fields`] will know these fields as well as those that rules ask about.
+    /// The same; [`Self::fields`] will know these fields as well as those that rules ask about, and by their places among
+    /// themselves, too.
     pub fn compile_naming<'p, 'n>(
         pack: impl Into<Cow<'p, RulePack>>,
         mappings: &Mappings,
@@ -66,10 +69,12 @@ impl Matcher {
             Cow::Owned(pack) => (Cow::Owned(pack.rules), pack.failed, pack.version),
         };
         let rules: Vec<_> = pack.iter().map(|Rule { meta, .. }| meta.clone()).collect();
-        let compiled = compile(pack, fields);
+        let names: Vec<_> = fields.into_iter().collect();
+        let compiled = compile(pack, names.iter().copied());
+        let named = names.iter().filter_map(|name| compiled.fields.get(name)).collect();
         let sources: Vec<_> = rules.iter().map(|rule| rule.logsource.clone()).collect();
         let router = Router::new(mappings, &compiled.fields, &sources, &compiled.asked);
-        Self { rules, failed, version, compiled, router }
+        Self { rules, failed, version, compiled, router, named }
     }
 
     /// The rules in force.
@@ -188,12 +193,12 @@ impl Matcher {
     pub fn fields<'s, 'e>(&'s self, event: &TelemetryEvent<'e>, scratch: &'s mut Scratch) -> EventFields<'s, 'e> {
         let (at, known) = self.route(event, Routing::Auto, scratch);
         let Routes { routes, shapes, .. } = &mut scratch.routes;
-        let (fields, table) = (&self.compiled.fields, self.router.table(routes[at].table));
+        let (fields, named, table) = (&self.compiled.fields, &*self.named, self.router.table(routes[at].table));
         let slots = match known {
             Some(known) => Cow::Borrowed(&shapes.usual(known).slots),
             None => Cow::Owned(Survey::of(event.payload, table, None).end(fields.count()).1),
         };
-        EventFields { fields, table, slots, event: event.payload }
+        EventFields { fields, named, table, slots, event: event.payload }
     }
 
     /// The log sources that the event belongs to; none where they are unknown.
@@ -209,16 +214,25 @@ const MOST_VALUES: usize = 64;
 #[derive(Debug)]
 pub struct EventFields<'m, 'e> {
     fields: &'m Fields,
+    named: &'m [FieldId],
     table: &'m FieldTable,
     slots: Cow<'m, UsualSlots>,
     event: Element<'e>,
 }
 
 impl<'e> EventFields<'_, 'e> {
-    /// The first values of a field, each once, found as the event's mapping says. The field is one that a rule asks about, or that was named when the
-    /// rules were compiled; others have none.
+    /// The first values of a field, each once, found as the event's mapping says. The field is one that a rule asks about, or that
+    /// was named when the rules were compiled; others have none.
     pub fn values(&self, sigma_field: &str) -> Vec<Cow<'e, str>> {
-        let Some(field) = self.fields.get(sigma_field) else { return Vec::new() };
+        self.fields.get(sigma_field).map(|field| self.of(field)).unwrap_or_default()
+    }
+
+    /// The same of the field that was named at this place.
+    pub fn values_of_named(&self, at: usize) -> Vec<Cow<'e, str>> {
+        self.named.get(at).map(|field| self.of(*field)).unwrap_or_default()
+    }
+
+    fn of(&self, field: FieldId) -> Vec<Cow<'e, str>> {
         let mut slots = Cow::Borrowed(self.slots.of(field));
         if slots.len() > 1 {
             // By the order of the places where the field may be.

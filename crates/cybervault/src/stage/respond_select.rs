@@ -80,7 +80,8 @@ impl RespondSelect {
         out.push(Output { topic: &self.candidates, key: tenant, headers: &headers }, |bytes| {
             // Internal, so always JSON: these two have no schema of their own in the contract.
             let subject = kind.as_str();
-            serde_json::to_writer(bytes, value).map_err(|source| unwritable(&EncodeError::Json { subject, source }))
+            let unwritten = |error: serde_json::Error| EncodeError::Json { subject, reason: error.to_string() };
+            serde_json::to_writer(bytes, value).map_err(|error| unwritable(&unwritten(error)))
         })
     }
 }

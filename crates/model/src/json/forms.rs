@@ -310,6 +310,8 @@ impl Form {
         // Up to where both are read.
         let (mut old, mut new) = (0, 0);
         let mut passed = 0;
+        // Whether every value read has as many bytes as the one before, so that nothing moves.
+        let mut stays = true;
         self.clock += 1;
         loop {
             let alike = same(&self.raw[old..], &bytes[new..]);
@@ -324,8 +326,10 @@ impl Form {
             }
             let read = match self.spans.get(passed) {
                 None if end == self.raw.len() && new + alike == bytes.len() => {
-                    self.raw.clear();
-                    self.raw.extend_from_slice(bytes);
+                    if !stays {
+                        self.raw.clear();
+                        self.raw.extend_from_slice(bytes);
+                    }
                     return Ok(());
                 }
                 Some(span) if span.start as usize <= end => {
@@ -343,6 +347,11 @@ impl Form {
                 return Err(Differs { values: passed, at });
             };
             (old, new) = (self.spans[passed].end as usize, read.end as usize);
+            stays &= old == new;
+            if stays {
+                let value = read.start as usize..new;
+                self.raw[value.clone()].copy_from_slice(&bytes[value]);
+            }
             self.spans[passed] = read;
             passed += 1;
         }
