@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How many records are taken at once at most: some tenths of a millisecond's work.
-const MOST: usize = 128;
+const MOST: usize = 64;
 
 /// Where the records of a group member's partitions come.
 pub(crate) struct Intake {

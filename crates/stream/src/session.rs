@@ -179,6 +179,7 @@ impl<'r, S: Stage> Session<'r, S> {
             // Where one record follows the other, no clock is asked how long to wait.
             intake.take(if flows { Duration::ZERO } else { self.wait() }, &mut taken);
             flows = !taken.is_empty();
+            let linger = self.settings.batch.linger * if flows { BACKLOG_LINGER } else { 1 };
             self.went_back = false;
             self.serve_client()?;
             let mut rest = taken.drain(..);
@@ -192,8 +193,8 @@ impl<'r, S: Stage> Session<'r, S> {
                     count += 1;
                     let headers = one.headers();
                     self.process(&one.record(headers.list()), count.is_multiple_of(SAMPLE))?;
-                    if self.is_full() || count.is_multiple_of(16) {
-                        self.advance(BACKLOG_LINGER * self.settings.batch.linger)?;
+                    if self.is_full() {
+                        self.advance(linger)?;
                     }
                 }
                 if self.went_back {
@@ -202,9 +203,7 @@ impl<'r, S: Stage> Session<'r, S> {
                     break;
                 }
             }
-            if !flows {
-                self.advance(self.settings.batch.linger)?;
-            }
+            self.advance(linger)?;
         }
         self.finish()
     }
