@@ -1,8 +1,8 @@
 //! Records taken from the client many at a time.
 //!
-//! Its Rust interface hands them out one by one, each with several readings of the clock and two objects to free, which takes longer
-//! than decoding an event. Its C interface has a call for many. So the partitions' records come to a queue of their own here; all
-//! else, the group's wishes and the client's errors, stays on the client's own queue, which is polled as ever.
+//! Its Rust interface hands them out one by one, each with several readings of the clock and an object more to free. Its C interface
+//! has a call for many. So the partitions' records come to a queue of their own here; all else, the group's wishes and the client's
+//! errors, stays on the client's own queue, which is polled as ever.
 #![allow(unsafe_code)] // calls of the client's C interface
 
 #[cfg(target_arch = "x86_64")]
@@ -68,9 +68,9 @@ impl Intake {
     /// Adds what is there to `taken`; waits at most so long for the first record, and for no other.
     pub(crate) fn take<'i>(&'i self, wait: Duration, taken: &mut Vec<Taken<'i>>) {
         let mut found = [ptr::null_mut(); MOST];
+        // Told to wait, it would wait until all places are taken.
         let first = if wait.is_zero() { 0 } else { self.consume(wait, &mut found[..1]) };
-        let none_came = first == 0 && !wait.is_zero();
-        let count = if none_came { 0 } else { first + self.consume(Duration::ZERO, &mut found[first..]) };
+        let count = first + self.consume(Duration::ZERO, &mut found[first..]);
         let messages = found[..count].iter().filter_map(|message| NonNull::new(*message));
         taken.extend(messages.map(|message| Taken { message, of: PhantomData }));
     }
@@ -119,16 +119,16 @@ impl Taken<'_> {
 
     /// Has the processor fetch the record's value, which another core has written, while something else is done.
     pub(crate) fn prefetch(&self) {
-        // What is read as a stream behind these lines is fetched anyway.
-        const LINE: usize = 64;
-        const MOST_LINES: usize = 32;
-        let value = self.message().payload.cast::<i8>();
-        // The headers lie behind the value.
-        for line in 0..(self.message().len / LINE + 1).min(MOST_LINES) {
-            // SAFETY: a hint, which reads nothing, of whatever address.
-            #[cfg(target_arch = "x86_64")]
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(value.wrapping_add(line * LINE));
+        #[cfg(target_arch = "x86_64")]
+        {
+            // What is read as a stream behind these lines is fetched anyway.
+            const LINE: usize = 64;
+            const MOST_LINES: usize = 32;
+            let value = self.message().payload.cast::<i8>();
+            // The headers lie behind the value.
+            for line in 0..(self.message().len / LINE + 1).min(MOST_LINES) {
+                // SAFETY: a hint, which reads nothing, of whatever address.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(value.wrapping_add(line * LINE)) }
             }
         }
     }
@@ -139,14 +139,15 @@ impl Taken<'_> {
         // SAFETY: the message lives, and so do its headers.
         let found = unsafe { c::rd_kafka_message_headers(self.message.as_ptr(), &raw mut list) };
         let named = (0..).map_while(move |at| {
+            if found.is_error() {
+                return None;
+            }
             let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
             // SAFETY: as above; names end with a zero.
-            let found = if found.is_error() {
-                found
-            } else {
-                unsafe { c::rd_kafka_header_get_all(list, at, &raw mut name, &raw mut value, &raw mut size) }
-            };
-            (!found.is_error()).then(|| unsafe { (CStr::from_ptr(name), bytes(value, size).unwrap_or_default()) })
+            unsafe {
+                let found = c::rd_kafka_header_get_all(list, at, &raw mut name, &raw mut value, &raw mut size);
+                (!found.is_error()).then(|| (CStr::from_ptr(name), bytes(value, size).unwrap_or_default()))
+            }
         });
         ReadHeaders::new(named.filter_map(|(name, value)| Some((name.to_str().ok()?, value))))
     }
