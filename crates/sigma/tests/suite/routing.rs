@@ -232,6 +232,7 @@ fn field_values_come_through_the_mapping() {
     let fields = matcher.fields(&event, &mut scratch);
     let values = named.map(|name| fields.values(name));
     assert_eq!(values, [vec!["a.exe"], vec!["MD5=F00"], vec!["1.2.3.4", "5.6.7.8"], vec!["a.exe"]]);
+    assert_eq!([0, 1, 2, 3, 4].map(|at| fields.values_of_named(at)), [&values[..], &[Vec::new()]].concat()[..]);
     let categories: Vec<_> = matcher.log_sources(&event).into_iter().filter_map(|source| source.category).collect();
     assert_eq!(categories, ["process_creation", "network_connection"]);
 }
