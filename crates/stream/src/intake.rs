@@ -9,7 +9,6 @@
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::{
     ffi::{CStr, CString, c_void},
-    fmt,
     marker::PhantomData,
     ptr::{self, NonNull},
     slice,
@@ -93,12 +92,6 @@ impl Drop for Intake {
     }
 }
 
-impl fmt::Debug for Intake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Intake").finish_non_exhaustive()
-    }
-}
-
 /// A record in the client's memory, or an error in a record's place.
 pub(crate) struct Taken<'i> {
     message: NonNull<c::rd_kafka_message_t>,
@@ -155,18 +148,17 @@ impl Taken<'_> {
     /// The record.
     pub(crate) fn record<'a>(&'a self, headers: Headers<'a>) -> Record<'a> {
         let message = self.message();
-        let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message lives, and what it points to.
         unsafe {
             let topic = CStr::from_ptr(c::rd_kafka_topic_name(message.rkt));
-            let millis = c::rd_kafka_message_timestamp(message, &raw mut kind);
+            let millis = c::rd_kafka_message_timestamp(message, ptr::null_mut());
             Record {
                 // Kafka's topics are named in ASCII.
                 topic: topic.to_str().unwrap_or_default(),
                 partition: message.partition,
                 offset: message.offset,
                 // -1 where there is none.
-                timestamp: Timestamp::from_millis(millis.max(0)),
+                timestamp: Timestamp::from_millis(if millis == -1 { 0 } else { millis }),
                 key: bytes(message.key, message.key_len),
                 value: bytes(message.payload, message.len).unwrap_or_default(),
                 headers,

@@ -185,23 +185,23 @@ impl<'r, S: Stage> Session<'r, S> {
             self.serve_client()?;
             let mut rest = taken.drain(..);
             while let Some(one) = rest.next() {
+                if self.went_back {
+                    let left = iter::once(one).chain(rest).filter(|one| one.error().is_none());
+                    self.read_again(left.map(|one| self.place(&one.record(Headers::default()))))?;
+                    break;
+                }
                 if let Some(ahead) = rest.as_slice().get(AHEAD) {
                     ahead.prefetch();
                 }
                 if let Some(error) = one.error() {
                     self.client_error(&error)?;
-                } else if !self.went_back {
-                    count += 1;
-                    let headers = one.headers();
-                    self.process(&one.record(headers.list()), count.is_multiple_of(SAMPLE))?;
-                    if self.is_full() {
-                        self.advance(linger)?;
-                    }
+                    continue;
                 }
-                if self.went_back {
-                    let left = iter::once(one).chain(rest).filter(|one| one.error().is_none());
-                    self.read_again(left.map(|one| self.place(&one.record(Headers::default()))))?;
-                    break;
+                count += 1;
+                let headers = one.headers();
+                self.process(&one.record(headers.list()), count.is_multiple_of(SAMPLE))?;
+                if self.is_full() {
+                    self.advance(linger)?;
                 }
             }
             self.advance(linger)?;
@@ -315,7 +315,7 @@ impl<'r, S: Stage> Session<'r, S> {
         Ok(())
     }
 
-    /// Has the batch read from the record's partition; false where that was not taken on.
+    /// Has the batch read from the record's partition, to which going back will go, too; false where that was not taken on.
     fn turn_to(&mut self, record: &Record<'_>) -> bool {
         let at = self.place(record);
         if !self.committed.contains_key(&at) {

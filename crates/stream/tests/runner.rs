@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -21,15 +21,14 @@ use cybervault_testkit::{Kafka, eventually};
 struct Counting {
     output: Arc<str>,
     /// How often something that it needs is not there: at its first record, and then at every hundredth.
-    waits: AtomicU32,
+    waits: u32,
 }
 
 impl Stage for Counting {
     fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure> {
-        let waits = self.waits.load(Ordering::Relaxed);
-        if waits > 0 {
-            self.waits.store(waits - 1, Ordering::Relaxed);
-            if waits.is_multiple_of(100) {
+        if let Some(left) = self.waits.checked_sub(1) {
+            self.waits = left;
+            if left % 100 == 99 {
                 return Err(Failure::Unavailable("what it needs is not there".into()));
             }
         }
@@ -98,7 +97,7 @@ impl Bench {
     /// One whose stage can't go on so often, with a hundred records in between.
     fn waiting_worker(&self, name: &str, waits: u32) -> Worker {
         let (stop, health) = (Arc::new(AtomicBool::new(false)), Health::default());
-        let stage = Counting { output: self.topic("out"), waits: AtomicU32::new(waits * 100) };
+        let stage = Counting { output: self.topic("out"), waits: waits * 100 };
         let runner = Runner::new(self.settings(name), stage, &health, stop.clone());
         Worker { stop, health, thread: thread::spawn(|| runner.run()) }
     }
@@ -247,7 +246,7 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
 fn a_missing_topic_is_named() {
     let bench = Bench::new(Kafka::shared(), "missing");
     let settings = RunnerSettings { outputs: vec![bench.topic("nowhere")], ..bench.settings("w") };
-    let stage = Counting { output: bench.topic("nowhere"), waits: AtomicU32::default() };
+    let stage = Counting { output: bench.topic("nowhere"), waits: 0 };
     let error = Runner::new(settings, stage, &Health::default(), Arc::default()).run().unwrap_err();
     assert!(matches!(&error, StreamError::MissingTopic(topic) if **topic == *bench.topic("nowhere")), "{error}");
 }
