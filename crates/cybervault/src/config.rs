@@ -178,10 +178,10 @@ impl Worker {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Batch {
-    /// Records. Default: 10,000.
+    /// Records; up to twice as many while the batch before it is still being committed. Default: 10,000.
     #[schemars(range(min = 1))]
     pub(crate) max_records: usize,
-    /// Bytes of the records' values and of what the batch writes. Default: 16 MiB.
+    /// Bytes of the records' values and of what the batch writes; twice as many likewise. Default: 16 MiB.
     #[schemars(range(min = 1))]
     pub(crate) max_bytes: usize,
     /// Milliseconds since the batch's first record. Default: 5.

@@ -439,14 +439,17 @@ impl<'e> Run<'_, 'e> {
         }
     }
 
-    /// The first value of the field that passes the test, with its place.
+    /// The value of the field that made the predicate true, the first of several, with its place.
     pub(crate) fn passing(&mut self, predicate: PredicateId) -> Option<(&str, Scalar<'e>)> {
         let question = &self.compiled.questions[predicate as usize];
         let table = self.table;
-        let alone = !matches!(question.test, Test::FieldRef { .. } | Test::Template { .. });
-        let slot = self.slots.of(question.field).find(|slot| {
+        let mut slots = self.slots.of(question.field);
+        // Of one value there is nothing to find out.
+        let any =
+            slots.clone().nth(1).is_none() || matches!(question.test, Test::FieldRef { .. } | Test::Template { .. });
+        let slot = slots.find(|slot| {
             let before = &*table.targets[slot.target as usize].before;
-            !alone || question.test.passes(slot.value, before, self.text)
+            any || question.test.passes(slot.value, before, self.text)
         })?;
         Some((&table.targets[slot.target as usize].path, slot.value))
     }

@@ -127,7 +127,7 @@ impl<'r, 'e> Slots<'r, 'e> {
     }
 
     /// The field's values, the last one first.
-    pub(crate) fn of(&self, field: FieldId) -> impl Iterator<Item = Slot<'e>> {
+    pub(crate) fn of(&self, field: FieldId) -> impl Iterator<Item = Slot<'e>> + Clone {
         let mut at = self.found.heads[field.index()];
         let found = std::iter::from_fn(move || {
             let (slot, _, next) = *self.found.list.get(at as usize)?;

@@ -70,7 +70,7 @@ impl BareLoop {
             }
             if in_batch == self.batch || seen == records {
                 let offsets = next.iter().map(|(partition, next)| (self.input.clone(), *partition, *next)).collect();
-                committer.commit(Batch { out, offsets, group: consumer.group_metadata() })?;
+                committer.commit(Batch { out, offsets, group: consumer.group_metadata(), ..Batch::default() })?;
                 let (batch, outcome) = loop {
                     if let Some(found) = committer.outcome(Duration::from_secs(1))? {
                         break found;

@@ -9,6 +9,7 @@
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::{
     ffi::{CStr, CString, c_void},
+    fmt,
     marker::PhantomData,
     ptr::{self, NonNull},
     slice,
@@ -64,14 +65,14 @@ impl Intake {
         Ok(())
     }
 
-    /// Adds what is there to `taken`; waits at most so long for the first record, and for no other.
-    pub(crate) fn take<'i>(&'i self, wait: Duration, taken: &mut Vec<Taken<'i>>) {
+    /// Takes what is there; waits at most so long for the first record, and for no other.
+    pub(crate) fn take(&self, wait: Duration) -> Lot {
         let mut found = [ptr::null_mut(); MOST];
         // Told to wait, it would wait until all places are taken.
         let first = if wait.is_zero() { 0 } else { self.consume(wait, &mut found[..1]) };
         let count = first + self.consume(Duration::ZERO, &mut found[first..]);
-        let messages = found[..count].iter().filter_map(|message| NonNull::new(*message));
-        taken.extend(messages.map(|message| Taken { message, of: PhantomData }));
+        let messages = found[..count].iter().filter_map(|message| NonNull::new(*message)).collect();
+        Lot { messages, _consumer: self.consumer.clone() }
     }
 
     /// Fills `found` as far as records come in this time: how many did.
@@ -92,15 +93,64 @@ impl Drop for Intake {
     }
 }
 
-/// A record in the client's memory, or an error in a record's place.
-pub(crate) struct Taken<'i> {
-    message: NonNull<c::rd_kafka_message_t>,
-    of: PhantomData<&'i Intake>,
+/// Records taken at once, which lie in the client's memory as long as this is there.
+pub(crate) struct Lot {
+    messages: Vec<NonNull<c::rd_kafka_message_t>>,
+    /// Outlives them.
+    _consumer: Arc<BaseConsumer<GroupContext>>,
 }
 
-impl Taken<'_> {
-    fn message(&self) -> &c::rd_kafka_message_t {
-        // SAFETY: it is this one's until it is dropped, and nothing writes to it.
+// SAFETY: the client's messages belong to no thread: any may read them, and any, but one, destroy them.
+unsafe impl Send for Lot {}
+
+impl Lot {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Taken<'_>> {
+        // Most records are of the same topic as the one before.
+        let mut last = (ptr::null_mut(), "");
+        self.messages.iter().map(move |message| {
+            // SAFETY: the message lives, and so does its topic; the name ends with a zero.
+            let topic = unsafe {
+                let topic = message.as_ref().rkt;
+                if topic != last.0 && !topic.is_null() {
+                    // Kafka's topics are named in ASCII.
+                    last = (topic, CStr::from_ptr(c::rd_kafka_topic_name(topic)).to_str().unwrap_or_default());
+                }
+                last.1
+            };
+            Taken { message: *message, topic, of: PhantomData }
+        })
+    }
+}
+
+impl Drop for Lot {
+    fn drop(&mut self) {
+        for message in &self.messages {
+            // SAFETY: it is used no more, and the client still lives.
+            unsafe { c::rd_kafka_message_destroy(message.as_ptr()) }
+        }
+    }
+}
+
+impl fmt::Debug for Lot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lot").field(&self.messages.len()).finish()
+    }
+}
+
+/// A record in the client's memory, or an error in a record's place.
+pub(crate) struct Taken<'l> {
+    message: NonNull<c::rd_kafka_message_t>,
+    topic: &'l str,
+    of: PhantomData<&'l Lot>,
+}
+
+impl<'l> Taken<'l> {
+    fn message(&self) -> &'l c::rd_kafka_message_t {
+        // SAFETY: the lot has it until it is dropped, and nothing writes to it.
         unsafe { self.message.as_ref() }
     }
 
@@ -127,7 +177,7 @@ impl Taken<'_> {
     }
 
     /// The record's headers; those with a name that is not UTF-8 are left out, as nobody can ask for them.
-    pub(crate) fn headers(&self) -> ReadHeaders<'_> {
+    pub(crate) fn headers(&self) -> ReadHeaders<'l> {
         let mut list = ptr::null_mut();
         // SAFETY: the message lives, and so do its headers.
         let found = unsafe { c::rd_kafka_message_headers(self.message.as_ptr(), &raw mut list) };
@@ -146,15 +196,16 @@ impl Taken<'_> {
     }
 
     /// The record.
-    pub(crate) fn record<'a>(&'a self, headers: Headers<'a>) -> Record<'a> {
+    pub(crate) fn record<'a>(&self, headers: Headers<'a>) -> Record<'a>
+    where
+        'l: 'a,
+    {
         let message = self.message();
         // SAFETY: the message lives, and what it points to.
         unsafe {
-            let topic = CStr::from_ptr(c::rd_kafka_topic_name(message.rkt));
             let millis = c::rd_kafka_message_timestamp(message, ptr::null_mut());
             Record {
-                // Kafka's topics are named in ASCII.
-                topic: topic.to_str().unwrap_or_default(),
+                topic: self.topic,
                 partition: message.partition,
                 offset: message.offset,
                 // -1 where there is none.
@@ -164,13 +215,6 @@ impl Taken<'_> {
                 headers,
             }
         }
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        // SAFETY: it is used no more, and the client still lives.
-        unsafe { c::rd_kafka_message_destroy(self.message.as_ptr()) }
     }
 }
 

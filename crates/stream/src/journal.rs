@@ -166,7 +166,7 @@ impl Writer {
 
     /// Commits what is handed in. `true` when the producer can't go on, `false` once nobody can hand in any more.
     fn commit_all(&self, transactor: &mut Transactor, handed_in: &Receiver<Entry>) -> bool {
-        let mut batch = Batch { out: Outbox::default(), offsets: Vec::new(), group: None };
+        let mut batch = Batch::default();
         while let Ok(first) = handed_in.recv() {
             let entries = gather(first, handed_in);
             let outcome = write(transactor, &mut batch, &entries);

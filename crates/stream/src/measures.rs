@@ -40,7 +40,10 @@ pub fn describe() {
     );
     describe_counter!("cybervault_rebalances_total", "Assignments and revocations, by stage and kind");
     describe_gauge!("cybervault_assigned_partitions", "Partitions that a stage holds");
-    describe_gauge!("cybervault_batch_fill_ratio", "How full the last batch was, 0 to 1 of its limit");
+    describe_gauge!(
+        "cybervault_batch_fill_ratio",
+        "How full the last batch was: 1 is its limit, 2 what it may take while the one before commits"
+    );
     describe_gauge!(
         "cybervault_producer_queue_records",
         "Records in the producer's queue when a batch was handed over"

@@ -19,15 +19,15 @@ use crate::{
     stop::Stop,
 };
 
-/// When a batch ends: by the first of these that is reached.
+/// When a batch ends: by the first of these that is reached. While the one before commits, it goes on taking records, up to
+/// twice the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
     /// Records.
     pub max_records: usize,
     /// Bytes of the records' values and of what the batch writes.
     pub max_bytes: usize,
-    /// Time since its first record; ten times as long while records keep coming without a pause. A batch that comes due
-    /// while the one before commits goes on taking records.
+    /// Time since its first record; ten times as long while records keep coming without a pause.
     pub linger: Duration,
 }
 

@@ -10,7 +10,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     iter,
     panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,7 +30,7 @@ use crate::{
     clock::now,
     error::is_denied,
     health::RunnerHealth,
-    intake::Intake,
+    intake::{Intake, Lot},
     measures::Measures,
     rebalance::{GroupContext, GroupEvent, assign, unassign},
     spans::{BatchSpans, StageTracer},
@@ -48,8 +47,11 @@ const SAMPLE: u64 = 64;
 /// transactions catch up sooner.
 const BACKLOG_LINGER: u32 = 10;
 
+/// How many times as much a batch takes while the one before it commits, before it waits for that.
+const OVERFLOW: u64 = 2;
+
 /// How many records further on one is fetched into the processor's cache.
-const AHEAD: usize = 1;
+const AHEAD: usize = 2;
 
 type TopicPartition = (Arc<str>, i32);
 
@@ -61,6 +63,8 @@ struct Open {
     next: BTreeMap<TopicPartition, i64>,
     /// … but of the one that it reads from now, since most records are of the same as the one before.
     current: Option<(TopicPartition, i64)>,
+    /// What was read for it, to be freed by the committer.
+    read: Vec<Lot>,
     /// Partitions whose state the batch may have changed.
     touched: Vec<i32>,
     records: u64,
@@ -100,7 +104,7 @@ pub(crate) struct Session<'r, S> {
     stop: &'r Stop,
     measures: Measures,
     tracer: Option<StageTracer>,
-    intake: Rc<Intake>,
+    intake: Intake,
     consumer: Arc<BaseConsumer<GroupContext>>,
     committer: Committer,
     states: HashMap<i32, State, RandomState>,
@@ -109,6 +113,8 @@ pub(crate) struct Session<'r, S> {
     open: Open,
     committing: Option<Committing>,
     spare: Outbox,
+    /// Records that came.
+    count: u64,
     ticked: Instant,
     /// Whether reading went back to the last commit.
     went_back: bool,
@@ -141,7 +147,7 @@ impl<'r, S: Stage> Session<'r, S> {
             stop,
             measures: Measures::new(&settings.stage),
             tracer: StageTracer::new(settings),
-            intake: Rc::new(Intake::new(consumer.clone())?),
+            intake: Intake::new(consumer.clone())?,
             consumer,
             committer,
             states: HashMap::default(),
@@ -149,6 +155,7 @@ impl<'r, S: Stage> Session<'r, S> {
             open: Open::default(),
             committing: None,
             spare: Outbox::default(),
+            count: 0,
             ticked: Instant::now(),
             went_back: false,
         })
@@ -174,39 +181,45 @@ impl<'r, S: Stage> Session<'r, S> {
     }
 
     fn work(&mut self) -> Result<(), StreamError> {
-        let intake = self.intake.clone();
-        let (mut taken, mut count, mut flows) = (Vec::new(), 0u64, false);
+        let mut flows = false;
         while !self.stop.is_told() {
             // Where one record follows the other, no clock is asked how long to wait.
-            intake.take(if flows { Duration::ZERO } else { self.wait() }, &mut taken);
-            flows = !taken.is_empty();
+            let lot = self.intake.take(if flows { Duration::ZERO } else { self.wait() });
+            flows = !lot.is_empty();
             let linger = self.settings.batch.linger * if flows { BACKLOG_LINGER } else { 1 };
             self.went_back = false;
             self.serve_client()?;
-            let mut rest = taken.drain(..);
-            while let Some(one) = rest.next() {
-                if self.went_back {
-                    let left = iter::once(one).chain(rest).filter(|one| one.error().is_none());
-                    self.read_again(left.map(|one| self.place(&one.record(Headers::default()))))?;
-                    break;
-                }
-                if let Some(ahead) = rest.as_slice().get(AHEAD) {
-                    ahead.prefetch();
-                }
-                if let Some(error) = one.error() {
-                    self.client_error(&error)?;
-                    continue;
-                }
-                count += 1;
-                let headers = one.headers();
-                self.process(&one.record(headers.list()), count.is_multiple_of(SAMPLE))?;
-                if self.is_full() {
-                    self.advance(linger)?;
-                }
+            self.read(&lot, linger)?;
+            if flows && self.open.opened.is_some() {
+                self.open.read.push(lot);
             }
             self.advance(linger)?;
         }
         self.finish()
+    }
+
+    fn read(&mut self, lot: &Lot, linger: Duration) -> Result<(), StreamError> {
+        let (mut rest, mut ahead) = (lot.iter(), lot.iter().skip(AHEAD));
+        while let Some(one) = rest.next() {
+            if self.went_back {
+                let left = iter::once(one).chain(rest).filter(|one| one.error().is_none());
+                return self.read_again(left.map(|one| self.place(&one.record(Headers::default()))));
+            }
+            if let Some(ahead) = ahead.next() {
+                ahead.prefetch();
+            }
+            if let Some(error) = one.error() {
+                self.client_error(&error)?;
+                continue;
+            }
+            self.count += 1;
+            let headers = one.headers();
+            self.process(&one.record(headers.list()), self.count.is_multiple_of(SAMPLE))?;
+            if self.is_full() {
+                self.advance(linger)?;
+            }
+        }
+        Ok(())
     }
 
     /// Hears what the client has to say but records: the group's wishes are put down, to be answered by [`Self::advance`].
@@ -237,10 +250,12 @@ impl<'r, S: Stage> Session<'r, S> {
         }
     }
 
+    /// Whether the batch takes no more: a commit that takes longer than usual does not keep the next batch from going on.
     fn is_full(&self) -> bool {
         let limits = &self.settings.batch;
-        self.open.records >= limits.max_records as u64
-            || self.open.bytes + self.open.out.byte_len() as u64 >= limits.max_bytes as u64
+        let times = if self.committer.is_busy() { OVERFLOW } else { 1 };
+        self.open.records >= times * limits.max_records as u64
+            || self.open.bytes + self.open.out.byte_len() as u64 >= times * limits.max_bytes as u64
     }
 
     /// Everything between two records: the committer's answer, the group's wishes, the clock, and the batch, which is due
@@ -374,7 +389,7 @@ impl<'r, S: Stage> Session<'r, S> {
             spans.hand_over(records, open.out.len());
         }
         self.committing = Some(Committing { next: open.next, undo, records, bytes, sampled_times, spans: open.spans });
-        self.committer.commit(Batch { out: open.out, offsets, group: self.consumer.group_metadata() })
+        self.committer.commit(Batch { out: open.out, offsets, group: self.consumer.group_metadata(), read: open.read })
     }
 
     fn wait_for_committer(&mut self) -> Result<(), StreamError> {

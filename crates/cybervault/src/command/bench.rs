@@ -16,8 +16,8 @@ pub(super) fn run(command: &BenchCommand, config: Config) -> anyhow::Result<Answ
     }
 }
 
-/// Rounds of a comparison; the two sides take turns, so that a slow spell of the machine hits both.
-const ROUNDS: usize = 3;
+/// Rounds of a comparison; its sides take turns, so that a slow spell of the machine hits all.
+const ROUNDS: usize = 5;
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -51,28 +51,29 @@ pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Resul
     config.quota.plans.enterprise.bytes_per_second = MAX_BYTES_PER_SECOND;
     let live = Arc::new(Live::load(&config, Sources::of(&config, true)?)?);
 
-    let (mut bare, mut decoding, mut pipeline) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=ROUNDS {
-        let bench = Bench::new(&config, &live, round)?;
-        bench.fill(args.events)?;
-        bare.push(bench.bare("bare", args.events, &mut |_| ())?);
-        decoding.push(bench.decoding(args.events)?);
-        pipeline.push(bench.pipeline(args.events)?);
-        let last = |rates: &[f64]| rates.last().copied().unwrap_or_default();
-        let (bare, decoding, pipeline) = (last(&bare), last(&decoding), last(&pipeline));
-        say(&format!("round {round}: bare {bare:.0}/s, with decoding {decoding:.0}/s, pipeline {pipeline:.0}/s"))?;
+    // The first does not count: a broker that was just started is still compiling itself.
+    let mut rounds = Vec::new();
+    for number in 0..=ROUNDS {
+        let round = Bench::new(&config, &live, number)?.round(args.events)?;
+        let Round { bare, decoding, pipeline } = round;
+        let counts = if number == 0 { " (to warm up)" } else { "" };
+        say(&format!(
+            "round {number}: bare {bare:.0}/s, with decoding {decoding:.0}/s, pipeline {pipeline:.0}/s{counts}"
+        ))?;
+        rounds.push(round);
     }
-    let (bare, decoding, pipeline) = (median(bare), median(decoding), median(pipeline));
+    let middle = |what: fn(&Round) -> f64| median(rounds[1..].iter().map(what).collect());
+    let pipeline = middle(|round| round.pipeline);
     let rate = args.rate.map_or(pipeline / 2.0, f64::from);
     let latencies = Bench::new(&config, &live, ROUNDS + 1)?.latencies(rate)?;
     super::answer(
         args.json,
         &json!({
             "pipeline_events_per_second": pipeline,
-            "bare_events_per_second": bare,
-            "ratio": pipeline / bare,
-            "decoding_events_per_second": decoding,
-            "ratio_to_decoding": pipeline / decoding,
+            "bare_events_per_second": middle(|round| round.bare),
+            "ratio": middle(|round| round.pipeline / round.bare),
+            "decoding_events_per_second": middle(|round| round.decoding),
+            "ratio_to_decoding": middle(|round| round.pipeline / round.decoding),
             "p50_ms": quantile(&latencies, 0.50),
             "p99_ms": quantile(&latencies, 0.99),
             "latency_at_events_per_second": rate.round(),
@@ -83,6 +84,13 @@ pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Resul
 
 fn say(what: &str) -> io::Result<()> {
     writeln!(io::stderr(), "{what}")
+}
+
+/// Events a second of each loop.
+struct Round {
+    bare: f64,
+    decoding: f64,
+    pipeline: f64,
 }
 
 /// One round, on topics of its own.
@@ -100,12 +108,28 @@ impl<'a> Bench<'a> {
         Ok(Self { config, live })
     }
 
+    /// A publisher that gathers records as long as Kafka's own do, unless told otherwise.
+    fn publisher(&self) -> Result<Publisher, StreamError> {
+        let mut kafka = self.config.kafka();
+        kafka.client.entry("linger.ms".into()).or_insert_with(|| "5".into());
+        Publisher::new(&kafka)
+    }
+
+    fn round(&self, count: u64) -> anyhow::Result<Round> {
+        self.fill(count)?;
+        Ok(Round {
+            bare: self.bare("bare", count, &mut |_| ())?,
+            decoding: self.decoding(count)?,
+            pipeline: self.pipeline(count)?,
+        })
+    }
+
     fn input(&self) -> Arc<str> {
         self.config.topic(|names| &names.telemetry_events)
     }
 
     fn fill(&self, count: u64) -> anyhow::Result<()> {
-        let (publisher, topic) = (Publisher::new(&self.config.kafka())?, self.input());
+        let (publisher, topic) = (self.publisher()?, self.input());
         let (mut key, mut event) = (Vec::new(), Vec::new());
         for number in 0..count {
             events::write(number, &format!("bench-{number}"), TENANT, &mut key, &mut event)?;
@@ -185,7 +209,7 @@ impl<'a> Bench<'a> {
 
     /// Sends events whose ids tell when they were sent, in microseconds since `began`. Counts those with a finding.
     fn send_steadily(&self, rate: f64, began: Instant, found: &AtomicU64) -> anyhow::Result<()> {
-        let (publisher, topic) = (Publisher::new(&self.config.kafka())?, self.input());
+        let (publisher, topic) = (self.publisher()?, self.input());
         let (mut key, mut event) = (Vec::new(), Vec::new());
         let mut number = 0u64;
         while began.elapsed() < HALF_LOAD {
