@@ -1,6 +1,9 @@
 //! Writes records outside any transaction: a feeder of samples, a test, a person's decision.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use cybervault_model::Timestamp;
 use rdkafka::{
@@ -11,9 +14,13 @@ use rdkafka::{
 
 use crate::{KafkaSettings, StreamError};
 
+/// After how many records the client's reports of delivery are taken, until when they count as queued.
+const REPORTS: u32 = 64;
+
 /// An idempotent producer without transactions.
 pub struct Publisher {
     producer: BaseProducer,
+    sent: AtomicU32,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -30,7 +37,7 @@ impl Publisher {
     pub fn new(kafka: &KafkaSettings) -> Result<Self, StreamError> {
         let producer =
             kafka.producer().create().map_err(|error: KafkaError| StreamError::Configuration(error.to_string()))?;
-        Ok(Self { producer })
+        Ok(Self { producer, sent: AtomicU32::new(0) })
     }
 
     /// Queues a record; waits where the queue is full. `time` is the record's own time, the client's clock without one.
@@ -56,7 +63,9 @@ impl Publisher {
         loop {
             match self.producer.send(record) {
                 Ok(()) => {
-                    self.producer.poll(Duration::ZERO);
+                    if self.sent.fetch_add(1, Ordering::Relaxed).is_multiple_of(REPORTS) {
+                        self.producer.poll(Duration::ZERO);
+                    }
                     return Ok(());
                 }
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {

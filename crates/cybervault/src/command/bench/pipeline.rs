@@ -12,9 +12,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cybervault_model::{Assessment, Decoder, Incoming};
+use cybervault_model::{Decoder, Incoming};
 use cybervault_quota::{MAX_BYTES_PER_SECOND, MAX_EVENTS_PER_SECOND};
 use cybervault_stream::{Follower, Health, Publisher, Record, Start, StreamError, apply_topics, bare::BareLoop};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{ROUNDS, events, median, per_second};
@@ -174,6 +175,7 @@ impl<'a> Bench<'a> {
     /// Milliseconds from sending an event to reading its committed assessment, at `rate` events a second; sorted.
     fn latencies(&self, rate: f64) -> anyhow::Result<Vec<f64>> {
         let work = Work::start(self)?;
+        work.until_ready()?;
         let assessments = self.config.topic(|names| &names.threat_assessments);
         let mut follower = Follower::open(&self.config.kafka(), &[&assessments], Start::Beginning)?;
         let began = Instant::now();
@@ -193,8 +195,8 @@ impl<'a> Bench<'a> {
                 }
                 let Some(record) = follower.next(Duration::from_millis(10))? else { continue };
                 (received, last) = (received + 1, Instant::now());
-                let assessment: Assessment = serde_json::from_slice(&record.value)?;
-                let sent_at = assessment.event_id.strip_prefix("bench-").and_then(|micros| micros.parse().ok());
+                let of: Assessed<'_> = serde_json::from_slice(&record.value)?;
+                let sent_at = of.event_id.strip_prefix("bench-").and_then(|micros| micros.parse().ok());
                 let sent_at = Duration::from_micros(sent_at.context("an assessment of an event that was not sent")?);
                 if sent_at > SETTLE {
                     latencies.push((began.elapsed().saturating_sub(sent_at)).as_secs_f64() * 1000.0);
@@ -228,6 +230,12 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// Of an assessment, what tells when its event was sent.
+#[derive(Deserialize)]
+struct Assessed<'a> {
+    event_id: &'a str,
+}
+
 /// A stage at work.
 struct Work {
     pipeline: Pipeline,
@@ -240,6 +248,21 @@ impl Work {
         let (health, stop) = (Health::default(), Arc::new(AtomicBool::new(false)));
         let pipeline = Pipeline::start(&bench.config, bench.live, &health, &stop)?;
         Ok(Self { pipeline, health, stop })
+    }
+
+    /// Waits until the stage has its partitions: what is sent before is a backlog.
+    fn until_ready(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let obstacles = self.health.obstacles();
+            if obstacles.is_empty() {
+                return Ok(());
+            }
+            if began.elapsed() > PATIENCE || self.stop.load(Ordering::Relaxed) {
+                bail!("{}; see the log", obstacles.join("; "));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// When the stage had committed `count` records.
