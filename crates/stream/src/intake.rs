@@ -9,8 +9,6 @@
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::{
     ffi::{CStr, CString, c_void},
-    fmt,
-    marker::PhantomData,
     ptr::{self, NonNull},
     slice,
     sync::Arc,
@@ -71,7 +69,7 @@ impl Intake {
         // Told to wait, it would wait until all places are taken.
         let first = if wait.is_zero() { 0 } else { self.consume(wait, &mut found[..1]) };
         let count = first + self.consume(Duration::ZERO, &mut found[first..]);
-        let messages = found[..count].iter().filter_map(|message| NonNull::new(*message)).collect();
+        let messages = found[..count].iter().filter_map(|message| NonNull::new(*message).map(Message)).collect();
         Lot { messages, _consumer: self.consumer.clone() }
     }
 
@@ -93,15 +91,32 @@ impl Drop for Intake {
     }
 }
 
-/// Records taken at once, which lie in the client's memory as long as this is there.
-pub(crate) struct Lot {
-    messages: Vec<NonNull<c::rd_kafka_message_t>>,
-    /// Outlives them.
-    _consumer: Arc<BaseConsumer<GroupContext>>,
-}
+/// What the client hands out, to be given back by dropping it.
+struct Message(NonNull<c::rd_kafka_message_t>);
 
 // SAFETY: the client's messages belong to no thread: any may read them, and any, but one, destroy them.
-unsafe impl Send for Lot {}
+unsafe impl Send for Message {}
+
+impl Message {
+    fn get(&self) -> &c::rd_kafka_message_t {
+        // SAFETY: it is this one's until it is dropped, and nothing writes to it.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // SAFETY: it is used no more, and the client still lives.
+        unsafe { c::rd_kafka_message_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// Records taken at once, which lie in the client's memory as long as this is there.
+pub(crate) struct Lot {
+    messages: Vec<Message>,
+    /// Outlives them, as it comes behind them.
+    _consumer: Arc<BaseConsumer<GroupContext>>,
+}
 
 impl Lot {
     pub(crate) fn is_empty(&self) -> bool {
@@ -112,51 +127,28 @@ impl Lot {
         // Most records are of the same topic as the one before.
         let mut last = (ptr::null_mut(), "");
         self.messages.iter().map(move |message| {
-            // SAFETY: the message lives, and so does its topic; the name ends with a zero.
-            let topic = unsafe {
-                let topic = message.as_ref().rkt;
-                if topic != last.0 && !topic.is_null() {
-                    // Kafka's topics are named in ASCII.
-                    last = (topic, CStr::from_ptr(c::rd_kafka_topic_name(topic)).to_str().unwrap_or_default());
-                }
-                last.1
-            };
-            Taken { message: *message, topic, of: PhantomData }
+            let topic = message.get().rkt;
+            if topic != last.0 && !topic.is_null() {
+                // SAFETY: the message's topic lives as long as it does; its name ends with a zero.
+                let name = unsafe { CStr::from_ptr(c::rd_kafka_topic_name(topic)) };
+                // Kafka's topics are named in ASCII.
+                last = (topic, name.to_str().unwrap_or_default());
+            }
+            Taken { message, topic: last.1 }
         })
-    }
-}
-
-impl Drop for Lot {
-    fn drop(&mut self) {
-        for message in &self.messages {
-            // SAFETY: it is used no more, and the client still lives.
-            unsafe { c::rd_kafka_message_destroy(message.as_ptr()) }
-        }
-    }
-}
-
-impl fmt::Debug for Lot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lot").field(&self.messages.len()).finish()
     }
 }
 
 /// A record in the client's memory, or an error in a record's place.
 pub(crate) struct Taken<'l> {
-    message: NonNull<c::rd_kafka_message_t>,
+    message: &'l Message,
     topic: &'l str,
-    of: PhantomData<&'l Lot>,
 }
 
 impl<'l> Taken<'l> {
-    fn message(&self) -> &'l c::rd_kafka_message_t {
-        // SAFETY: the lot has it until it is dropped, and nothing writes to it.
-        unsafe { self.message.as_ref() }
-    }
-
     /// The error, if it is one.
     pub(crate) fn error(&self) -> Option<KafkaError> {
-        let code = self.message().err;
+        let code = self.message.get().err;
         code.is_error().then(|| KafkaError::MessageConsumption(code.into()))
     }
 
@@ -167,9 +159,10 @@ impl<'l> Taken<'l> {
             // What is read as a stream behind these lines is fetched anyway.
             const LINE: usize = 64;
             const MOST_LINES: usize = 32;
-            let value = self.message().payload.cast::<i8>();
+            let message = self.message.get();
+            let value = message.payload.cast::<i8>();
             // The headers lie behind the value.
-            for line in 0..(self.message().len / LINE + 1).min(MOST_LINES) {
+            for line in 0..(message.len / LINE + 1).min(MOST_LINES) {
                 // SAFETY: a hint, which reads nothing, of whatever address.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(value.wrapping_add(line * LINE)) }
             }
@@ -180,7 +173,7 @@ impl<'l> Taken<'l> {
     pub(crate) fn headers(&self) -> ReadHeaders<'l> {
         let mut list = ptr::null_mut();
         // SAFETY: the message lives, and so do its headers.
-        let found = unsafe { c::rd_kafka_message_headers(self.message.as_ptr(), &raw mut list) };
+        let found = unsafe { c::rd_kafka_message_headers(self.message.0.as_ptr(), &raw mut list) };
         let named = (0..).map_while(move |at| {
             if found.is_error() {
                 return None;
@@ -200,10 +193,10 @@ impl<'l> Taken<'l> {
     where
         'l: 'a,
     {
-        let message = self.message();
+        let message = self.message.get();
         // SAFETY: the message lives, and what it points to.
         unsafe {
-            let millis = c::rd_kafka_message_timestamp(message, ptr::null_mut());
+            let millis = c::rd_kafka_message_timestamp(self.message.0.as_ptr(), ptr::null_mut());
             Record {
                 topic: self.topic,
                 partition: message.partition,

@@ -17,15 +17,26 @@ use cybervault_stream::{
 };
 use cybervault_testkit::{Kafka, eventually};
 
+/// Records of a batch.
+const MAX_RECORDS: usize = 500;
+
 /// Numbers the records of each key, by its state: a record lost or seen twice leaves a gap or a repetition.
 struct Counting {
     output: Arc<str>,
     /// How often something that it needs is not there: at its first record, and then at every hundredth.
     waits: u32,
+    in_batch: usize,
 }
 
 impl Stage for Counting {
+    fn begin_batch(&mut self) {
+        self.in_batch = 0;
+    }
+
     fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure> {
+        self.in_batch += 1;
+        // It would be a dead letter, and missing in the output.
+        assert!(self.in_batch <= 2 * MAX_RECORDS, "twice as many while the batch before commits, and no more");
         if let Some(left) = self.waits.checked_sub(1) {
             self.waits = left;
             if left % 100 == 99 {
@@ -83,7 +94,7 @@ impl Bench {
             outputs: vec![self.topic("out")],
             changelog: Some(self.topic("state")),
             dead_letters: self.topic("dead"),
-            batch: BatchLimits { max_records: 500, ..BatchLimits::default() },
+            batch: BatchLimits { max_records: MAX_RECORDS, ..BatchLimits::default() },
             state: StateLimits::default(),
             record_spans: None,
             shutdown: Duration::from_secs(20),
@@ -97,7 +108,7 @@ impl Bench {
     /// One whose stage can't go on so often, with a hundred records in between.
     fn waiting_worker(&self, name: &str, waits: u32) -> Worker {
         let (stop, health) = (Arc::new(AtomicBool::new(false)), Health::default());
-        let stage = Counting { output: self.topic("out"), waits: waits * 100 };
+        let stage = Counting { output: self.topic("out"), waits: waits * 100, in_batch: 0 };
         let runner = Runner::new(self.settings(name), stage, &health, stop.clone());
         Worker { stop, health, thread: thread::spawn(|| runner.run()) }
     }
@@ -246,7 +257,7 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
 fn a_missing_topic_is_named() {
     let bench = Bench::new(Kafka::shared(), "missing");
     let settings = RunnerSettings { outputs: vec![bench.topic("nowhere")], ..bench.settings("w") };
-    let stage = Counting { output: bench.topic("nowhere"), waits: 0 };
+    let stage = Counting { output: bench.topic("nowhere"), waits: 0, in_batch: 0 };
     let error = Runner::new(settings, stage, &Health::default(), Arc::default()).run().unwrap_err();
     assert!(matches!(&error, StreamError::MissingTopic(topic) if **topic == *bench.topic("nowhere")), "{error}");
 }
