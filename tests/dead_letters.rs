@@ -53,7 +53,7 @@ fn every_kind_of_poison_is_told_and_every_record_is_accounted_for() {
     fleet.wait_for(&mut worker, "threat.assessments", good);
     for (reason, record) in &poison {
         let letter = dead.iter().find(|letter| letter.value == record.value).expect("the untouched bytes");
-        assert_eq!(letter.header("error.reason"), Some(*reason));
+        assert_eq!((letter.header("error.reason"), &letter.key), (Some(*reason), &record.key));
         assert_eq!(letter.header("origin.topic"), Some(&*fleet.topic("telemetry.events")));
         for name in ["error.message", "origin.partition", "origin.offset", "origin.timestamp"] {
             assert!(letter.header(name).is_some_and(|value| !value.is_empty()), "{name} of {reason}");

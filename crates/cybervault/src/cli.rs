@@ -382,7 +382,7 @@ pub(crate) enum ConfigCommand {
     /// Prints the configuration in force, with secrets masked.
     Show(JsonArgs),
     /// Tells whether the configuration can be used, with the tenants, rules and playbooks that it names.
-    Check,
+    Check(JsonArgs),
 }
 
 /// Arguments of `doctor`.

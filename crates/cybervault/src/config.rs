@@ -329,6 +329,22 @@ pub(crate) struct Log {
     pub(crate) format: LogFormat,
 }
 
+impl Log {
+    /// Finds a word that is no level. A filter would take it for the name of a module, and log nothing else.
+    fn check(&self) -> Result<(), String> {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+        let mut words = self.level.split(',').map(str::trim);
+        match words.find(|word| !is_level(word) && !word.contains(['=', '[', ']'])) {
+            None => Ok(()),
+            Some(word) => Err(format!(
+                "`{word}` is no level: use {}, or a filter as `info,cybervault_stream=debug`",
+                LEVELS.join(", ")
+            )),
+        }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::Text }

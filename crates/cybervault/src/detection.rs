@@ -93,6 +93,9 @@ impl Detection {
             let first = matcher.failed().first().map(ToString::to_string).unwrap_or_default();
             return Err(invalid(format!("not one of them can be used; {first}")));
         }
+        for failure in matcher.failed() {
+            tracing::warn!(%failure, "a rule can't be used");
+        }
         let scorer = Scorer::new(weights).map_err(|error| invalid(error.to_string()))?;
         let table = AttackTable::embedded();
         let attack = matcher.rules().iter().map(|rule| table.refs(&rule.tags)).collect();

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use cybervault_indicators::Kind;
 use cybervault_model::Tenant;
 use cybervault_quota::{Admission, parse_tenants};
-use cybervault_response::{Playbooks, parse_playbook};
+use cybervault_response::{Playbooks, When, parse_playbook};
+use cybervault_scoring::AttackTable;
 use metrics::{counter, gauge};
 
 use crate::{
@@ -74,10 +75,7 @@ impl Live {
             config: config.clone(),
             sources,
         };
-        let detection = live.detection();
-        for failure in detection.matcher.failed() {
-            tracing::warn!(%failure, "a rule can't be used");
-        }
+        live.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
         live.measure();
         Ok(live)
     }
@@ -120,6 +118,9 @@ impl Live {
         let result = match self.try_reload(part) {
             Ok(()) => {
                 tracing::info!(what = part.as_str(), "taken up");
+                if part == Part::Playbooks {
+                    self.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
+                }
                 "ok"
             }
             Err(error) => {
@@ -156,6 +157,22 @@ impl Live {
             }
         }
         Ok(())
+    }
+
+    /// What playbooks ask for that nobody has heard of: it may be meant for rules to come, or a slip.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        let (attack, detection, playbooks) = (AttackTable::embedded(), self.detection(), self.playbooks());
+        let has_rule = |id: &str| detection.matcher.rules().iter().any(|rule| rule.id == id);
+        let mut doubts = Vec::new();
+        for playbook in playbooks.iter() {
+            let When { techniques, tactics, rules, .. } = &playbook.when;
+            let unknown = techniques.iter().filter(|id| !attack.has_technique(id)).map(|id| ("technique", id));
+            let unknown =
+                unknown.chain(tactics.iter().filter(|name| !attack.has_tactic(name)).map(|id| ("tactic", id)));
+            let unknown = unknown.chain(rules.iter().filter(|id| !has_rule(id)).map(|id| ("rule", id)));
+            doubts.extend(unknown.map(|(what, id)| format!("playbook `{}`: there is no {what} `{id}`", playbook.id)));
+        }
+        doubts
     }
 
     fn measure(&self) {

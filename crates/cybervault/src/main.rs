@@ -38,10 +38,19 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // With stderr gone, too, there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "cybervault: {error:#}");
+            let _ = writeln!(io::stderr(), "cybervault: {}", told(&error));
             ExitCode::from(if is_misuse(&error) { 2 } else { 1 })
         }
     }
+}
+
+/// The error and its causes, but for those that it has named itself.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| match cause.to_string() {
+        cause if told.contains(&cause) => told,
+        cause if told.is_empty() => cause,
+        cause => format!("{told}: {cause}"),
+    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

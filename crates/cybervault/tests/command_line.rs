@@ -95,17 +95,21 @@ fn rules_that_can_not_be_used_and_examples_that_do_not_hold_are_named() {
                 detection: {s: {Image: x}, condition: s}\nlevel: low\nexamples:\n- {match: true, event: {a: 1}}\n";
     fs::write(folder.path().join("good.yml"), rule).unwrap();
     fs::write(folder.path().join("bad.yml"), "title: B\nlogsource: {}\n").unwrap();
+    fs::write(folder.path().join("none.yml"), "title: [\n").unwrap();
     let folder = folder.path().to_str().unwrap();
 
     let output = run(&["rules", "check", folder, "--json"]);
     let checked = &json_lines(&output)[0];
-    assert_eq!((output.status.code(), &checked["rules"], &checked["loaded"]), (Some(1), &json!(2), &json!(1)));
+    assert_eq!((output.status.code(), &checked["rules"], &checked["loaded"]), (Some(1), &json!(3), &json!(1)));
     assert_eq!(checked["failed"][0]["path"], "bad.yml");
     assert!(checked["failed"][0]["error"].as_str().unwrap().contains("detection"));
 
     let output = run(&["rules", "test", folder]);
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("good.yml: T (example 1): the rule is not true of the event"), "{said}");
+    assert!(said.contains("good.yml: T: example 1: the rule is not true of the event"), "{said}");
+    let not_yaml: Vec<_> = said.lines().filter(|line| line.starts_with("none.yml:")).collect();
+    assert!(matches!(*not_yaml, [_]), "{said}");
+    assert!(stderr(&run_with(b"{}", &["score", "--rules", folder])).contains("a rule can't be used"));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(run(&["rules", "check", "/nowhere"]).status.code(), Some(2));
 }
@@ -116,6 +120,15 @@ fn configuration_and_tenants_are_checked() {
     let set = format!("tenants_file={}", tenants.display());
     let output = run(&["config", "check", "--set", &set]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let playbooks = tempfile::tempdir().unwrap();
+    let playbook = "id: p\ntitle: P\nmode: dry_run\nactions: [{type: notify, target: tenant}]\nwhen:\n  \
+                    {tactics: [Lateral Movement, lateral-movment], techniques: [T1059.001, T9999], rules: [none]}\n";
+    fs::write(playbooks.path().join("p.yaml"), playbook).unwrap();
+    let playbooks = format!("playbooks_dir={}", playbooks.path().display());
+    let checked = &json_lines(&run(&["config", "check", "--json", "--set", &set, "--set", &playbooks]))[0];
+    let doubts = ["technique `T9999`", "tactic `lateral-movment`", "rule `none`"];
+    assert_eq!(checked["doubts"], json!(doubts.map(|what| format!("playbook `p`: there is no {what}"))));
+    assert_eq!(checked["fine"], true);
     let output = run(&["config", "check"]);
     assert!(stderr(&output).contains("`tenants_file` is not set") && output.status.code() == Some(2));
     let output = run(&["config", "show", "--set", "kafka.bootstarp=x"]);

@@ -25,7 +25,7 @@ pub struct Rates {
 
 /// Rates that can't be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{of}: {what} is {value}, and must be {allowed}; to stop a tenant, set its status to `suspended`")]
+#[error("{of}: {what} is {value}, and must be {allowed}{}", if *value == 0 { "; to stop a tenant, set its status to `suspended`" } else { "" })]
 pub struct InvalidRates {
     of: String,
     what: &'static str,

@@ -108,6 +108,11 @@ impl Playbooks {
         self.playbooks.is_empty()
     }
 
+    /// Those in force, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Playbook> {
+        self.playbooks.iter().map(|compiled| &compiled.playbook)
+    }
+
     /// What they ask for because of `assessment`, whose record's time is `at`.
     pub fn select(&self, assessment: &Assessment, at: Timestamp) -> Vec<Candidate> {
         self.playbooks

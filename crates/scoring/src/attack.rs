@@ -92,6 +92,16 @@ impl AttackTable {
         self.techniques.is_empty()
     }
 
+    /// Whether it has the technique of this id.
+    pub fn has_technique(&self, id: &str) -> bool {
+        technique_id(id).is_some_and(|id| self.techniques.contains_key(&id))
+    }
+
+    /// Whether it has the tactic of this id or name.
+    pub fn has_tactic(&self, text: &str) -> bool {
+        self.tactic(&text.replace(' ', "-")).is_some()
+    }
+
     /// What a rule's `tags` refer to (Sigma's `attack.` namespace: `attack.execution`, `attack.t1059.001`).
     ///
     /// A technique may serve several tactics: those that are tagged too are meant, or all where none of them is. A tactic

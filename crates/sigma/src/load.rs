@@ -38,7 +38,8 @@ pub struct RuleFailure {
 }
 
 impl RuleFailure {
-    fn place(&self) -> String {
+    /// Where in the file it is, `:line:column`, as far as that is known.
+    pub fn place(&self) -> String {
         match (self.line, self.column) {
             (Some(line), Some(column)) => format!(":{line}:{column}"),
             (Some(line), None) => format!(":{line}"),

@@ -205,6 +205,7 @@ impl<'l> Taken<'l> {
                 timestamp: Timestamp::from_millis(if millis == -1 { 0 } else { millis }),
                 key: bytes(message.key, message.key_len),
                 value: bytes(message.payload, message.len).unwrap_or_default(),
+                is_tombstone: message.payload.is_null(),
                 headers,
             }
         }

@@ -22,7 +22,7 @@ pub(crate) struct Entry {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: Option<i32>,
     pub(crate) time: Option<Timestamp>,
-    key: Range<usize>,
+    key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Range<usize>,
 }
@@ -65,7 +65,7 @@ impl Outbox {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mark = self.mark();
-        let key = self.append(output.key);
+        let key = Some(self.append(output.key));
         let first_header = self.headers.len();
         for (name, value) in output.headers {
             self.push_header(name, value);
@@ -111,7 +111,7 @@ impl Outbox {
 
     /// Adds a state's change to its changelog; no value is a tombstone.
     pub(crate) fn push_change(&mut self, topic: &Arc<str>, partition: i32, key: &[u8], value: Option<[&[u8]; 2]>) {
-        let key = self.append(key);
+        let key = Some(self.append(key));
         let start = self.bytes.len();
         let value = value.map(|parts| {
             parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
@@ -123,7 +123,6 @@ impl Outbox {
 
     /// Adds `record` as it came, with the reason beside it.
     pub(crate) fn push_dead(&mut self, topic: &Arc<str>, stage: &str, record: &Record<'_>, poison: &Poison) {
-        let key = self.append(record.key.unwrap_or_default());
         let first_header = self.headers.len();
         let is_replaced = |name| {
             headers::is_added(name)
@@ -141,8 +140,22 @@ impl Outbox {
         self.push_header(headers::PARTITION, record.partition.to_string().as_bytes());
         self.push_header(headers::OFFSET, record.offset.to_string().as_bytes());
         self.push_header(headers::TIMESTAMP, record.timestamp.as_millis().to_string().as_bytes());
+        self.push_as_it_came(topic, record, first_header);
+    }
+
+    /// Adds `record` as it came, but with these headers.
+    pub fn pass_on(&mut self, topic: &Arc<str>, record: &Record<'_>, headers: &[(&str, &[u8])]) {
+        let first_header = self.headers.len();
+        for (name, value) in headers {
+            self.push_header(name, value);
+        }
+        self.push_as_it_came(topic, record, first_header);
+    }
+
+    fn push_as_it_came(&mut self, topic: &Arc<str>, record: &Record<'_>, first_header: usize) {
         let headers = first_header..self.headers.len();
-        let value = Some(self.append(record.value));
+        let key = record.key.map(|key| self.append(key));
+        let value = (!record.is_tombstone).then(|| self.append(record.value));
         self.entries.push(Entry { topic: topic.clone(), partition: None, time: None, key, value, headers });
     }
 
@@ -173,17 +186,17 @@ impl Outbox {
         self.bytes.len()
     }
 
-    /// All records, as (topic, key, value): what a test looks at.
+    /// All records, as (topic, key, value), without a key as if it were empty: what a test looks at.
     pub fn records(&self) -> impl Iterator<Item = (&str, &[u8], Option<&[u8]>)> {
-        self.entries.iter().map(|entry| (&*entry.topic, self.key(entry), self.value(entry)))
+        self.entries.iter().map(|entry| (&*entry.topic, self.key(entry).unwrap_or_default(), self.value(entry)))
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    pub(crate) fn key(&self, entry: &Entry) -> &[u8] {
-        &self.bytes[entry.key.clone()]
+    pub(crate) fn key(&self, entry: &Entry) -> Option<&[u8]> {
+        entry.key.clone().map(|range| &self.bytes[range])
     }
 
     pub(crate) fn value(&self, entry: &Entry) -> Option<&[u8]> {
@@ -271,7 +284,8 @@ mod tests {
             offset: 7,
             timestamp: Timestamp::from_millis(0),
             key: None,
-            value: b"{",
+            value: b"",
+            is_tombstone: true,
             headers: Headers::new(&came),
         };
         let dead = |out: &mut Outbox| out.push_dead(&"dead".into(), "assess", &record, &Poison::new("not_json", "it"));
@@ -284,6 +298,8 @@ mod tests {
         assert_eq!(traces(0), [("traceparent", PARENT), ("tracestate", b"a=b")]);
         assert_eq!(traces(1), [("traceparent", STEP), ("tracestate", b"a=b")]);
         assert!(headers(&out, 1).contains(&("tenant_id", b"acme")));
+        let dead = &out.entries[1];
+        assert_eq!((out.key(dead), out.value(dead)), (None, None));
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// Its value; empty for a tombstone.
     pub value: &'a [u8],
+    /// Whether it has no value at all.
+    pub is_tombstone: bool,
     /// Its headers.
     pub headers: Headers<'a>,
 }
@@ -110,6 +112,7 @@ impl<'a> Record<'a> {
             timestamp: Timestamp::from_millis(message.timestamp().to_millis().unwrap_or_default()),
             key: message.key(),
             value: message.payload().unwrap_or_default(),
+            is_tombstone: message.payload().is_none(),
             headers: headers.list(),
         }
     }

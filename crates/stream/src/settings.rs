@@ -69,6 +69,29 @@ impl KafkaSettings {
         self.client.keys().map(String::as_str).filter(|name| RESERVED.contains(name))
     }
 
+    /// Finds an option of `client` that the client does not know, or a value that it does not take: which, and why.
+    ///
+    /// # Errors
+    /// The option, and what the client says.
+    pub fn check_options(&self) -> Result<(), (String, String)> {
+        for (name, value) in &self.client {
+            let alone = ClientConfig::from_iter([(name.clone(), value.clone())]).create_native_config();
+            if let Err(KafkaError::ClientConfig(_, problem, ..)) = alone {
+                return Err((name.clone(), problem.trim_end().to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what the client says of all options together, as of a mechanism that it was not built with.
+    ///
+    /// # Errors
+    /// What the client says.
+    pub fn check_together(&self) -> Result<(), String> {
+        let client: Result<BaseConsumer, _> = self.admin().create();
+        client.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Over `config`, what the user sets: `ClientConfig::config_map` can't be copied from, it masks passwords.
     fn over(&self, mut config: ClientConfig, not_for_this_kind: &[&str]) -> ClientConfig {
         config.set("bootstrap.servers", &self.bootstrap).set("client.id", "cybervault");

@@ -277,7 +277,8 @@ impl TransactionalProducer {
     }
 
     fn send(&self, out: &Outbox, entry: &crate::outbox::Entry) -> Result<(), Setback> {
-        let mut record = BaseRecord::<[u8], [u8]>::to(&entry.topic).key(out.key(entry));
+        let mut record = BaseRecord::<[u8], [u8]>::to(&entry.topic);
+        record.key = out.key(entry);
         record.partition = entry.partition;
         record.timestamp = entry.time.map(Timestamp::as_millis);
         record.payload = out.value(entry);

@@ -1,6 +1,9 @@
 //! What packages ship beside the binary: completions and manual pages, from the command line as it is declared.
 
-use std::{io, path::Path};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -10,7 +13,10 @@ use super::Answer;
 use crate::cli::Cli;
 
 pub(super) fn completions(shell: Shell) -> anyhow::Result<Answer> {
-    clap_complete::generate(shell, &mut Cli::command(), "cybervault", &mut io::stdout().lock());
+    // It panics where what it writes to is closed.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "cybervault", &mut script);
+    io::stdout().lock().write_all(&script)?;
     Ok(Answer::Yes)
 }
 

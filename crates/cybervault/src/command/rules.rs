@@ -55,8 +55,9 @@ struct Checked<'a> {
     version: &'a str,
 }
 
+/// A rule that can't be used, for programs.
 #[derive(Serialize)]
-struct Failed<'a> {
+pub(super) struct Failed<'a> {
     path: &'a str,
     error: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +67,7 @@ struct Failed<'a> {
 }
 
 impl<'a> Failed<'a> {
-    fn new(failure: &'a RuleFailure) -> Self {
+    pub(super) fn new(failure: &'a RuleFailure) -> Self {
         let RuleFailure { path, line, column, error } = failure;
         Self { path, error, line: *line, column: *column }
     }
@@ -129,7 +130,8 @@ struct Tested {
 #[derive(Serialize)]
 struct Wrong {
     path: String,
-    rule: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
     /// From 1; 0 where the rule as a whole is meant.
     example: usize,
     error: String,
@@ -139,8 +141,8 @@ fn test(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
     let matcher = Matcher::compile(rules.pack(), &Mappings::builtin());
     let mut tested = Tested::default();
     for failure in matcher.failed() {
-        let error = RuleFailure { path: String::new(), ..failure.clone() }.to_string();
-        tested.failed.push(Wrong { path: failure.path.clone(), rule: String::new(), example: 0, error });
+        let path = format!("{}{}", failure.path, failure.place());
+        tested.failed.push(Wrong { path, rule: None, example: 0, error: failure.error.clone() });
     }
     for file in &rules.files {
         test_file(file, &matcher, &mut tested);
@@ -151,8 +153,9 @@ fn test(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
         writeln!(out)?;
     } else {
         for Wrong { path, rule, example, error } in &tested.failed {
-            let place = if *example > 0 { format!(" (example {example})") } else { String::new() };
-            writeln!(out, "{path}: {rule}{place}: {error}")?;
+            let rule = rule.as_ref().map_or_else(String::new, |rule| format!(" {rule}:"));
+            let example = if *example > 0 { format!(" example {example}:") } else { String::new() };
+            writeln!(out, "{path}:{rule}{example} {error}")?;
         }
         let Tested { rules, without_examples, examples, failed } = &tested;
         writeln!(
@@ -166,15 +169,14 @@ fn test(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
 
 fn test_file(file: &SourceFile, matcher: &Matcher, tested: &mut Tested) {
     for document in yaml_serde::Deserializer::from_str(&file.text) {
-        let mut wrong = |rule: &str, example, error| {
-            let path = file.path.clone();
-            tested.failed.push(Wrong { path, rule: rule.to_owned(), example, error });
-        };
+        let path = file.path.clone();
+        // What is no YAML has been told as a rule that can't be used. Behind it there is no document, only the same error again.
+        let Ok(document) = yaml_serde::Value::deserialize(document) else { return };
         let rule = match WithExamples::deserialize(document) {
             Ok(rule) => rule,
-            // What is no YAML at all has been reported as a rule that can't be used.
             Err(error) => {
-                wrong("", 0, format!("its examples can't be read: {error}"));
+                let error = format!("its examples can't be read: {error}");
+                tested.failed.push(Wrong { path, rule: None, example: 0, error });
                 continue;
             }
         };
@@ -194,7 +196,7 @@ fn test_file(file: &SourceFile, matcher: &Matcher, tested: &mut Tested) {
                 Ok(false) => "the rule is not true of the event, and should be".to_owned(),
             };
             let path = file.path.clone();
-            tested.failed.push(Wrong { path, rule: rule.title.clone(), example: at + 1, error: problem });
+            tested.failed.push(Wrong { path, rule: Some(rule.title.clone()), example: at + 1, error: problem });
         }
     }
 }

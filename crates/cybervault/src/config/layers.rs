@@ -116,6 +116,16 @@ impl Config {
             let fits = (min..=max).contains(&value);
             if fits { Ok(()) } else { Err(wrong(key, format!("{value} is out of range: it must be {min} to {max}"))) }
         };
+        if self.kafka.bootstrap.trim().is_empty() {
+            return Err(wrong(
+                "kafka.bootstrap",
+                "it names no broker: write `host:port`, more of them with commas between".into(),
+            ));
+        }
+        if self.worker.roles.is_empty() {
+            return Err(wrong("worker.roles", "a worker needs at least one: assess, respond".into()));
+        }
+        self.log.check().map_err(|problem| wrong("log.level", problem))?;
         in_range("topics.partitions", self.topics.partitions.into(), 1, 10_000)?;
         in_range("worker.runners", self.worker.runners.into(), 1, 64)?;
         in_range("batch.max_records", self.batch.max_records as u64, 1, 10_000_000)?;
@@ -145,6 +155,10 @@ impl Config {
             let problem = "the exactly-once contract depends on it, so it can't be set".to_owned();
             return Err(wrong(&format!("kafka.client.{option}"), problem));
         }
+        self.kafka().check_options().map_err(|(option, problem)| {
+            let problem = if is_secret(&option) { "the client does not take it".to_owned() } else { problem };
+            wrong(&format!("kafka.client.{option}"), problem)
+        })?;
         for feed in &self.indicators.feeds {
             in_range("indicators.feeds.confidence", feed.confidence.unwrap_or_default().into(), 0, 100)?;
         }
@@ -163,6 +177,15 @@ impl Config {
         self.tracing.check_target().map_err(|(key, problem)| ConfigError::Value {
             origin: "environment".into(),
             key: key.into(),
+            problem,
+        })
+    }
+
+    /// Checks what Kafka's client says of its options together. It begins to look for the brokers, but does not wait for them.
+    pub(crate) fn check_client(&self) -> Result<(), ConfigError> {
+        self.kafka().check_together().map_err(|problem| ConfigError::Value {
+            origin: "configuration".into(),
+            key: "kafka.client".into(),
             problem,
         })
     }
@@ -196,8 +219,10 @@ struct Layers {
 impl Layers {
     fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let value: Option<Value> =
-            yaml_serde::from_str(&text).map_err(|source| ConfigError::Yaml { path: path.into(), source })?;
+        let not_yaml = |source| ConfigError::Yaml { path: path.into(), source };
+        // JSON's mapping would take the last of a key that is there twice.
+        yaml_serde::from_str::<yaml_serde::Value>(&text).map_err(not_yaml)?;
+        let value: Option<Value> = yaml_serde::from_str(&text).map_err(not_yaml)?;
         let origin = path.display().to_string();
         let value = match value {
             None => return Ok(()),

@@ -16,7 +16,7 @@ fn load(yaml: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Conf
 #[test]
 fn flags_go_before_the_environment_and_that_before_the_file() {
     let yaml =
-        "kafka: {bootstrap: a, client: {security.protocol: SSL, socket.timeout.ms: 5}}\nbatch: {max_records: 1}\n";
+        "kafka: {bootstrap: a, client: {security.protocol: SSL, socket.timeout.ms: 50}}\nbatch: {max_records: 1}\n";
     let environment = [
         ("CYBERVAULT_KAFKA__BOOTSTRAP", "b"),
         ("CYBERVAULT_BATCH__MAX_RECORDS", "2"),
@@ -38,7 +38,7 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
     let client = config.kafka.client.options();
     let options: Vec<_> = client.iter().map(|(name, value)| (&**name, &**value)).collect();
     let expected =
-        [("client.rack", "r1"), ("sasl.password", "hush"), ("security.protocol", "SSL"), ("socket.timeout.ms", "5")];
+        [("client.rack", "r1"), ("sasl.password", "hush"), ("security.protocol", "SSL"), ("socket.timeout.ms", "50")];
     assert_eq!(options, expected);
 }
 
@@ -71,6 +71,12 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
         ("", ("CYBERVAULT_EMIT", "some"), "", "CYBERVAULT_EMIT: `emit`: unknown variant `some`"),
         ("batch: [", ("", ""), "", "config.yaml is not YAML"),
         ("- batch", ("", ""), "", "it must be a mapping of sections"),
+        ("emit: all\nbatch: {}\nemit: findings", ("", ""), "", "duplicate entry with key \"emit\""),
+        ("kafka: {bootstrap: ' '}", ("", ""), "", "`kafka.bootstrap`: it names no broker"),
+        ("worker: {roles: []}", ("", ""), "", "`worker.roles`: a worker needs at least one"),
+        ("log: {level: 'info,warning'}", ("", ""), "", "`log.level`: `warning` is no level: use off, error, warn"),
+        ("kafka: {client: {nonesuch: x}}", ("", ""), "", "`kafka.client.nonesuch`: No such configuration property"),
+        ("kafka: {client: {linger.ms: abc}}", ("", ""), "", "`kafka.client.linger.ms`: Invalid value"),
         ("topics: {partitions: 0}", ("", ""), "", "`topics.partitions`: 0 is out of range: it must be 1 to 10000"),
         ("topics: {names: {quota_rejections: telemetry.dlq}}", ("", ""), "", "also the name of `telemetry_dlq`"),
         ("topics: {names: {telemetry_dlq: a b}}", ("", ""), "", "`a b` is no topic name"),

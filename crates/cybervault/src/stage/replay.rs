@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use cybervault_stream::{Failure, Outbox, Output, Record, Stage, State, headers};
+use cybervault_stream::{Failure, Outbox, Record, Stage, State, headers};
 
 use super::TENANT_HEADER;
 
@@ -89,11 +89,7 @@ impl Stage for Replay {
         let kept: Vec<(&str, &[u8])> =
             record.headers.iter().filter(|(name, _)| target.is_none() || !headers::is_added(name)).collect();
         let topic = target.unwrap_or(&self.dead_letters);
-        let output = Output { topic, key: record.key.unwrap_or_default(), headers: &kept };
-        out.push(output, |bytes| {
-            bytes.extend_from_slice(record.value);
-            Ok::<(), Failure>(())
-        })?;
+        out.pass_on(topic, record, &kept);
         let reached = self.reached.entry(record.partition).or_insert(record.offset);
         *reached = record.offset.max(*reached);
         Ok(())

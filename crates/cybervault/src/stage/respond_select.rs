@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use cybervault_model::{
-    Assessment, ContentType, Decision, EncodeError, Record as Value, TenantId, avro::WriterSchemas, decode_value,
+    Assessment, ContentType, Decision, DecodeError, EncodeError, Record as Value, TenantId, avro::WriterSchemas,
+    decode_value,
 };
 use cybervault_response::Playbooks;
 use cybervault_stream::{Failure, Outbox, Output, Record, Stage, State};
@@ -67,6 +68,17 @@ impl RespondSelect {
         decode_value(record.value, content_type, &*self.schemas).map_err(|error| undecodable(&error))
     }
 
+    /// Refuses what a sender says for another tenant: who may send for which is decided where the header is set.
+    fn agree(record: &Record<'_>, tenant_id: &TenantId) -> Result<(), Failure> {
+        match record.headers.get(TENANT_HEADER) {
+            Some(header) if header != tenant_id.as_str().as_bytes() => {
+                let (header, envelope) = (header.escape_ascii().to_string(), tenant_id.to_string());
+                Err(undecodable(&DecodeError::TenantMismatch { header, envelope }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn pass_on(
         &self,
         kind: Kind,
@@ -94,9 +106,11 @@ impl Stage for RespondSelect {
     fn process(&mut self, record: &Record<'_>, _: &mut State, out: &mut Outbox) -> Result<(), Failure> {
         if record.topic == &*self.decisions {
             let decision: Decision = self.read(record)?;
+            Self::agree(record, &decision.tenant_id)?;
             return self.pass_on(Kind::Decision, &decision.tenant_id, &decision, record, out);
         }
         let assessment: Assessment = self.read(record)?;
+        Self::agree(record, &assessment.tenant_id)?;
         let candidates = self.playbooks.select(&assessment, record.timestamp);
         for candidate in &candidates {
             self.pass_on(Kind::Candidate, &candidate.tenant_id, candidate, record, out)?;

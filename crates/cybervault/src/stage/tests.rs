@@ -52,6 +52,7 @@ fn record<'a>(value: &'a [u8], key: &'a str, headers: &'a [(&'a str, &'a [u8])])
         timestamp: Timestamp::from_millis(NOON),
         key: Some(key.as_bytes()),
         value,
+        is_tombstone: false,
         headers: Headers::new(headers),
     }
 }
@@ -177,9 +178,13 @@ fn an_assessment_leads_to_actions_and_a_decision_to_the_next_state() {
     };
     let decision = serde_json::to_vec(&decision).unwrap();
     let mut passed_on = Outbox::default();
-    select
-        .process(&Record { topic: "decisions", ..record(&decision, "any", &[]) }, &mut state(), &mut passed_on)
-        .unwrap();
+    let mut decide = |tenant: &str| {
+        let headers = [("tenant_id", tenant.as_bytes())];
+        let record = Record { topic: "decisions", ..record(&decision, "any", &headers) };
+        select.process(&record, &mut state(), &mut passed_on)
+    };
+    assert!(matches!(decide("harbor-bank"), Err(Failure::Poison(poison)) if poison.reason == "tenant_mismatch"));
+    decide("acme-health").unwrap();
     let decided = guard(&mut respond, &mut state_of_guard, &passed_on, "decision");
     assert_eq!(decided.len(), 1);
     assert_eq!((&*decided[0].action_id, &*decided[0].decided_by), (&*waiting.action_id, "alice"));

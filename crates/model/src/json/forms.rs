@@ -265,14 +265,16 @@ impl Forms {
         }
         let mut form = Form::new(bytes, slots, keys, self.clock);
         if !self.gaps.have_room(count) {
-            self.gaps = Gaps::default();
-            self.list.clear();
-            self.bytes = 0;
+            self.forget();
         }
         let mut pieces = Pieces::of(bytes);
         for _ in 0..count {
             let (gap, value) = pieces.next()?;
-            let gap = self.gaps.add(form.path.last().copied(), &bytes[gap])?;
+            let Some(gap) = self.gaps.add(form.path.last().copied(), &bytes[gap]) else {
+                // Gaps are not given up one by one, and these may be of documents that no longer come.
+                self.forget();
+                return None;
+            };
             form.path.push(gap);
             form.spans.push(Span { start: number(value.start), end: number(value.end) });
             form.values.push(Held::Plain(StaticNode::Null));
@@ -285,6 +287,12 @@ impl Forms {
             }
         }
         Some(form)
+    }
+
+    fn forget(&mut self) {
+        self.gaps = Gaps::default();
+        self.list.clear();
+        self.bytes = 0;
     }
 
     /// Where the next form is put.

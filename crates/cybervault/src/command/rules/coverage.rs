@@ -18,6 +18,9 @@ const COLOURS: [&str; 3] = ["#e8f1fa", "#6aaed6", "#08519c"];
 
 pub(super) fn run(rules: &RuleFiles) -> anyhow::Result<Answer> {
     let pack = rules.pack();
+    for failure in &pack.failed {
+        tracing::warn!(%failure, "a rule can't be used");
+    }
     let layer = layer(pack.rules.iter().map(|rule| &rule.meta));
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, &layer).map_err(io::Error::from)?;

@@ -102,14 +102,13 @@ pub(super) fn tell(tally: &Tally, sent: u64, processed: u64, metrics: &Prometheu
     let rejected: u64 = tally.tenants.values().map(|of| of.rejected).sum();
     let dead: u64 = tally.dead.values().sum();
     let admitted = admitted(&metrics.render());
-    let holds = if sent == admitted + rejected + dead { "" } else { "  (they do not add up!)" };
+    let waiting = sent.saturating_sub(processed);
+    let unprocessed = if waiting > 0 { format!(" + {waiting} not processed before the end") } else { String::new() };
+    let holds = if sent == admitted + rejected + dead + waiting { "" } else { "  (they do not add up!)" };
     writeln!(
         out,
-        "\n{BOLD}{sent} events sent{BOLD:#} = {admitted} admitted + {rejected} rejected + {dead} dead letters{holds}"
+        "\n{BOLD}{sent} events sent{BOLD:#} = {admitted} admitted + {rejected} rejected + {dead} dead letters{unprocessed}{holds}"
     )?;
-    if processed < sent {
-        writeln!(out, "{} of them were not processed before the end", sent - processed)?;
-    }
     out.flush()?;
     Ok(())
 }

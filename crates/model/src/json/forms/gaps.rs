@@ -8,7 +8,7 @@ use crate::json::{plain, text};
 const MOST: usize = 8192;
 
 /// … and how many of them behind the same ones.
-const MOST_NEXT: usize = 32;
+const MOST_NEXT: usize = 256;
 
 /// The gaps of forms, each behind those that stand before it.
 #[derive(Debug)]

@@ -95,4 +95,14 @@ mod tests {
         }
         assert!(reader.read(document(4, "Four").as_bytes()).unwrap().recurring().is_some());
     }
+
+    #[test]
+    fn a_form_that_comes_again_is_known_however_many_began_otherwise_before() {
+        let mut reader = Reader::new(Limits::default());
+        for other in 0..1000 {
+            let document = format!(r#"{{"key {other}":1,"id":"a"}}"#);
+            let known = (0..4).filter(|_| reader.read(document.as_bytes()).unwrap().recurring().is_some()).count();
+            assert!(known > 0, "{document}");
+        }
+    }
 }
