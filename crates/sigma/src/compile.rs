@@ -63,13 +63,15 @@ pub(crate) enum Answered {
     Alone,
 }
 
-/// A condition's node.
+/// A condition's node; the same one for all conditions that have it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Node {
     Is(PredicateId),
     Not(u32),
     All(Children),
     Any(Children),
+    /// Predicates, not nodes, that are all answered at the same time, if not alone.
+    AnyOf(Children),
     AtLeast(u32, Children),
 }
 
@@ -87,6 +89,8 @@ pub(crate) struct Conditions {
     children: Vec<u32>,
     /// Each rule's node.
     pub(crate) roots: Vec<u32>,
+    /// The nodes of several children that are asked for in more than one place.
+    pub(crate) shared: Words,
 }
 
 impl Conditions {
@@ -102,6 +106,8 @@ impl Conditions {
             let cost = match *node {
                 Node::Is(predicate) => questions[predicate as usize].cost(),
                 Node::Not(inner) => costs[inner as usize],
+                // Made of what is sorted.
+                Node::AnyOf(_) => 0,
                 Node::All(Children { start, end })
                 | Node::Any(Children { start, end })
                 | Node::AtLeast(_, Children { start, end }) => {
@@ -114,9 +120,65 @@ impl Conditions {
         }
     }
 
-    fn push(&mut self, node: Node) -> u32 {
+    fn push(&mut self, said: &Said) -> u32 {
+        let mut add = |children: &[u32]| {
+            let start = number(self.children.len());
+            self.children.extend(children);
+            Children { start, end: number(self.children.len()) }
+        };
+        let node = match said {
+            Said::Is(predicate) => Node::Is(*predicate),
+            Said::Not(inner) => Node::Not(*inner),
+            Said::All(children) => Node::All(add(children)),
+            Said::Any(children) => Node::Any(add(children)),
+            Said::AtLeast(least, children) => Node::AtLeast(*least, add(children)),
+        };
         self.nodes.push(node);
         number(self.nodes.len() - 1)
+    }
+
+    /// Has lists of predicates that are answered together gone through without looking at their nodes. Nothing is to look for
+    /// children as nodes from here on but where the node says so.
+    fn flatten(&mut self, questions: &[Question]) {
+        for at in 0..self.nodes.len() {
+            let Node::Any(children @ Children { start, end }) = self.nodes[at] else { continue };
+            let predicate = |child: &u32| match self.nodes[*child as usize] {
+                Node::Is(predicate) => Some(predicate),
+                _ => None,
+            };
+            let list = &self.children[start as usize..end as usize];
+            let Some(predicates) = list.iter().map(predicate).collect::<Option<Vec<_>>>() else { continue };
+            let mut asked = predicates.iter().map(|predicate| &questions[*predicate as usize]);
+            let Some(first) = asked.next() else { continue };
+            let are_together = match first.answered {
+                Answered::AtOnce => asked.all(|other| other.answered == Answered::AtOnce),
+                Answered::WithItsField => {
+                    asked.all(|other| (other.answered, other.field) == (Answered::WithItsField, first.field))
+                }
+                Answered::Alone => false,
+            };
+            if are_together {
+                self.children[start as usize..end as usize].copy_from_slice(&predicates);
+                self.nodes[at] = Node::AnyOf(children);
+            }
+        }
+    }
+
+    /// Finds the nodes whose answer serves more than once.
+    fn share(&mut self) {
+        let mut uses = vec![0_u32; self.nodes.len()];
+        self.children.iter().chain(&self.roots).for_each(|node| uses[*node as usize] += 1);
+        for node in &self.nodes {
+            if let Node::Not(inner) = node {
+                uses[*inner as usize] += 1;
+            }
+        }
+        self.shared = bits::none(self.nodes.len());
+        for (at, node) in self.nodes.iter().enumerate() {
+            if uses[at] > 1 && matches!(node, Node::All(_) | Node::Any(_) | Node::AtLeast(..)) {
+                bits::set(&mut self.shared, at);
+            }
+        }
     }
 }
 
@@ -228,6 +290,8 @@ pub(crate) fn compile<'n>(pack: Cow<'_, [Rule]>, named: impl IntoIterator<Item =
     }
     compiler.postpone(&lists);
     conditions.sort(&compiler.questions);
+    conditions.share();
+    conditions.flatten(&compiler.questions);
     let mut asked: Vec<_> = rules.iter().map(|expr| compiler.asked(expr)).collect();
     let keywords = compiler.keywords(&pack, &mut asked, &lists);
     let Compiler { mut fields, mut questions, .. } = compiler;
@@ -253,8 +317,19 @@ pub(crate) fn compile<'n>(pack: Cow<'_, [Rule]>, named: impl IntoIterator<Item =
     }
 }
 
+/// A node as a rule has it, with its children's numbers.
+#[derive(PartialEq, Eq, Hash)]
+enum Said {
+    Is(PredicateId),
+    Not(u32),
+    All(Box<[u32]>),
+    Any(Box<[u32]>),
+    AtLeast(u32, Box<[u32]>),
+}
+
 struct Compiler<'r> {
     fields: Fields,
+    nodes: FixedMap<Said, u32>,
     ids: FixedMap<Cow<'r, Predicate>, PredicateId>,
     questions: Vec<Question>,
     /// How often each predicate is asked.
@@ -263,31 +338,31 @@ struct Compiler<'r> {
 
 impl Default for Compiler<'_> {
     fn default() -> Self {
-        Self { fields: Fields::new(), ids: FixedMap::default(), questions: Vec::new(), uses: Vec::new() }
+        let (ids, nodes) = Default::default();
+        Self { fields: Fields::new(), nodes, ids, questions: Vec::new(), uses: Vec::new() }
     }
 }
 
 impl<'r> Compiler<'r> {
     fn node(&mut self, expr: &'r Expr, conditions: &mut Conditions) -> u32 {
-        let node = match expr {
+        let mut parts = |parts: &'r [Expr]| parts.iter().map(|part| self.node(part, conditions)).collect();
+        let said = match expr {
+            Expr::All(all) => Said::All(parts(all)),
+            Expr::Any(any) => Said::Any(parts(any)),
+            Expr::AtLeast(least, of) => Said::AtLeast(number(*least), parts(of)),
+            Expr::Not(inner) => Said::Not(self.node(inner, conditions)),
             Expr::Is(predicate) => {
                 let id = self.intern(Cow::Borrowed(predicate));
                 self.uses[id as usize] += 1;
-                Node::Is(id)
+                Said::Is(id)
             }
-            Expr::Not(inner) => Node::Not(self.node(inner, conditions)),
-            Expr::All(parts) => Node::All(self.parts(parts, conditions)),
-            Expr::Any(parts) => Node::Any(self.parts(parts, conditions)),
-            Expr::AtLeast(least, parts) => Node::AtLeast(number(*least), self.parts(parts, conditions)),
         };
-        conditions.push(node)
-    }
-
-    fn parts(&mut self, parts: &'r [Expr], conditions: &mut Conditions) -> Children {
-        let ids: Vec<_> = parts.iter().map(|part| self.node(part, conditions)).collect();
-        let start = number(conditions.children.len());
-        conditions.children.extend(ids);
-        Children { start, end: number(conditions.children.len()) }
+        if let Some(known) = self.nodes.get(&said) {
+            return *known;
+        }
+        let id = conditions.push(&said);
+        self.nodes.insert(said, id);
+        id
     }
 
     fn intern(&mut self, predicate: Cow<'r, Predicate>) -> PredicateId {

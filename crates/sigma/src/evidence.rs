@@ -29,11 +29,12 @@ fn visit(run: &mut Run<'_, '_>, node: u32, found: &mut Vec<Evidence>) {
     }
     let conditions = &run.compiled.conditions;
     match conditions.nodes[node as usize] {
-        Node::Is(predicate) => {
-            if let Some(evidence) = shown(run, predicate)
-                && !found.contains(&evidence)
-            {
-                found.push(evidence);
+        Node::Is(predicate) => show(run, predicate, found),
+        Node::AnyOf(predicates) => {
+            for predicate in conditions.children(predicates) {
+                if found.len() < MAX_VALUES && run.answer(*predicate) {
+                    show(run, *predicate, found);
+                }
             }
         }
         // That something is not so has no value to show.
@@ -43,6 +44,14 @@ fn visit(run: &mut Run<'_, '_>, node: u32, found: &mut Vec<Evidence>) {
                 visit(run, *child, found);
             }
         }
+    }
+}
+
+fn show(run: &mut Run<'_, '_>, predicate: PredicateId, found: &mut Vec<Evidence>) {
+    if let Some(evidence) = shown(run, predicate)
+        && !found.contains(&evidence)
+    {
+        found.push(evidence);
     }
 }
 

@@ -99,8 +99,7 @@ impl Matcher {
 
     /// What a thread needs to call [`Self::matches`].
     pub fn scratch(&self) -> Scratch {
-        let compiled = &self.compiled;
-        Scratch::new(compiled.fields.count(), compiled.questions.len(), self.rules.len())
+        Scratch::new(&self.compiled, self.rules.len())
     }
 
     /// The rules that are true of the event, in ascending order.
@@ -297,16 +296,25 @@ impl<'e> Run<'_, 'e> {
     /// Whether a condition's node is true.
     pub(crate) fn holds(&mut self, node: u32) -> bool {
         let conditions = &self.compiled.conditions;
-        match conditions.nodes[node as usize] {
+        let is_shared = bits::has(&conditions.shared, node as usize);
+        if is_shared && let Some(holds) = self.marks.of_node(node) {
+            return holds;
+        }
+        let holds = match conditions.nodes[node as usize] {
             Node::Is(predicate) => self.answer(predicate),
             Node::Not(inner) => !self.holds(inner),
             Node::All(children) => conditions.children(children).iter().all(|child| self.child_holds(*child)),
             Node::Any(children) => conditions.children(children).iter().any(|child| self.child_holds(*child)),
+            Node::AnyOf(children) => self.any_of(conditions.children(children)),
             Node::AtLeast(least, children) => {
                 let true_ones = conditions.children(children).iter().filter(|child| self.holds(**child));
                 true_ones.take(least as usize).count() == least as usize
             }
+        };
+        if is_shared {
+            self.marks.decide_node(node, holds);
         }
+        holds
     }
 
     /// As [`Self::holds`]; most children are predicates, which need no call.
@@ -318,9 +326,18 @@ impl<'e> Run<'_, 'e> {
         }
     }
 
+    /// Whether one of these is true, which are all answered at once or all of them with their field.
+    fn any_of(&mut self, predicates: &[PredicateId]) -> bool {
+        let Some(first) = predicates.first().map(|first| *first as usize) else { return false };
+        if bits::has(&self.compiled.at_once, first) || self.scan_later(self.compiled.questions[first].field) {
+            return predicates.iter().any(|predicate| bits::has(&self.marks.held, *predicate as usize));
+        }
+        predicates.iter().any(|predicate| self.answer(*predicate))
+    }
+
     /// Whether a predicate is true, tested now if it was not before.
     #[inline]
-    fn answer(&mut self, predicate: PredicateId) -> bool {
+    pub(crate) fn answer(&mut self, predicate: PredicateId) -> bool {
         // Most end here, and bits are closer together than questions.
         if bits::has(&self.marks.held, predicate as usize) {
             return true;

@@ -6,7 +6,7 @@ use cybervault_model::json::Element;
 
 use crate::{
     bits,
-    compile::{PredicateId, RuleLists},
+    compile::{Compiled, PredicateId, RuleLists},
     fields::FieldId,
     fresh::Fresh,
     matcher::RuleIndex,
@@ -150,6 +150,10 @@ pub(crate) struct Marks {
     /// Predicates that were tested on demand.
     pub(crate) tested: Box<[u64]>,
     touched: Vec<PredicateId>,
+    /// Nodes of conditions of which is known what they are, and those that are true.
+    decided: Box<[u64]>,
+    true_nodes: Box<[u64]>,
+    touched_nodes: Vec<u32>,
     /// How often texts of a field that were left for later have been asked for.
     later: Vec<(FieldId, u32)>,
     seen: Box<[u64]>,
@@ -158,8 +162,11 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    fn new(predicates: usize, rules: usize) -> Self {
+    fn new(predicates: usize, nodes: usize, rules: usize) -> Self {
         Self {
+            decided: bits::none(nodes),
+            true_nodes: bits::none(nodes),
+            touched_nodes: Vec::new(),
             later: Vec::new(),
             held: bits::none(predicates),
             tested: bits::none(predicates),
@@ -175,6 +182,10 @@ impl Marks {
         for predicate in self.touched.drain(..) {
             bits::clear_around(&mut self.held, predicate as usize);
             bits::clear_around(&mut self.tested, predicate as usize);
+        }
+        for node in self.touched_nodes.drain(..) {
+            bits::clear_around(&mut self.decided, node as usize);
+            bits::clear_around(&mut self.true_nodes, node as usize);
         }
         for rule in self.candidates.drain(..) {
             bits::clear_around(&mut self.seen, rule as usize);
@@ -212,6 +223,20 @@ impl Marks {
         }
     }
 
+    /// Whether the node is true, where that is known.
+    pub(crate) fn of_node(&self, node: u32) -> Option<bool> {
+        bits::has(&self.decided, node as usize).then(|| bits::has(&self.true_nodes, node as usize))
+    }
+
+    /// Notes whether the node is true.
+    pub(crate) fn decide_node(&mut self, node: u32, holds: bool) {
+        bits::set(&mut self.decided, node as usize);
+        self.touched_nodes.push(node);
+        if holds {
+            bits::set(&mut self.true_nodes, node as usize);
+        }
+    }
+
     /// Notes what a test on demand has shown.
     pub(crate) fn answer(&mut self, predicate: PredicateId, holds: bool) {
         bits::set(&mut self.tested, predicate as usize);
@@ -237,10 +262,11 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) fn new(fields: usize, predicates: usize, rules: usize) -> Self {
+    pub(crate) fn new(compiled: &Compiled, rules: usize) -> Self {
+        let (fields, predicates) = (compiled.fields.count(), compiled.questions.len());
         Self {
             slots: Found::new(fields),
-            marks: Marks::new(predicates, rules),
+            marks: Marks::new(predicates, compiled.conditions.nodes.len(), rules),
             memo: Memo::new(),
             fresh: Fresh::default(),
             routes: Routes::default(),

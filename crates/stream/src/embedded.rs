@@ -1,7 +1,8 @@
 //! A broker inside the process, for trying out: librdkafka's own mock cluster.
 //!
 //! It speaks Kafka's real protocol, so any client can connect. It keeps at most 5 MB or 100,000 records a partition,
-//! dropping the oldest, its transactions isolate nothing, and it is gone with the process.
+//! dropping the oldest, its transactions isolate nothing, offsets committed in them are forgotten once a group's member is, and
+//! it is gone with the process.
 
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
