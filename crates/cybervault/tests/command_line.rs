@@ -95,12 +95,14 @@ fn rules_that_can_not_be_used_and_examples_that_do_not_hold_are_named() {
                 detection: {s: {Image: x}, condition: s}\nlevel: low\nexamples:\n- {match: true, event: {a: 1}}\n";
     fs::write(folder.path().join("good.yml"), rule).unwrap();
     fs::write(folder.path().join("bad.yml"), "title: B\nlogsource: {}\n").unwrap();
+    fs::write(folder.path().join("copy.yml"), rule.replace("examples:\n- {match: true, event: {a: 1}}\n", "")).unwrap();
     fs::write(folder.path().join("none.yml"), "title: [\n").unwrap();
     let folder = folder.path().to_str().unwrap();
 
     let output = run(&["rules", "check", folder, "--json"]);
     let checked = &json_lines(&output)[0];
-    assert_eq!((output.status.code(), &checked["rules"], &checked["loaded"]), (Some(1), &json!(3), &json!(1)));
+    assert_eq!((output.status.code(), &checked["rules"], &checked["loaded"]), (Some(1), &json!(4), &json!(2)));
+    assert_eq!(checked["twice"], json!(["6a8a6b2e-8a53-4a52-9a0c-1a3f3a0f6b10"]));
     assert_eq!(checked["failed"][0]["path"], "bad.yml");
     assert!(checked["failed"][0]["error"].as_str().unwrap().contains("detection"));
 

@@ -15,6 +15,7 @@ use rdkafka::{
     ClientContext, Statistics, TopicPartitionList,
     consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol},
     error::KafkaError,
+    statistics::Broker,
     types::RDKafkaRespErr,
 };
 use tracing::{debug, warn};
@@ -93,14 +94,23 @@ pub(crate) fn assign<C: ConsumerContext>(
     }
 }
 
+/// How long, in microseconds, brokers may owe an answer before they count as out of reach: more than a member's heartbeats are apart.
+const SILENT: i64 = 10_000_000;
+
+/// Whether brokers answer. A connection may stay up with nobody behind it.
+fn answers(statistics: &Statistics) -> bool {
+    let brokers = || statistics.brokers.values().filter(|broker| broker.state == "UP");
+    let is_heard = |broker: &Broker| (0..SILENT).contains(&broker.rxidle);
+    brokers().next().is_some() && (brokers().any(is_heard) || brokers().all(|broker| broker.waitresp_cnt == 0))
+}
+
 impl ClientContext for GroupContext {
     fn error(&self, error: KafkaError, reason: &str) {
         warn!(stage = %self.stage, %error, reason, "Kafka");
     }
 
     fn stats(&self, statistics: Statistics) {
-        let reachable = statistics.brokers.values().any(|broker| broker.state == "UP");
-        self.health.broker_answers(reachable);
+        self.health.broker_answers(answers(&statistics));
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         for (topic, found) in statistics.topics {
             for (partition, found) in found.partitions {
@@ -127,5 +137,33 @@ impl ConsumerContext for GroupContext {
         let event =
             if assigns { GroupEvent::Assign(partitions.clone()) } else { GroupEvent::Revoke(partitions.clone()) };
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_that_owe_an_answer_for_long_do_not_answer_though_their_connections_are_up() {
+        let broker = |state: &str, rxidle, waitresp_cnt| Broker {
+            state: state.into(),
+            rxidle,
+            waitresp_cnt,
+            ..Broker::default()
+        };
+        let bootstrap = broker("UP", -1, 0);
+        for (is_fine, brokers) in [
+            (false, vec![]),
+            (false, vec![broker("CONNECT", 100, 0)]),
+            (true, vec![broker("UP", 100, 1), broker("UP", SILENT, 1)]),
+            (true, vec![bootstrap.clone(), broker("UP", 100, 1)]),
+            (true, vec![bootstrap.clone(), broker("UP", SILENT, 0)]),
+            (false, vec![bootstrap, broker("UP", SILENT, 1)]),
+        ] {
+            let named = brokers.into_iter().enumerate().map(|(at, broker)| (at.to_string(), broker)).collect();
+            let statistics = Statistics { brokers: named, ..Statistics::default() };
+            assert_eq!(answers(&statistics), is_fine, "{statistics:?}");
+        }
     }
 }

@@ -124,8 +124,15 @@ fn print(waiting: &Waiting, args: &ReplayArgs) -> io::Result<()> {
         count(waiting, ReplayTally::Foreign),
     );
     if args.json {
-        let answer =
-            json!({ "dry_run": args.dry_run, "sent_back": sent, "filtered_out": filtered, "foreign": foreign });
+        let kinds: Vec<_> = waiting
+            .kinds
+            .iter()
+            .map(|((tally, reason, topic), count)| {
+                json!({ "reason": reason, "topic": topic, "count": count, "sent_back": *tally == ReplayTally::Sent })
+            })
+            .collect();
+        let answer = json!({ "dry_run": args.dry_run, "sent_back": sent, "filtered_out": filtered, "foreign": foreign,
+            "kinds": kinds });
         return writeln!(out, "{answer}");
     }
     let would = if args.dry_run { "would be " } else { "" };

@@ -4,6 +4,7 @@ mod coverage;
 mod stats;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -52,6 +53,8 @@ struct Checked<'a> {
     correlations: usize,
     filters: usize,
     failed: Vec<Failed<'a>>,
+    /// Ids that several rules have: what is found says only the id.
+    twice: Vec<&'a str>,
     version: &'a str,
 }
 
@@ -77,6 +80,9 @@ fn check(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
     let pack = rules.pack();
     let matcher = Matcher::compile(&pack, &Mappings::builtin());
     let (loaded, failed) = (matcher.rules().len(), matcher.failed());
+    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    matcher.rules().iter().for_each(|rule| *count.entry(&rule.id).or_default() += 1);
+    let twice: Vec<_> = count.into_iter().filter(|(_, count)| *count > 1).map(|(id, _)| id).collect();
     let mut out = io::stdout().lock();
     if json {
         let checked = Checked {
@@ -85,6 +91,7 @@ fn check(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
             correlations: pack.correlations.len(),
             filters: pack.filters,
             failed: failed.iter().map(Failed::new).collect(),
+            twice,
             version: matcher.version(),
         };
         serde_json::to_writer(&mut out, &checked).map_err(io::Error::from)?;
@@ -92,6 +99,10 @@ fn check(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
     } else {
         for failure in failed {
             writeln!(out, "{failure}")?;
+        }
+        for id in twice {
+            let paths: Vec<_> = matcher.rules().iter().filter(|rule| rule.id == id).map(|rule| &*rule.path).collect();
+            writeln!(out, "in doubt: {} have the id {id}, which is all that results say", paths.join(", "))?;
         }
         writeln!(out, "{loaded} of {} rules can be used", loaded + failed.len())?;
     }
