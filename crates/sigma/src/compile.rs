@@ -137,8 +137,7 @@ impl Conditions {
         number(self.nodes.len() - 1)
     }
 
-    /// Has lists of predicates that are answered together gone through without looking at their nodes. Nothing is to look for
-    /// children as nodes from here on but where the node says so.
+    /// Makes lists of predicates that are answered together [`Node::AnyOf`]: such lists are long, and are gone through most.
     fn flatten(&mut self, questions: &[Question]) {
         for at in 0..self.nodes.len() {
             let Node::Any(children @ Children { start, end }) = self.nodes[at] else { continue };
