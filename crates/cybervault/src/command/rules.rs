@@ -180,14 +180,13 @@ fn test(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
 
 fn test_file(file: &SourceFile, matcher: &Matcher, tested: &mut Tested) {
     for document in yaml_serde::Deserializer::from_str(&file.text) {
-        let path = file.path.clone();
         // What is no YAML has been told as a rule that can't be used. Behind it there is no document, only the same error again.
         let Ok(document) = yaml_serde::Value::deserialize(document) else { return };
         let rule = match WithExamples::deserialize(document) {
             Ok(rule) => rule,
             Err(error) => {
                 let error = format!("its examples can't be read: {error}");
-                tested.failed.push(Wrong { path, rule: None, example: 0, error });
+                tested.failed.push(Wrong { path: file.path.clone(), rule: None, example: 0, error });
                 continue;
             }
         };

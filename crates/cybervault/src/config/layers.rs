@@ -7,6 +7,7 @@ use std::{
 
 use cybervault_response::Guard;
 use cybervault_scoring::Scorer;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{
@@ -219,10 +220,8 @@ struct Layers {
 impl Layers {
     fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let not_yaml = |source| ConfigError::Yaml { path: path.into(), source };
-        // JSON's mapping would take the last of a key that is there twice.
-        yaml_serde::from_str::<yaml_serde::Value>(&text).map_err(not_yaml)?;
-        let value: Option<Value> = yaml_serde::from_str(&text).map_err(not_yaml)?;
+        let value: Option<Value> =
+            read_yaml(&text).map_err(|source| ConfigError::Yaml { path: path.into(), source })?;
         let origin = path.display().to_string();
         let value = match value {
             None => return Ok(()),
@@ -286,7 +285,7 @@ impl Layers {
         let value = if is_text {
             Value::String(text.to_owned())
         } else {
-            yaml_serde::from_str(text).map_err(|error| ConfigError::Value {
+            read_yaml(text).map_err(|error| ConfigError::Value {
                 origin: origin.clone(),
                 key: key.clone(),
                 problem: error.to_string(),
@@ -318,6 +317,12 @@ impl Layers {
             ConfigError::Value { origin, key, problem: error.into_inner().to_string() }
         })
     }
+}
+
+/// Reads YAML in which no key stands twice: JSON's mapping would take the last one.
+fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, yaml_serde::Error> {
+    yaml_serde::from_str::<yaml_serde::Value>(text)?;
+    yaml_serde::from_str(text)
 }
 
 fn unknown_key(origin: String, unknown: UnknownKey) -> ConfigError {

@@ -72,6 +72,12 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
         ("batch: [", ("", ""), "", "config.yaml is not YAML"),
         ("- batch", ("", ""), "", "it must be a mapping of sections"),
         ("emit: all\nbatch: {}\nemit: findings", ("", ""), "", "duplicate entry with key \"emit\""),
+        (
+            "",
+            ("", ""),
+            "batch={linger_ms: 1, linger_ms: 2}",
+            "--set batch: `batch`: duplicate entry with key \"linger_ms\"",
+        ),
         ("kafka: {bootstrap: ' '}", ("", ""), "", "`kafka.bootstrap`: it names no broker"),
         ("worker: {roles: []}", ("", ""), "", "`worker.roles`: a worker needs at least one"),
         ("log: {level: 'info,warning'}", ("", ""), "", "`log.level`: `warning` is no level: use off, error, warn"),
