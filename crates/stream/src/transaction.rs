@@ -27,7 +27,7 @@ use crate::{KafkaSettings, Outbox, StreamError, error::is_denied, intake::Lot};
 const CALL: Duration = Duration::from_secs(5);
 
 /// How long reports of delivery are left to gather.
-const STEP: Duration = Duration::from_micros(500);
+const STEP: Duration = Duration::from_micros(200);
 
 /// What a transaction takes with it.
 #[derive(Default)]
@@ -322,7 +322,14 @@ impl TransactionalProducer {
 
     /// Takes what reports there are, then pauses for a moment.
     fn serve(&self) {
-        self.producer.poll(Duration::ZERO);
+        // A poll takes one report, which is of one partition alone.
+        loop {
+            let left = self.producer.in_flight_count();
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() >= left {
+                break;
+            }
+        }
         thread::sleep(STEP);
     }
 
