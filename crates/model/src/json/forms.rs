@@ -239,12 +239,13 @@ impl Forms {
         if self.rests() || bytes.len() > LONGEST {
             return;
         }
-        let tag = tag(nodes);
+        let (slots, keys, values) = taken_apart(nodes);
+        let tag = tag(&slots, &keys);
         let once = usize::try_from(tag % MOST_ONCE as u64).unwrap_or_default();
         if mem::replace(&mut self.once[once], tag) != tag {
             return;
         }
-        let Some(form) = self.form(bytes, nodes) else { return };
+        let Some(form) = self.form(bytes, slots, keys, values) else { return };
         let at = self.place();
         let end = form.spans.last().map_or(0, |span| span.end as usize);
         self.gaps.end(form.path.last().copied(), &bytes[end..], at);
@@ -258,8 +259,7 @@ impl Forms {
     }
 
     /// The form of a document.
-    fn form(&mut self, bytes: &[u8], nodes: &[Node<'_>]) -> Option<Form> {
-        let (slots, keys, count) = taken_apart(nodes);
+    fn form(&mut self, bytes: &[u8], slots: Vec<Slot>, keys: Vec<Box<str>>, count: usize) -> Option<Form> {
         if count > MOST_VALUES {
             return None;
         }
@@ -468,14 +468,20 @@ fn guess(bytes: &[u8], kind: usize) -> usize {
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Tells most forms apart. Not 0.
-fn tag(nodes: &[Node<'_>]) -> u64 {
-    let add = |tag: u64, more: usize| (tag.rotate_left(5) ^ more as u64).wrapping_mul(GOLDEN);
-    let of = |tag: u64, (at, node): (usize, &Node<'_>)| match node {
-        Node::Object { len, .. } => add(add(tag, at), *len),
-        Node::Array { len, .. } => add(add(tag, at), len + (1 << 32)),
-        _ => tag,
+fn tag(slots: &[Slot], keys: &[Box<str>]) -> u64 {
+    let add = |tag: u64, more: u64| (tag.rotate_left(5) ^ more).wrapping_mul(GOLDEN);
+    let add_key = |tag: u64, key: &str| {
+        let (words, rest) = key.as_bytes().as_chunks();
+        let tag = words.iter().fold(add(tag, key.len() as u64), |tag, word| add(tag, u64::from_le_bytes(*word)));
+        rest.iter().fold(tag, |tag, byte| add(tag, (*byte).into()))
     };
-    (nodes.iter().enumerate().fold(1, of) >> 8) | 1
+    let of = |tag: u64, slot: &Slot| match *slot {
+        Slot::Object { len, .. } => add(tag, len.into()),
+        Slot::Array { len, .. } => add(tag, u64::from(len) + (1 << 32)),
+        Slot::Key(at) => add_key(tag, &keys[at as usize]),
+        Slot::Value(_) => add(tag, 1),
+    };
+    (slots.iter().fold(1, of) >> 8) | 1
 }
 
 /// What a document's nodes are, its keys, and how many values it has.

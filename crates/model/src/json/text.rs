@@ -2,9 +2,6 @@
 
 use memchr::memchr2_iter;
 
-/// Texts of more bytes are the parser's.
-const LONGEST: usize = 16 * 1024;
-
 /// Of texts of more lines these are not kept.
 const MOST_LINES: usize = 512;
 
@@ -76,7 +73,6 @@ impl Unescape {
     pub(super) fn read(&mut self, raw: &[u8], before: Known<'_>, now: u64) -> Option<usize> {
         self.text.clear();
         self.lines.clear();
-        let raw = raw.get(..LONGEST).unwrap_or(raw);
         // Behind the quote, and as far in the text before.
         let (mut at, mut raw_before, mut text_before) = (1, 1, 0);
         let mut rest = before.lines;
@@ -224,7 +220,7 @@ fn char_of(hex: &[u8]) -> Option<char> {
     char::from_u32(code)
 }
 
-/// Texts have fewer bytes than [`LONGEST`].
+/// Texts are of documents that are short enough to have a form.
 fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
