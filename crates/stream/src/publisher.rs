@@ -9,7 +9,7 @@ use cybervault_model::Timestamp;
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer},
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
 
 use crate::{KafkaSettings, StreamError};
@@ -64,12 +64,12 @@ impl Publisher {
             match self.producer.send(record) {
                 Ok(()) => {
                     if self.sent.fetch_add(1, Ordering::Relaxed).is_multiple_of(REPORTS) {
-                        self.producer.poll(Duration::ZERO);
+                        take_reports(&self.producer);
                     }
                     return Ok(());
                 }
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    self.producer.poll(Duration::ZERO);
+                    take_reports(&self.producer);
                     std::thread::sleep(Duration::from_millis(1));
                     record = back;
                 }
@@ -84,5 +84,17 @@ impl Publisher {
     /// When some are not by the end of `wait`.
     pub fn flush(&self, wait: Duration) -> Result<(), StreamError> {
         self.producer.flush(wait).map_err(|error| StreamError::from_kafka("writing", &error))
+    }
+}
+
+/// Takes what reports of delivery there are.
+pub(crate) fn take_reports<C: ProducerContext>(producer: &BaseProducer<C>) {
+    // A poll takes one report, which is of one partition alone.
+    loop {
+        let left = producer.in_flight_count();
+        producer.poll(Duration::ZERO);
+        if producer.in_flight_count() >= left {
+            break;
+        }
     }
 }

@@ -21,7 +21,7 @@ use rdkafka::{
 };
 use tracing::{debug, warn};
 
-use crate::{KafkaSettings, Outbox, StreamError, error::is_denied, intake::Lot};
+use crate::{KafkaSettings, Outbox, StreamError, error::is_denied, intake::Lot, publisher::take_reports};
 
 /// How long one client call may block before it is tried again.
 const CALL: Duration = Duration::from_secs(5);
@@ -322,14 +322,7 @@ impl TransactionalProducer {
 
     /// Takes what reports there are, then pauses for a moment.
     fn serve(&self) {
-        // A poll takes one report, which is of one partition alone.
-        loop {
-            let left = self.producer.in_flight_count();
-            self.producer.poll(Duration::ZERO);
-            if self.producer.in_flight_count() >= left {
-                break;
-            }
-        }
+        take_reports(&self.producer);
         thread::sleep(STEP);
     }
 

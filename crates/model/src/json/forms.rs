@@ -9,6 +9,7 @@ mod gaps;
 mod recurring;
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     mem,
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
@@ -109,7 +110,7 @@ struct Form {
 }
 
 /// A node of a document.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 enum Slot {
     Object { len: u32, count: u32 },
     Array { len: u32, count: u32 },
@@ -469,19 +470,9 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Tells most forms apart. Not 0.
 fn tag(slots: &[Slot], keys: &[Box<str>]) -> u64 {
-    let add = |tag: u64, more: u64| (tag.rotate_left(5) ^ more).wrapping_mul(GOLDEN);
-    let add_key = |tag: u64, key: &str| {
-        let (words, rest) = key.as_bytes().as_chunks();
-        let tag = words.iter().fold(add(tag, key.len() as u64), |tag, word| add(tag, u64::from_le_bytes(*word)));
-        rest.iter().fold(tag, |tag, byte| add(tag, (*byte).into()))
-    };
-    let of = |tag: u64, slot: &Slot| match *slot {
-        Slot::Object { len, .. } => add(tag, len.into()),
-        Slot::Array { len, .. } => add(tag, u64::from(len) + (1 << 32)),
-        Slot::Key(at) => add_key(tag, &keys[at as usize]),
-        Slot::Value(_) => add(tag, 1),
-    };
-    (slots.iter().fold(1, of) >> 8) | 1
+    let mut tag = DefaultHasher::new();
+    (slots, keys).hash(&mut tag);
+    tag.finish() | 1
 }
 
 /// What a document's nodes are, its keys, and how many values it has.
