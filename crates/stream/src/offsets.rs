@@ -73,8 +73,7 @@ impl Watch {
     /// When no broker answers or the topic is missing.
     pub fn new(kafka: &KafkaSettings, group: &str, topic: &str) -> Result<Self, StreamError> {
         let mut config = kafka.group_consumer(group);
-        // Nobody reads its statistics, and the client would log them.
-        config.set("statistics.interval.ms", "0").remove("group.instance.id");
+        config.remove("group.instance.id");
         let client: BaseConsumer = config.create().map_err(|error| StreamError::Configuration(error.to_string()))?;
         let metadata =
             client.fetch_metadata(Some(topic), WAIT).map_err(|error| StreamError::from_kafka(topic, &error))?;

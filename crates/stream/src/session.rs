@@ -135,6 +135,8 @@ impl<'r, S: Stage> Session<'r, S> {
         let consumer: BaseConsumer<GroupContext> = settings
             .kafka
             .group_consumer(&settings.group)
+            // To a context that does not take them the client would log them.
+            .set("statistics.interval.ms", "1000")
             .create_with_context(GroupContext::new(&settings.stage, health))
             .map_err(|error| StreamError::Configuration(error.to_string()))?;
         let inputs: Vec<&str> = settings.inputs.iter().map(|topic| &**topic).collect();

@@ -23,8 +23,8 @@ pub struct KafkaSettings {
     pub client: BTreeMap<String, String>,
 }
 
-/// Options that the exactly-once contract rests on; `kafka.client` may not set them.
-const RESERVED: [&str; 9] = [
+/// Options that the exactly-once contract and readiness rest on; `kafka.client` may not set them.
+const RESERVED: [&str; 10] = [
     "bootstrap.servers",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -33,6 +33,7 @@ const RESERVED: [&str; 9] = [
     "group.id",
     "isolation.level",
     "partition.assignment.strategy",
+    "statistics.interval.ms",
     "transactional.id",
 ];
 
@@ -113,8 +114,7 @@ impl KafkaSettings {
             .set("fetch.wait.max.ms", "50")
             .set("fetch.queue.backoff.ms", "10")
             .set("auto.offset.reset", "earliest")
-            .set("topic.metadata.refresh.interval.ms", "30000")
-            .set("statistics.interval.ms", "1000");
+            .set("topic.metadata.refresh.interval.ms", "30000");
         let mut config = self.over(config, &PRODUCER_ONLY);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config
@@ -137,8 +137,7 @@ impl KafkaSettings {
             // librdkafka wants a group id even of a consumer that never joins one.
             .set("group.id", "cybervault-reader")
             .set("isolation.level", isolation)
-            .set("enable.partition.eof", "true")
-            .set("statistics.interval.ms", "0");
+            .set("enable.partition.eof", "true");
         config.remove("group.instance.id");
         config.create_with_context(Quiet::default()).map_err(|error| StreamError::Configuration(error.to_string()))
     }

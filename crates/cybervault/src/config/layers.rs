@@ -153,7 +153,7 @@ impl Config {
         in_range("state.max_entries", self.state.max_entries as u64, 1, u64::MAX)?;
         in_range("state.max_bytes", self.state.max_bytes as u64, 1, u64::MAX)?;
         if let Some(option) = self.kafka().reserved_options().next() {
-            let problem = "the exactly-once contract depends on it, so it can't be set".to_owned();
+            let problem = "the exactly-once contract or readiness depends on it, so it can't be set".to_owned();
             return Err(wrong(&format!("kafka.client.{option}"), problem));
         }
         self.kafka().check_options().map_err(|(option, problem)| {

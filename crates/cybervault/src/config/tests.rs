@@ -90,7 +90,7 @@ fn what_is_wrong_is_named_with_its_place_and_what_to_do() {
             "kafka: {client: {group.id: x}}",
             ("", ""),
             "",
-            "`kafka.client.group.id`: the exactly-once contract depends on it",
+            "`kafka.client.group.id`: the exactly-once contract or readiness depends on it",
         ),
         (
             "kafka: {client: {sasl.password: x}}",
