@@ -129,8 +129,8 @@ impl Reader {
         if bytes.len() > self.limits.max_bytes {
             return Err(ReadError::TooLarge { bytes: bytes.len(), limit: self.limits.max_bytes });
         }
-        if let Some(form) = self.forms.follow(bytes) {
-            return Ok(Document(Nodes::Kept(self.forms.lend(form))));
+        if let Some(like) = self.forms.follow(bytes) {
+            return Ok(Document(Nodes::Kept(self.forms.lend(like))));
         }
         // The parser unescapes strings in place; the caller's bytes stay untouched.
         self.input.clear();
@@ -218,11 +218,13 @@ impl<'r> Document<'r> {
             Some(Node::Object { len, .. }) => len,
             _ => 0,
         };
-        let mut next = object + 1;
+        let order = self.recurring().and_then(Recurring::order);
+        let behind = move |node: usize| order.and_then(|order| order.get(node)).map(|next| *next as usize);
+        let mut next = behind(object).unwrap_or(object + 1);
         (0..len).map_while(move |_| {
             let (Node::String(key), at) = (self.node(next)?, next + 1) else { return None };
             let value = self.node(at)?;
-            next = at + 1 + element::count(value);
+            next = behind(next).unwrap_or_else(|| at + 1 + element::count(value));
             Some((key, at, value))
         })
     }

@@ -2,7 +2,7 @@
 
 use cybervault_model::{
     Decoder, Incoming,
-    json::{Document, Limits, Node, Reader},
+    json::{Document, Element, Limits, Node, Reader},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -39,6 +39,37 @@ fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, Vec<u8>)>> {
 
 fn nodes<'d>(document: &Document<'d>) -> Vec<Node<'d>> {
     (0..).map_while(|at| document.node(at)).collect()
+}
+
+/// What stands in a value, in the order in which it stands there.
+fn told(value: Element<'_>) -> String {
+    let entries = value.entries().map(|(key, inner)| format!(" {key:?}={}", told(inner)));
+    let inside: String = entries.chain(value.elements().map(told)).collect();
+    format!("{:?}{inside}", value.node())
+}
+
+/// A document's keys in some order, with one of several values each.
+fn shuffled() -> impl Strategy<Value = String> {
+    let object = |entries: &'static [(&'static str, &'static [&'static str])]| {
+        (Just(entries.to_vec()).prop_shuffle(), vec(any::<prop::sample::Index>(), entries.len())).prop_map(
+            |(entries, chosen)| {
+                let entries =
+                    entries.iter().zip(chosen).map(|((key, values), at)| format!("\"{key}\":{}", at.get(values)));
+                format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
+            },
+        )
+    };
+    let top: &[(&str, &[&str])] = &[
+        ("n", &["1", "-0.5", "null", "1e9"]),
+        ("path", &[r#""C:\\Windows\\system32\\cmd.exe""#, r#""""#, "7", r#""\ud83d\ude00""#]),
+        ("message", &[r#""One.\r\nTwo: {0}\n\n\tThree\u00e9""#, r#""One.\r\nTwo: {1}\n""#]),
+    ];
+    let inner: &[(&str, &[&str])] = &[("n", &["1", "2"]), ("path", &[r#""a""#, r#""b""#]), ("none", &["{}", "[]"])];
+    (object(top), object(inner), object(inner), any::<bool>()).prop_map(|(top, one, other, first)| {
+        let rest = format!(r#""in":{one},"list":[{other},"x",[]]"#);
+        let top = top.trim_matches(['{', '}']);
+        if first { format!("{{{top},{rest}}}") } else { format!("{{{rest},{top}}}") }
+    })
 }
 
 /// Where to change the document before, and to what: mostly to what is JSON again.
@@ -95,6 +126,25 @@ proptest! {
                 let (read, expected) = (reader.read(&value), parser.read(&value));
                 prop_assert_eq!(read.as_ref().map(nodes), expected.as_ref().map(nodes));
             }
+        }
+    }
+
+    #[test]
+    fn keys_in_another_order_are_read_as_the_parser_alone_reads_them(
+        all in vec((shuffled(), prop_oneof![3 => Just(Vec::new()), 1 => small_edits()]), 4..20)
+    ) {
+        let (mut reader, limits) = (Reader::new(Limits::default()), Limits::default());
+        for (text, edits) in all {
+            let mut value = text.into_bytes();
+            for (at, length, piece) in edits {
+                let at = at.index(value.len());
+                let end = (at + length).min(value.len());
+                value.splice(at..end, piece.bytes());
+            }
+            let mut parser = Reader::new(limits).forgetful();
+            let (read, expected) = (reader.read(&value), parser.read(&value));
+            let told = |document: &Document<'_>| told(document.top());
+            prop_assert_eq!(read.as_ref().map(told), expected.as_ref().map(told));
         }
     }
 

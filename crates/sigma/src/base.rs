@@ -13,8 +13,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Base {
     place: Place,
-    /// Which object of which form the events have.
-    object: (u64, usize),
+    /// Of which form the events are, and which of their values it is.
+    of: (u64, usize),
     lines: Vec<BaseLine>,
 }
 
@@ -77,14 +77,14 @@ impl Bases {
         Self { list: (0..Self::MOST).map(|_| Base::default()).collect(), hand: 0 }
     }
 
-    /// Where the base is of the place in events that have this object.
-    pub(crate) fn find(&mut self, place: Place, object: (u64, usize)) -> usize {
-        let set = place.spread(object.0, Self::MOST / Self::WAYS) * Self::WAYS;
-        let is_it = |base: &Base| base.place == place && base.object == object;
+    /// Where the base is of the place in events of this form, for this one of their values.
+    pub(crate) fn find(&mut self, place: Place, of: (u64, usize)) -> usize {
+        let set = place.spread(of.0 ^ (of.1 as u64) << 32, Self::MOST / Self::WAYS) * Self::WAYS;
+        let is_it = |base: &Base| base.place == place && base.of == of;
         (set..set + Self::WAYS).find(|at| is_it(&self.list[*at])).unwrap_or_else(|| {
             self.hand = (self.hand + 1) % Self::WAYS;
             let base = &mut self.list[set + self.hand];
-            (base.place, base.object) = (place, object);
+            (base.place, base.of) = (place, of);
             base.lines.clear();
             set + self.hand
         })

@@ -427,7 +427,7 @@ impl<'e> Run<'_, 'e> {
                 let whole = pieces.iter().all(|piece| match piece {
                     TemplatePiece::Text(text) => append_text(Scalar::Text(text), true, self.text),
                     TemplatePiece::Field(name) => {
-                        let value = self.compiled.fields.get(name).and_then(|field| self.slots.of(field).next());
+                        let value = self.compiled.fields.get(name).and_then(|field| self.slots.first(field, |_| true));
                         value.is_some_and(|slot| append_text(slot.value, true, self.text))
                     }
                 });
@@ -460,11 +460,10 @@ impl<'e> Run<'_, 'e> {
     pub(crate) fn passing(&mut self, predicate: PredicateId) -> Option<(&str, Scalar<'e>)> {
         let question = &self.compiled.questions[predicate as usize];
         let table = self.table;
-        let mut slots = self.slots.of(question.field);
         // Of one value there is nothing to find out.
-        let any =
-            slots.clone().nth(1).is_none() || matches!(question.test, Test::FieldRef { .. } | Test::Template { .. });
-        let slot = slots.find(|slot| {
+        let any = self.slots.of(question.field).nth(1).is_none()
+            || matches!(question.test, Test::FieldRef { .. } | Test::Template { .. });
+        let slot = self.slots.first(question.field, |slot| {
             let before = &*table.targets[slot.target as usize].before;
             any || question.test.passes(slot.value, before, self.text)
         })?;

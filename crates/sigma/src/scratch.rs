@@ -126,6 +126,11 @@ impl<'r, 'e> Slots<'r, 'e> {
         Some(usual.of(field).iter().filter_map(since).max().unwrap_or_default())
     }
 
+    /// Of the field's values that are `wanted` the one whose place counts first, in whatever order the event has them.
+    pub(crate) fn first(&self, field: FieldId, mut wanted: impl FnMut(&Slot<'e>) -> bool) -> Option<Slot<'e>> {
+        self.of(field).filter(|slot| wanted(slot)).min_by_key(|slot| slot.target)
+    }
+
     /// The field's values, the last one first.
     pub(crate) fn of(&self, field: FieldId) -> impl Iterator<Item = Slot<'e>> + Clone {
         let mut at = self.found.heads[field.index()];

@@ -104,10 +104,9 @@ impl Run<'_, '_> {
         text: &str,
         mut unknown: impl FnMut(&mut Self, Option<Place>, &str),
     ) {
-        let payload = self.event.payload;
-        let kept = place.zip(payload.recurring());
-        let kept = kept.and_then(|(place, of)| Some((place, of.object(payload), of.lines(text)?)));
-        let Some((place, object, known)) = kept else {
+        let kept = place.zip(self.event.payload.recurring());
+        let Some((place, (of, known))) = kept.and_then(|(place, recurring)| Some((place, recurring.lines(text)?)))
+        else {
             return lines(text).for_each(|line| {
                 if place.is_none()
                     || line.len() * 2 >= shortest && self.recall(place, line.as_bytes()) == Known::Nothing
@@ -116,7 +115,7 @@ impl Run<'_, '_> {
                 }
             });
         };
-        let at_base = self.memo.bases.find(place, object);
+        let at_base = self.memo.bases.find(place, of);
         let mut base = mem::take(self.memo.bases.at(at_base));
         let mut end = 0;
         for (at, line) in known.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Events by their keys: what depends on these alone is worked out once for all that have the same ones, in the same order.
+//! Events by their keys: what depends on these alone is worked out once for all that have the same ones.
 //!
 //! The reader tells which events have. Their route is found by the few values that decide it.
 
@@ -34,7 +34,7 @@ pub(crate) struct Shapes {
     signs: Vec<u8>,
 }
 
-/// Events with the same keys in the same order.
+/// Events with the same keys.
 #[derive(Debug, Default)]
 struct Shape {
     /// Which object of which form. There is no form 0.

@@ -3,10 +3,12 @@
 //! Telemetry says most things again: what one sender writes has the same keys in the same order, and most values are as in the
 //! document before. What stands between values (brackets, commas, keys) is called a gap here; documents with the same gaps have
 //! one form. Gaps are only taken from documents that the parser has read, so one that has them again is JSON if its values are;
-//! whatever is not plain about these is left to the parser.
+//! whatever is not plain about these is left to the parser. Documents whose keys come in another order each time have no gaps in
+//! common: see `shuffled`.
 
 mod gaps;
 mod recurring;
+mod shuffled;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -17,8 +19,11 @@ use std::{
 
 use simd_json::{Node, StaticNode};
 
-use self::gaps::{Gaps, Pieces};
 pub use self::recurring::Recurring;
+use self::{
+    gaps::{Gaps, Pieces},
+    shuffled::Shuffled,
+};
 use super::{
     plain,
     text::{self, Known, Line, Unescape, same},
@@ -81,10 +86,20 @@ pub(super) struct Forms {
     once: Box<[u64]>,
     /// How many documents in a row had no form that was known.
     novel: usize,
+    shuffled: Shuffled,
     unescape: Unescape,
 }
 
-/// What documents with the same gaps are like.
+/// Which earlier documents one is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Like {
+    /// Those with the same gaps.
+    Ordered(usize),
+    /// Those with the same keys in any order.
+    Shuffled(u64),
+}
+
+/// What documents with the same gaps are like, or such with the same keys.
 #[derive(Debug)]
 struct Form {
     /// No other has it.
@@ -97,6 +112,9 @@ struct Form {
     keys: Vec<Box<str>>,
     /// Where in [`Gaps`] the gap before each value is.
     path: Vec<usize>,
+    /// The order of the last document's keys, where that is another one each time: the node of the first key by that of its object, and
+    /// of each next one by that of the key before.
+    order: Vec<u32>,
     /// The last document, …
     raw: Vec<u8>,
     /// … where its values are in it, …
@@ -152,6 +170,7 @@ impl Default for Forms {
             bytes: 0,
             once: [0; MOST_ONCE].into(),
             novel: 0,
+            shuffled: Shuffled::default(),
             unescape: Unescape::default(),
         }
     }
@@ -168,18 +187,28 @@ impl Forms {
         self.is_off || self.novel > NOVEL && !self.novel.is_multiple_of(TRIED_AGAIN)
     }
 
-    /// Takes the document's values into its form, if this is known: which one it is.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Option<usize> {
-        let form = if self.rests() { None } else { self.form_of(bytes) };
+    /// Takes the document's values into what is known of earlier ones that it is like.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Option<Like> {
+        if self.is_off {
+            return None;
+        }
+        self.clock += 1;
+        let rests = self.rests();
+        let mut form = if rests { None } else { self.form_of(bytes) };
+        if form.is_none() && self.shuffled.look(bytes) && rests {
+            form = self.form_of(bytes);
+        }
         self.novel = if form.is_some() { 0 } else { self.novel.saturating_add(1) };
-        form
+        match form {
+            Some(form) => Some(Like::Ordered(form)),
+            None => self.shuffled.follow(bytes, self.clock, &mut self.unescape).map(Like::Shuffled),
+        }
     }
 
     fn form_of(&mut self, bytes: &[u8]) -> Option<usize> {
         if bytes.len() > LONGEST {
             return None;
         }
-        self.clock += 1;
         if self.bytes > MOST_BYTES {
             self.list.clear();
             self.bytes = 0;
@@ -230,20 +259,27 @@ impl Forms {
         self.guesses.iter_mut().zip(guesses).for_each(|(known, guess)| known[guess] = Some(form));
     }
 
-    /// The document whose values the form took.
-    pub(super) fn lend(&self, form: usize) -> Recurring<'_> {
-        Recurring::new(&self.list[form])
+    /// The document whose values were taken.
+    pub(super) fn lend(&self, like: Like) -> Recurring<'_> {
+        Recurring::new(match like {
+            Like::Ordered(form) => &self.list[form],
+            Like::Shuffled(mark) => self.shuffled.form(mark),
+        })
     }
 
     /// Keeps the form of a document that the parser has read, if it is one that came before.
     pub(super) fn learn(&mut self, bytes: &[u8], nodes: &[Node<'_>]) {
-        if self.rests() || bytes.len() > LONGEST {
+        let (is_ordered, is_shuffled) = (self.shuffled.is_ordered(), self.shuffled.came_before());
+        if self.is_off || bytes.len() > LONGEST || self.rests() && !is_ordered && !is_shuffled {
             return;
         }
         let (slots, keys, values) = taken_apart(nodes);
         let tag = tag(&slots, &keys);
         let once = usize::try_from(tag % MOST_ONCE as u64).unwrap_or_default();
-        if mem::replace(&mut self.once[once], tag) != tag {
+        if mem::replace(&mut self.once[once], tag) != tag && !is_ordered {
+            if is_shuffled {
+                self.shuffled.learn(bytes, Form::new(bytes, slots, keys, self.clock), &mut self.unescape);
+            }
             return;
         }
         let Some(form) = self.form(bytes, slots, keys, values) else { return };
@@ -277,11 +313,9 @@ impl Forms {
                 return None;
             };
             form.path.push(gap);
-            form.spans.push(Span { start: number(value.start), end: number(value.end) });
-            form.values.push(Held::Plain(StaticNode::Null));
-            form.since.push(0);
-            form.lines.push(Vec::new());
-            let last = form.values.len() - 1;
+            let last = form.values.len();
+            form.add_values(1);
+            form.spans[last] = Span { start: number(value.start), end: number(value.end) };
             let read = form.read(last, &bytes[value.start..], 0..0, 0, &mut self.unescape)?;
             if read != value.len() {
                 return None;
@@ -310,8 +344,47 @@ impl Form {
     fn new(bytes: &[u8], slots: Vec<Slot>, keys: Vec<Box<str>>, came: u64) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let (path, spans, values, since, lines) = Default::default();
-        Self { number, came, clock: 1, slots, keys, path, raw: bytes.into(), spans, values, since, lines }
+        let (path, order, spans, values, since, lines) = Default::default();
+        Self { number, came, clock: 1, slots, keys, path, order, raw: bytes.into(), spans, values, since, lines }
+    }
+
+    /// Makes room for more values, which are still to be read.
+    fn add_values(&mut self, more: usize) {
+        let count = self.values.len() + more;
+        self.spans.resize(count, Span::default());
+        self.values.resize_with(count, || Held::Plain(StaticNode::Null));
+        self.since.resize(count, 0);
+        self.lines.resize_with(count, Vec::new);
+    }
+
+    /// Becomes `bytes`, which have its keys in this order and its values in these places; what is given for that becomes what was
+    /// before. `None`, and no value is known any more, where the parser is to decide.
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        spans: &mut Vec<Span>,
+        order: &mut Vec<u32>,
+        unescape: &mut Unescape,
+    ) -> Option<()> {
+        self.clock += 1;
+        for (value, span) in spans.iter().enumerate() {
+            let (before, new) = (self.spans[value].range(), &bytes[span.range()]);
+            let alike = same(&self.raw[before.clone()], new);
+            if alike == new.len() && alike == before.len() {
+                continue;
+            }
+            // What is read may go on behind the value's end, as far as it is not one.
+            if self.read(value, &bytes[span.start as usize..], before, alike, unescape) != Some(new.len()) {
+                self.spans.fill(Span::default());
+                self.lines.iter_mut().for_each(Vec::clear);
+                return None;
+            }
+        }
+        self.raw.clear();
+        self.raw.extend_from_slice(bytes);
+        mem::swap(&mut self.spans, spans);
+        mem::swap(&mut self.order, order);
+        Some(())
     }
 
     /// Becomes `bytes`, if they have its gaps. If not, it becomes what they have up to where they differ.
@@ -438,7 +511,21 @@ impl Held {
     }
 }
 
+impl Slot {
+    /// How many nodes are inside of it.
+    fn count(self) -> u32 {
+        match self {
+            Self::Object { count, .. } | Self::Array { count, .. } => count,
+            _ => 0,
+        }
+    }
+}
+
 impl Span {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
     fn moved(self, by: u32) -> Self {
         Self { start: self.start.wrapping_add(by), end: self.end.wrapping_add(by) }
     }

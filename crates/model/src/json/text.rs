@@ -1,6 +1,6 @@
 //! Texts as JSON has them, unescaped; of one with several lines only those that are not as in the text before.
 
-use memchr::memchr2_iter;
+use wide::u8x16;
 
 /// Of texts of more lines these are not kept.
 const MOST_LINES: usize = 512;
@@ -36,19 +36,26 @@ pub(super) struct Known<'t> {
     pub(super) alike: usize,
 }
 
-/// Behind the quote that ends the text.
+/// Behind the quote that ends the text, if it has one.
 pub(super) fn end(bytes: &[u8]) -> Option<usize> {
-    let mut escaped = None;
-    memchr2_iter(b'"', b'\\', bytes).find_map(|at| {
-        if escaped == Some(at) {
-            return None;
+    let mut at = 0;
+    loop {
+        let mut stops = stops(block(bytes.get(at..)?, &mut [0; 2 * BLOCK]));
+        let mut next = BLOCK;
+        while stops != 0 {
+            let stop = stops.trailing_zeros() as usize;
+            match bytes.get(at + stop)? {
+                b'"' => return Some(at + stop + 1),
+                // What is escaped is no stop.
+                b'\\' => {
+                    stops &= !(3 << stop);
+                    next = next.max(stop + 2);
+                }
+                _ => stops &= stops - 1,
+            }
         }
-        if bytes[at] == b'\\' {
-            escaped = Some(at + 1);
-            return None;
-        }
-        Some(at + 1)
-    })
+        at += next;
+    }
 }
 
 /// The text that `raw` begins with, quotes around it, and how many bytes of `raw` that has, if it is short and has nothing to unescape.
@@ -126,11 +133,7 @@ impl Unescape {
         let is_last = 'text: loop {
             let rest = raw.get(at..)?;
             let mut padded = [0; 2 * BLOCK];
-            let block: &[u8; 2 * BLOCK] = rest.first_chunk().unwrap_or_else(|| {
-                // At the document's end. It stops at what is not there.
-                padded[..rest.len()].copy_from_slice(rest);
-                &padded
-            });
+            let block = block(rest, &mut padded);
             if plain.len() < length + 2 * BLOCK {
                 plain.resize(2 * (length + 2 * BLOCK), 0);
             }
@@ -179,6 +182,14 @@ impl Unescape {
     }
 }
 
+/// What `rest` begins with; behind its end there are zeros, at which reading stops.
+fn block<'r>(rest: &'r [u8], padded: &'r mut [u8; 2 * BLOCK]) -> &'r [u8; 2 * BLOCK] {
+    rest.first_chunk().unwrap_or_else(|| {
+        padded[..rest.len()].copy_from_slice(rest);
+        padded
+    })
+}
+
 /// Moves a block's bytes from `from` on behind `to` others; what is too much is written over.
 fn move_block(block: &[u8; 2 * BLOCK], from: usize, plain: &mut [u8; 2 * BLOCK], to: usize) {
     let (from, to) = (from % BLOCK, to % BLOCK);
@@ -202,14 +213,14 @@ const ESCAPED: [u8; 256] = {
 
 /// A bit for each byte of a block that is a quote, a backslash or below a space.
 fn stops(block: &[u8; 2 * BLOCK]) -> u64 {
-    let mut marks = [0; BLOCK];
-    for (mark, byte) in marks.iter_mut().zip(block) {
-        *mark = u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < b' ');
-    }
-    // The lowest bits of eight bytes, moved together into the highest byte.
-    const TOGETHER: u64 = 0x0102_0408_1020_4080;
-    let bits = marks.as_chunks().0.iter().map(|marks| u64::from_le_bytes(*marks).wrapping_mul(TOGETHER) >> 56);
-    bits.rev().fold(0, |all, bits| all << 8 | bits)
+    let bits = |half: [u8; 16]| {
+        let bytes = u8x16::new(half);
+        let are = |byte: u8| bytes.simd_eq(u8x16::splat(byte));
+        let are_below = bytes.simd_eq(bytes.min(u8x16::splat(b' ' - 1)));
+        u64::from((are(b'"') | are(b'\\') | are_below).to_bitmask())
+    };
+    let halves = block.as_chunks().0;
+    bits(halves[0]) | bits(halves[1]) << 16
 }
 
 /// The character of an escape; half a surrogate pair is none.

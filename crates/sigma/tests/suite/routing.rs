@@ -100,8 +100,21 @@ fn an_event_that_comes_again_and_again_hits_the_same_rules_each_time() {
     }
 }
 
+/// A text of several lines, as JSON.
+macro_rules! lines {
+    ($first:literal, $last:literal) => {
+        concat!(
+            "\"",
+            $first,
+            "\\nA line that is much longer than it would have to be, so that there are many bytes of text: 0123456789\\n",
+            $last,
+            "\""
+        )
+    };
+}
+
 /// Keys by which mappings know events, with values that decide their route, and some that are odd.
-const KEYS: [(&str, &[&str]); 9] = [
+const KEYS: [(&str, &[&str]); 11] = [
     ("Channel", &[r#""Security""#, r#""Microsoft-Windows-Sysmon/Operational""#, r#"["Security"]"#, "null"]),
     ("EventID", &["1", r#""1""#, "4688", "11", "true", "[1]"]),
     ("event.category", &[r#""process""#, r#"["file"]"#, r#""""#]),
@@ -110,6 +123,8 @@ const KEYS: [(&str, &[&str]); 9] = [
     ("process_name", &[r#""cmd.exe""#, r#""""#, "null"]),
     ("network_connections", &["[]", r#"[{"dst_ip":"10.0.0.1","port":1}]"#, "{}"]),
     ("os", &[r#""linux""#, r#""windows""#, r#""""#, "7"]),
+    ("Message", &[lines!("first", "other"), lines!("a.exe", "other"), lines!("first", "a.exe"), lines!("new", "new")]),
+    ("Details", &[lines!("a.exe", "other"), lines!("new", "new"), lines!("first", "other"), "1"]),
     ("Image", &[r#""cmd.exe""#, r#""cmd.exes""#, "[]", r#"["a.exe","cmd.exe"]"#, r#"["cmd.exe","A.EXE"]"#, "[1,[]]"]),
 ];
 
@@ -124,6 +139,7 @@ proptest! {
                 select(vec![EventKind::Raw, EventKind::EndpointTelemetry, EventKind::Vendor("other")]),
                 select(vec![None, None, Some("linux")]),
                 any::<bool>(),
+                vec(any::<u8>(), 5),
             ),
             1..20,
         ),
@@ -138,9 +154,11 @@ proptest! {
             + &rule("keyword", "category: process_creation", "'|contains': [a.exe, linux]");
         let matcher = matcher(&(sources.iter().map(is_there).collect::<String>() + &image));
         let mut past = (reader(), matcher.scratch());
-        for (shape, drawn, kind, product, is_routed) in events {
-            let values = shape.get(&shapes).iter().zip(drawn);
-            let values: Vec<_> = values.map(|((key, values), at)| format!("{key:?}:{}", at.get(values))).collect();
+        for (shape, drawn, kind, product, is_routed, order) in events {
+            let mut values: Vec<_> = shape.get(&shapes).iter().zip(drawn).zip(order).collect();
+            values.sort_by_key(|(_, order)| *order);
+            let values: Vec<_> =
+                values.iter().map(|(((key, values), at), _)| format!("{key:?}:{}", at.get(values))).collect();
             let event = format!("{{{}}}", values.join(","));
             let routing = if is_routed { Routing::Auto } else { Routing::Off };
             let source = Source { product, ..Source::default() };

@@ -93,6 +93,17 @@ fn begins_value(byte: u8) -> bool {
     matches!(byte, b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')
 }
 
+/// Where the value ends that begins at `at`, if one begins there; whether it is any is not looked at.
+pub(super) fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let first = *bytes.get(at).filter(|first| begins_value(**first))?;
+    let rest = &bytes[at + 1..];
+    let length = match first {
+        b'"' => text::end(rest)?,
+        _ => rest.iter().take_while(|byte| plain::may_have(**byte) || byte.is_ascii_lowercase()).count(),
+    };
+    Some(at + 1 + length)
+}
+
 /// Where the values in JSON are, each with the gap before it.
 pub(super) struct Pieces<'b> {
     bytes: &'b [u8],
@@ -118,13 +129,7 @@ impl Iterator for Pieces<'_> {
                 at += 1;
                 continue;
             }
-            let rest = &self.bytes[at + 1..];
-            let end = at
-                + 1
-                + match first {
-                    b'"' => text::end(rest)?,
-                    _ => rest.iter().take_while(|byte| plain::may_have(**byte) || byte.is_ascii_lowercase()).count(),
-                };
+            let end = value_end(self.bytes, at)?;
             let behind = self.bytes[end..].iter().position(|byte| !byte.is_ascii_whitespace())?;
             if self.bytes[end + behind] == b':' {
                 // A key.

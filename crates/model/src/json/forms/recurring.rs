@@ -14,8 +14,8 @@ impl<'r> Recurring<'r> {
         Self(form)
     }
 
-    /// The number of its form, which is not 0. All with the same one have the same keys in the same order, and lists of the same
-    /// length.
+    /// The number of its form, which is not 0. All with the same one have the same keys, each with the same node, and lists of the
+    /// same length.
     pub(crate) fn form(self) -> u64 {
         self.0.number
     }
@@ -31,6 +31,12 @@ impl<'r> Recurring<'r> {
             Slot::Value(place) => Some(*place as usize),
             _ => None,
         }
+    }
+
+    /// In which order keys stand, if not in that of their nodes: behind each object's node the node of its first key, behind each key's
+    /// that of the next one.
+    pub(crate) fn order(self) -> Option<&'r [u32]> {
+        Some(&*self.0.order).filter(|order| !order.is_empty())
     }
 
     /// One of the document's nodes.
@@ -54,11 +60,12 @@ impl<'r> Recurring<'r> {
         self.0.since[at]
     }
 
-    /// The lines of a text in this document, if they are told apart.
-    pub fn lines(self, text: &str) -> Option<&'r [Line]> {
+    /// The lines of a text in this document, if they are told apart, with the number of its form and its place.
+    pub fn lines(self, text: &str) -> Option<((u64, usize), &'r [Line])> {
         let Form { values, lines, .. } = self.0;
         let is_it = |held: &Held| matches!(held, Held::Text(known) if std::ptr::eq(known.as_str(), text));
-        lines.iter().zip(values).find(|(lines, held)| !lines.is_empty() && is_it(held)).map(|(lines, _)| &**lines)
+        let at = lines.iter().zip(values).position(|(lines, held)| !lines.is_empty() && is_it(held))?;
+        Some(((self.form(), at), &lines[at]))
     }
 }
 
@@ -87,7 +94,7 @@ mod tests {
             assert_eq!(elements[3].elements().last().unwrap().node(), Node::String("b"));
             assert_eq!(recurring.value(pid_at), Node::Static(StaticNode::U64(pid.into())));
             let Node::String(message) = recurring.value(message) else { panic!("no text") };
-            let lines = recurring.lines(message).unwrap();
+            let (_, lines) = recurring.lines(message).unwrap();
             assert_eq!(lines.iter().map(|line| line.length()).collect::<Vec<_>>(), [4, line.len() + 1, 5]);
             let since = lines.iter().map(|line| line.since()).collect::<Vec<_>>();
             let (first, pid_since) = (since[0], recurring.since(pid_at));
