@@ -1,6 +1,6 @@
 //! Recordings and rules that are too large or too foreign for the repository.
 //!
-//! They are looked for in `../shared/data` beside the workspace, or in `CYBERVAULT_SHARED_DATA`.
+//! They are looked for in `../shared/data` beside the workspace, or in `SHARED_DATA`.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -38,8 +38,8 @@ pub fn recorded_events() -> Result<Option<PathBuf>> {
 }
 
 fn locate(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("CYBERVAULT_SHARED_DATA")
-        .map_or_else(|| cache::workspace().join("../shared/data"), PathBuf::from);
+    let folder =
+        std::env::var_os("SHARED_DATA").map_or_else(|| cache::workspace().join("../shared/data"), PathBuf::from);
     let path = folder.join(name);
     if path.exists() {
         return Some(path);
