@@ -373,7 +373,7 @@ impl Form {
             if alike == new.len() && alike == before.len() {
                 continue;
             }
-            // What is read may go on behind the value's end, as far as it is not one.
+            // What ends elsewhere is no value.
             if self.read(value, &bytes[span.start as usize..], before, alike, unescape) != Some(new.len()) {
                 self.spans.fill(Span::default());
                 self.lines.iter_mut().for_each(Vec::clear);
