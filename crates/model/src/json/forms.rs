@@ -84,11 +84,15 @@ pub(super) struct Forms {
     bytes: usize,
     /// Of forms that are not kept: only one that comes again is worth it.
     once: Box<[u64]>,
-    /// How many documents in a row had no form that was known.
-    novel: usize,
+    /// Of documents that had no form that was known.
+    novel: Novel,
     shuffled: Shuffled,
     unescape: Unescape,
 }
+
+/// How many documents in a row were not known.
+#[derive(Debug, Default)]
+struct Novel(usize);
 
 /// Which earlier documents one is like.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +173,7 @@ impl Default for Forms {
             clock: 0,
             bytes: 0,
             once: [0; MOST_ONCE].into(),
-            novel: 0,
+            novel: Novel::default(),
             shuffled: Shuffled::default(),
             unescape: Unescape::default(),
         }
@@ -184,7 +188,7 @@ impl Forms {
 
     /// Whether the document at hand is not compared, nor kept: documents are so new that most are not.
     fn rests(&self) -> bool {
-        self.is_off || self.novel > NOVEL && !self.novel.is_multiple_of(TRIED_AGAIN)
+        self.is_off || self.novel.rests()
     }
 
     /// Takes the document's values into what is known of earlier ones that it is like.
@@ -198,7 +202,7 @@ impl Forms {
         if form.is_none() && self.shuffled.look(bytes) && rests {
             form = self.form_of(bytes);
         }
-        self.novel = if form.is_some() { 0 } else { self.novel.saturating_add(1) };
+        self.novel.came(form.is_some());
         match form {
             Some(form) => Some(Like::Ordered(form)),
             None => self.shuffled.follow(bytes, self.clock, &mut self.unescape).map(Like::Shuffled),
@@ -274,15 +278,18 @@ impl Forms {
             return;
         }
         let (slots, keys, values) = taken_apart(nodes);
-        let tag = tag(&slots, &keys);
-        let once = usize::try_from(tag % MOST_ONCE as u64).unwrap_or_default();
-        if mem::replace(&mut self.once[once], tag) != tag && !is_ordered {
-            if is_shuffled {
-                self.shuffled.learn(bytes, Form::new(bytes, slots, keys, self.clock), &mut self.unescape);
-            }
+        if values > MOST_VALUES {
             return;
         }
-        let Some(form) = self.form(bytes, slots, keys, values) else { return };
+        let is_ordered = came_before(&mut self.once, tag(&slots, &keys)) || is_ordered;
+        if !is_ordered && !is_shuffled {
+            return;
+        }
+        let form = Form::new(bytes, slots, keys, values, self.clock);
+        if !is_ordered {
+            return self.shuffled.learn(bytes, form, &mut self.unescape);
+        }
+        let Some(form) = self.with_gaps(bytes, form) else { return };
         let at = self.place();
         let end = form.spans.last().map_or(0, |span| span.end as usize);
         self.gaps.end(form.path.last().copied(), &bytes[end..], at);
@@ -295,29 +302,24 @@ impl Forms {
         }
     }
 
-    /// The form of a document.
-    fn form(&mut self, bytes: &[u8], slots: Vec<Slot>, keys: Vec<Box<str>>, count: usize) -> Option<Form> {
-        if count > MOST_VALUES {
-            return None;
-        }
-        let mut form = Form::new(bytes, slots, keys, self.clock);
+    /// The form of a document, with its gaps and values.
+    fn with_gaps(&mut self, bytes: &[u8], mut form: Form) -> Option<Form> {
+        let count = form.values.len();
         if !self.gaps.have_room(count) {
             self.forget();
         }
         let mut pieces = Pieces::of(bytes);
-        for _ in 0..count {
-            let (gap, value) = pieces.next()?;
+        for value in 0..count {
+            let (gap, place) = pieces.next()?;
             let Some(gap) = self.gaps.add(form.path.last().copied(), &bytes[gap]) else {
                 // Gaps are not given up one by one, and these may be of documents that no longer come.
                 self.forget();
                 return None;
             };
             form.path.push(gap);
-            let last = form.values.len();
-            form.add_values(1);
-            form.spans[last] = Span { start: number(value.start), end: number(value.end) };
-            let read = form.read(last, &bytes[value.start..], 0..0, 0, &mut self.unescape)?;
-            if read != value.len() {
+            form.spans[value] = Span { start: number(place.start), end: number(place.end) };
+            let read = form.read(value, &bytes[place.start..], 0..0, 0, &mut self.unescape)?;
+            if read != place.len() {
                 return None;
             }
         }
@@ -340,21 +342,23 @@ impl Forms {
 }
 
 impl Form {
-    /// One whose values are still to come.
-    fn new(bytes: &[u8], slots: Vec<Slot>, keys: Vec<Box<str>>, came: u64) -> Self {
+    /// One of which that many values are still to be read.
+    fn new(bytes: &[u8], slots: Vec<Slot>, keys: Vec<Box<str>>, values: usize, came: u64) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(1);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let (path, order, spans, values, since, lines) = Default::default();
-        Self { number, came, clock: 1, slots, keys, path, order, raw: bytes.into(), spans, values, since, lines }
-    }
-
-    /// Makes room for more values, which are still to be read.
-    fn add_values(&mut self, more: usize) {
-        let count = self.values.len() + more;
-        self.spans.resize(count, Span::default());
-        self.values.resize_with(count, || Held::Plain(StaticNode::Null));
-        self.since.resize(count, 0);
-        self.lines.resize_with(count, Vec::new);
+        Self {
+            number: COUNT.fetch_add(1, Ordering::Relaxed),
+            came,
+            clock: 1,
+            slots,
+            keys,
+            path: Vec::new(),
+            order: Vec::new(),
+            raw: bytes.into(),
+            spans: vec![Span::default(); values],
+            values: (0..values).map(|_| Held::Plain(StaticNode::Null)).collect(),
+            since: vec![0; values],
+            lines: vec![Vec::new(); values],
+        }
     }
 
     /// Becomes `bytes`, which have its keys in this order and its values in these places; what is given for that becomes what was
@@ -511,6 +515,17 @@ impl Held {
     }
 }
 
+impl Novel {
+    /// Whether so many were new that the next is not looked at.
+    fn rests(&self) -> bool {
+        self.0 > NOVEL && !self.0.is_multiple_of(TRIED_AGAIN)
+    }
+
+    fn came(&mut self, is_known: bool) {
+        self.0 = if is_known { 0 } else { self.0.saturating_add(1) };
+    }
+}
+
 impl Slot {
     /// How many nodes are inside of it.
     fn count(self) -> u32 {
@@ -554,6 +569,12 @@ fn guess(bytes: &[u8], kind: usize) -> usize {
 
 /// The golden ratio's, as in Knuth's multiplicative hash.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Whether a mark is among those that came, where it is now.
+fn came_before(marks: &mut [u64], mark: u64) -> bool {
+    let at = usize::try_from(mark % marks.len() as u64).unwrap_or_default();
+    mem::replace(&mut marks[at], mark) == mark
+}
 
 /// Tells most forms apart. Not 0.
 fn tag(slots: &[Slot], keys: &[Box<str>]) -> u64 {

@@ -12,7 +12,7 @@ use std::{
 
 use foldhash::fast::FixedState;
 
-use super::{Form, LONGEST, MOST_ONCE, MOST_VALUES, NOVEL, Slot, Span, TRIED_AGAIN, gaps::value_end, number};
+use super::{Form, LONGEST, MOST_ONCE, Novel, Slot, Span, came_before, gaps::value_end, number};
 use crate::json::text::{self, Unescape};
 
 /// How many kinds of such documents are kept: 4 MiB of JSON at most, and unescaped as much again.
@@ -38,8 +38,8 @@ pub(super) struct Shuffled {
     marks: Option<Marks>,
     /// Whether its keys' order came before.
     is_ordered: bool,
-    /// How many documents in a row were not known.
-    novel: usize,
+    /// Of documents that were not known.
+    novel: Novel,
     place: Place,
 }
 
@@ -71,7 +71,7 @@ impl Default for Shuffled {
             parts: Parts::default(),
             marks: None,
             is_ordered: false,
-            novel: 0,
+            novel: Novel::default(),
             place: Place::default(),
         }
     }
@@ -80,8 +80,8 @@ impl Default for Shuffled {
 impl Shuffled {
     /// Looks at a document: whether its keys came before in the same order.
     pub(super) fn look(&mut self, bytes: &[u8]) -> bool {
-        let rests = self.novel > NOVEL && !self.novel.is_multiple_of(TRIED_AGAIN);
-        self.novel = self.novel.saturating_add(1);
+        let rests = self.novel.rests();
+        self.novel.came(false);
         self.marks = if rests || bytes.len() > LONGEST { None } else { self.parts.take_apart(bytes) };
         self.is_ordered = self.marks.is_some_and(|Marks { order, .. }| came_before(&mut self.orders, order));
         self.is_ordered
@@ -95,7 +95,7 @@ impl Shuffled {
         self.place.each(&self.parts, kind, bytes)?;
         kind.form.take(bytes, &mut self.place.spans, &mut self.place.order, unescape)?;
         kind.form.came = clock;
-        self.novel = 0;
+        self.novel.came(true);
         Some(mark)
     }
 
@@ -156,11 +156,6 @@ impl Kind {
             }
             next += 1;
         }
-        let values = kind.form.slots.iter().filter(|slot| matches!(slot, Slot::Value(_))).count();
-        if values > MOST_VALUES {
-            return None;
-        }
-        kind.form.add_values(values);
         let mut place = Place::default();
         place.each(parts, &kind, bytes)?;
         kind.form.take(bytes, &mut place.spans, &mut place.order, unescape)?;
@@ -347,12 +342,6 @@ impl Marks {
         self.keys = self.keys.wrapping_add(hash);
         self.order = hash_of((self.order, hash));
     }
-}
-
-/// Whether a mark is among those that came, where it is now.
-fn came_before(marks: &mut [u64], mark: u64) -> bool {
-    let at = usize::try_from(mark % marks.len() as u64).unwrap_or_default();
-    mem::replace(&mut marks[at], mark) == mark
 }
 
 fn hash_of(what: impl Hash) -> u64 {
