@@ -2,11 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use cybervault_model::Timestamp;
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, error::KafkaError};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::Consumer,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 
 use crate::{KafkaSettings, Record, StreamError, record::ReadHeaders, settings::LoneConsumer};
 
@@ -70,6 +75,17 @@ pub struct Follower {
     at_end: HashSet<i32>,
 }
 
+/// How long a topic that was just created is left to get its leaders.
+const SETTLING: Duration = Duration::from_millis(100);
+
+/// Whether a partition has no leader yet, or another one than a moment ago.
+fn is_settling(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+    )
+}
+
 impl std::fmt::Debug for Follower {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Follower").field("partitions", &self.partitions).finish_non_exhaustive()
@@ -102,9 +118,14 @@ impl Follower {
             for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
                 let offset = if at_end {
                     // The end as it is now; the client's own `End` would be the end at the first fetch.
-                    consumer
-                        .fetch_watermarks(topic, partition, wait)
-                        .map(|(_, high)| Offset::Offset(high))
+                    let until = Instant::now() + wait;
+                    let ends = loop {
+                        match consumer.fetch_watermarks(topic, partition, wait) {
+                            Err(error) if is_settling(&error) && Instant::now() < until => thread::sleep(SETTLING),
+                            ends => break ends,
+                        }
+                    };
+                    ends.map(|(_, high)| Offset::Offset(high))
                         .map_err(|error| StreamError::from_kafka(*topic, &error))?
                 } else {
                     let known = offsets.get(&((*topic).to_owned(), partition));
