@@ -167,6 +167,7 @@ impl Matcher {
             usual,
             answers,
             shortest_keyword: None,
+            has_few_keywords: false,
             folded,
             text,
         };
@@ -279,6 +280,8 @@ pub(crate) struct Run<'r, 'e> {
     answers: Option<&'r mut Answers>,
     /// Bytes of the shortest keyword that is looked for, if any is.
     pub(crate) shortest_keyword: Option<usize>,
+    /// Whether keywords are so few that looking for them takes no longer than recalling what was found.
+    pub(crate) has_few_keywords: bool,
     pub(crate) folded: &'r mut String,
     text: &'r mut String,
 }

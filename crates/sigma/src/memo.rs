@@ -3,7 +3,10 @@
 //! A remembered text is compared whole, so what is recalled is what would be found again. Rows are of fixed size and there are
 //! as many from the beginning as there will ever be; a text that comes once puts out another such, not one that came twice.
 
-use std::hash::{BuildHasher, Hasher};
+use std::{
+    hash::{BuildHasher, Hasher},
+    mem,
+};
 
 use foldhash::fast::FixedState;
 
@@ -150,84 +153,91 @@ struct Shelf {
     width: usize,
     sets: Box<[Set]>,
     rows: Box<[u8]>,
+    /// Where the first row begins: what is read together lies together in memory.
+    first: usize,
+    /// Which row of a set makes room next.
+    hand: usize,
 }
 
-const WAYS: usize = 4; // as the hand's mask has it
+const WAYS: usize = 4;
 
 #[derive(Clone, Copy, Default)]
-struct Set {
-    heads: [Head; WAYS],
-    /// Which of them were recalled since the hand came by, a bit each: these are passed over once when room is made.
-    recalled: u8,
-    hand: u8,
-}
+#[repr(align(64))]
+struct Set([Head; WAYS]);
 
 /// What a row holds: a text, and behind it the numbers found in it.
 #[derive(Clone, Copy, Default)]
 struct Head {
     place: Place,
-    /// The upper half of the hash.
-    tag: u32,
+    /// Some of the hash.
+    tag: u16,
     text: u16,
     found: u16,
+    /// Whether it was recalled since the hand came by: it is passed over once then.
+    is_recalled: bool,
 }
 
 impl Shelf {
     /// `sets` is a power of two.
     fn new(width: usize, sets: usize) -> Self {
-        Self { width, sets: vec![Set::default(); sets].into(), rows: vec![0; width * sets * WAYS].into() }
+        let rows: Box<[u8]> = vec![0; width * sets * WAYS + align_of::<Set>()].into();
+        let first = rows.as_ptr().align_offset(align_of::<Set>()).min(align_of::<Set>());
+        Self { width, sets: vec![Set::default(); sets].into(), rows, first, hand: 0 }
     }
 
     fn set(&self, hash: u64) -> usize {
         usize::try_from(hash & (self.sets.len() as u64 - 1)).unwrap_or_default()
     }
 
+    /// A row's first byte.
+    fn row(&self, set: usize, way: usize) -> usize {
+        self.first + (set * WAYS + way) * self.width
+    }
+
     /// What was found in the text, as bytes.
     fn find(&mut self, hash: u64, place: Place, text: &[u8]) -> Option<&[u8]> {
         let at = self.set(hash);
-        let set = &mut self.sets[at];
         let is_text = |way: usize, head: &Head| {
             head.tag == tag(hash)
                 && head.place == place
                 && usize::from(head.text) == text.len()
-                && self.rows[(at * WAYS + way) * self.width..][..text.len()] == *text
+                && self.rows[self.row(at, way)..][..text.len()] == *text
         };
-        let way = set.heads.iter().enumerate().position(|(way, head)| is_text(way, head))?;
-        set.recalled |= 1 << way;
-        let found = usize::from(set.heads[way].found) * 4;
-        Some(&self.rows[(at * WAYS + way) * self.width + text.len()..][..found])
+        let way = self.sets[at].0.iter().enumerate().position(|(way, head)| is_text(way, head))?;
+        let end = self.row(at, way) + text.len();
+        let head = &mut self.sets[at].0[way];
+        head.is_recalled = true;
+        Some(&self.rows[end..][..usize::from(head.found) * 4])
     }
 
     fn keep(&mut self, hash: u64, place: Place, text: &[u8], found: &[u32]) {
         let (Ok(length), Ok(count)) = (u16::try_from(text.len()), u16::try_from(found.len())) else { return };
         let at = self.set(hash);
-        let way = self.sets[at].make_room();
-        self.sets[at].heads[way] = Head { place, tag: tag(hash), text: length, found: count };
-        let row = &mut self.rows[(at * WAYS + way) * self.width..][..self.width];
+        let way = self.make_room(at);
+        self.sets[at].0[way] = Head { place, tag: tag(hash), text: length, found: count, is_recalled: false };
+        let row = self.row(at, way);
+        let row = &mut self.rows[row..][..self.width];
         let (text_row, found_row) = row.split_at_mut(text.len());
         text_row.copy_from_slice(text);
         for (bytes, number) in found_row.chunks_exact_mut(4).zip(found) {
             bytes.copy_from_slice(&number.to_le_bytes());
         }
     }
-}
 
-impl Set {
-    /// The way whose text goes: the next that was not recalled.
-    fn make_room(&mut self) -> usize {
+    /// The row of the set whose text goes: the next that was not recalled.
+    fn make_room(&mut self, set: usize) -> usize {
         loop {
-            let way = usize::from(self.hand);
-            self.hand = (self.hand + 1) & 3;
-            if self.recalled & 1 << way == 0 {
+            let way = self.hand;
+            self.hand = (self.hand + 1) % WAYS;
+            if !mem::take(&mut self.sets[set].0[way].is_recalled) {
                 return way;
             }
-            self.recalled &= !(1 << way);
         }
     }
 }
 
-fn tag(hash: u64) -> u32 {
-    u32::try_from(hash >> 32).unwrap_or_default()
+fn tag(hash: u64) -> u16 {
+    u16::try_from(hash >> 48).unwrap_or_default()
 }
 
 #[cfg(test)]

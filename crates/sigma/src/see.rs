@@ -21,7 +21,7 @@ use crate::{
     predicate::{Number, Test, append_text, write_text},
     routes::Route,
     scalar::{Scalar, number_in},
-    substrings::Substrings,
+    substrings::{FEW, Substrings},
     usual::{Items, Known},
     walk::{NO_FIELD, Sink},
 };
@@ -45,12 +45,22 @@ impl Run<'_, '_> {
     /// Goes over the event: answers the eager predicates, keeps the values for the others.
     pub(crate) fn see(&mut self) {
         let table = self.table;
-        self.shortest_keyword = self.compiled.keywords_on(self.route).map(Substrings::shortest).min();
+        let keywords = self.compiled.keywords_on(self.route);
+        self.shortest_keyword = keywords.clone().map(Substrings::shortest).min();
+        self.has_few_keywords = keywords.map(Substrings::count).sum::<usize>() <= FEW;
         match self.usual.take() {
-            Some((items, recurring)) => self.see_usual(items, recurring),
-            None => table.walk(self.event.payload, self),
+            Some((items, recurring)) => {
+                self.see_usual(items, recurring);
+                if self.see_fresh() {
+                    // It may be in any of them.
+                    self.fresh.for_keywords.iter().for_each(|at| items.forget(*at));
+                }
+            }
+            None => {
+                table.walk(self.event.payload, self);
+                self.see_fresh();
+            }
         }
-        self.see_fresh();
         for rule in &self.compiled.always {
             self.marks.consider(*rule, &self.route.allowed);
         }
@@ -58,13 +68,27 @@ impl Run<'_, '_> {
 
     /// Looks at the values of an event of which most is as in those before.
     fn see_usual(&mut self, items: &mut Items, recurring: Recurring<'_>) {
-        for (seen, item) in items.seen.iter_mut().zip(&mut items.list) {
+        for (at, (seen, item)) in items.seen.iter_mut().zip(&mut items.list).enumerate() {
             if let Some(found) = seen.known(item, recurring) {
                 self.know(found);
                 continue;
             }
-            let key = Some(item.key).filter(|_| !item.learnt.is_novel());
             let value = seen.value(recurring);
+            if self.has_few_keywords
+                && let Scalar::Text(text) = value
+                && item.is_plain
+                && !self.may_find(&item.targets, text)
+            {
+                if self.may_have_keyword(text.len()) {
+                    self.fresh.for_keywords.push(at);
+                    self.fresh.add_for_keywords(seen.changed_lines(recurring, text));
+                }
+                let from = self.fresh.found.len();
+                self.tests(&item.targets).for_each(|tests| self.test_plainly(tests, value));
+                item.learn(seen, recurring, Known::Found, &self.fresh.found[from..]);
+                continue;
+            }
+            let key = Some(item.key).filter(|_| !item.learnt.is_novel());
             let known = if item.targets.is_empty() {
                 self.see_other(key.is_some(), value)
             } else {
@@ -215,9 +239,9 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Looks for the tables' texts in the pieces from `first` on.
-    fn search<'t>(&mut self, tables: &(impl Iterator<Item = &'t Substrings> + Clone), first: usize) {
-        let Some(from) = self.fresh.pieces.get(first).map(|piece| piece.text.start) else { return };
+    /// Looks for the tables' texts in the pieces from `first` on; whether any was found.
+    fn search<'t>(&mut self, tables: &(impl Iterator<Item = &'t Substrings> + Clone), first: usize) -> bool {
+        let Some(from) = self.fresh.pieces.get(first).map(|piece| piece.text.start) else { return false };
         let (mut folded, mut found) = (mem::take(self.folded), mem::take(&mut self.fresh.buffer));
         fold_to(&self.fresh.text[from..], &mut folded);
         found.clear();
@@ -239,7 +263,9 @@ impl Run<'_, '_> {
                 }
             }
         }
+        let has_found = !found.is_empty();
         (*self.folded, self.fresh.buffer) = (folded, found);
+        has_found
     }
 
     /// Notes in which pieces a text was found; `folded` are those from `from` on.
@@ -251,13 +277,11 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Looks for keywords in what is not remembered, and remembers it.
-    fn see_fresh(&mut self) {
-        if self.shortest_keyword.is_some() {
-            self.search(&self.compiled.keywords_on(self.route), 0);
-        }
+    /// Looks for keywords in what is not remembered, and remembers it; whether any was found.
+    fn see_fresh(&mut self) -> bool {
+        let has_found = self.shortest_keyword.is_some() && self.search(&self.compiled.keywords_on(self.route), 0);
         if !self.remembers() {
-            return;
+            return has_found;
         }
         self.fresh.in_joined.sort_unstable();
         let Fresh { text, pieces, found, in_joined, buffer, .. } = &mut *self.fresh;
@@ -274,16 +298,27 @@ impl Run<'_, '_> {
                 self.memo.keep(*place, text[range.clone()].as_bytes(), buffer);
             }
         }
+        has_found
     }
 }
 
 impl<'r> Run<'r, '_> {
     /// What is looked for anywhere in the values of these targets.
     fn anywhere_in<'t>(&self, targets: &'t [u32]) -> impl Iterator<Item = &'r Substrings> + Clone + use<'r, 't> {
+        self.tests(targets).filter_map(|tests| tests.literals.as_deref()?.substrings())
+    }
+
+    /// The tests of the targets' fields.
+    fn tests<'t>(&self, targets: &'t [u32]) -> impl Iterator<Item = &'r FieldTests> + Clone + use<'r, 't> {
         let (compiled, table, route) = (self.compiled, self.table, self.route);
         let fields = targets.iter().map(|id| table.targets[*id as usize].field.index());
         let asked = fields.filter(|field| bits::has(&route.allowed.fields, *field));
-        asked.filter_map(|field| compiled.tests[field].literals.as_deref()?.substrings())
+        asked.map(|field| &compiled.tests[field])
+    }
+
+    /// Whether a comparison with a text may be true of the value, which is not folded.
+    fn may_find(&self, targets: &[u32], value: &str) -> bool {
+        self.tests(targets).any(|tests| tests.literals.as_ref().is_some_and(|literals| literals.may_find(value)))
     }
 
     /// Makes the tests of the targets' fields; but those of texts anywhere in the value only if it is not taken line by line.

@@ -41,6 +41,11 @@ impl Substrings {
         self.shortest
     }
 
+    /// How many texts there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     /// Calls `found` with the number of every text in `value`; more than once for some.
     pub(crate) fn scan(&self, value: &[u8], found: &mut impl FnMut(u32)) {
         let finished = self.ascii.scan(value, found) && (value.is_ascii() || self.beyond.scan(value, found));
@@ -100,7 +105,7 @@ struct ByLength {
 }
 
 /// Of how many texts vector instructions are quicker than samples of nearly every byte.
-const FEW: usize = 32;
+pub(crate) const FEW: usize = 32;
 
 impl ByLength {
     fn new<'t>(texts: impl Iterator<Item = (&'t str, u32)>) -> Self {

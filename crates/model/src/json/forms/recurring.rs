@@ -60,6 +60,11 @@ impl<'r> Recurring<'r> {
         self.0.since[at]
     }
 
+    /// The lines of a value by its place, if it is a text of which they are told apart.
+    pub fn lines_at(self, at: usize) -> &'r [Line] {
+        &self.0.lines[at]
+    }
+
     /// The lines of a text in this document, if they are told apart, with the number of its form and its place.
     pub fn lines(self, text: &str) -> Option<((u64, usize), &'r [Line])> {
         let Form { values, lines, .. } = self.0;
