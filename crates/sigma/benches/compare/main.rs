@@ -27,7 +27,7 @@ fn main() -> Outcome<()> {
     };
     let files = rules::read(Path::new(rules))?;
     let text = fs::read_to_string(events)?;
-    let lines = events::some_of(&text);
+    let lines = events::of(&text);
     if files.is_empty() || lines.is_empty() {
         return Err(format!("{rules} has {} rule files, {events} has {} events", files.len(), lines.len()).into());
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// A slow spell of the machine must not make a median.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// A side that needs less for one call is called more than once in a round.
 const LONG_ENOUGH: Duration = Duration::from_millis(150);
 
