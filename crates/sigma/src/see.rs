@@ -48,18 +48,16 @@ impl Run<'_, '_> {
         let keywords = self.compiled.keywords_on(self.route);
         self.shortest_keyword = keywords.clone().map(Substrings::shortest).min();
         self.has_few_keywords = keywords.map(Substrings::count).sum::<usize>() <= FEW;
-        match self.usual.take() {
-            Some((items, recurring)) => {
-                self.see_usual(items, recurring);
-                if self.see_fresh() {
-                    // It may be in any of them.
-                    self.fresh.for_keywords.iter().for_each(|at| items.forget(*at));
-                }
-            }
-            None => {
-                table.walk(self.event.payload, self);
-                self.see_fresh();
-            }
+        let mut usual = self.usual.take();
+        match &mut usual {
+            Some((items, recurring)) => self.see_usual(items, *recurring),
+            None => table.walk(self.event.payload, self),
+        }
+        if self.see_fresh()
+            && let Some((items, _)) = usual
+        {
+            // It may be in any of them.
+            self.fresh.for_keywords.iter().for_each(|at| items.forget(*at));
         }
         for rule in &self.compiled.always {
             self.marks.consider(*rule, &self.route.allowed);

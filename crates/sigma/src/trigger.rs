@@ -70,7 +70,7 @@ fn rate(test: &Test) -> f64 {
         Test::Text { op: TextOp::Suffix, text, .. } => 0.02 + rare(text.len(), 0.7),
         Test::Text { op: TextOp::Contains, text, .. } => 0.002 + rare(text.len(), 0.75),
         // What values begin with is mostly a drive, a hive or a scheme.
-        Test::Text { op: TextOp::Prefix, text, .. } => 0.09 + rare(text.len(), 0.8),
+        Test::Text { op: TextOp::Prefix, text, .. } => 0.05 + rare(text.len(), 0.8),
         Test::Number { op: NumberOp::Equal, .. } => 0.1,
         Test::Bool(_) => 0.4,
         _ => 0.8,
