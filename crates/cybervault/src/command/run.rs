@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub(super) fn run(_: &RunArgs, config: &Config) -> anyhow::Result<Answer> {
+    cybervault_stream::give_memory_back();
     let metrics = admin::gather_metrics()?;
     let _traces = Traces::start(config)?;
     let live = Arc::new(Live::load(config, Sources::of(config, false)?)?);

@@ -50,6 +50,7 @@ const DEMO_KEYS: usize = 6;
 const INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &UpArgs, mut config: Config) -> anyhow::Result<Answer> {
+    cybervault_stream::give_memory_back();
     if !(args.speed.is_finite() && args.speed > 0.0) {
         bail!("--speed {} makes no sense; use a number above 0", args.speed);
     }

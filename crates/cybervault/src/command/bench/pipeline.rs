@@ -39,6 +39,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Result<Answer> {
+    cybervault_stream::give_memory_back();
     if args.events < 10_000 {
         bail!("--events {} are too few to measure anything; take at least 10000", args.events);
     }
