@@ -15,16 +15,14 @@ pub(crate) struct Base {
     place: Place,
     /// Of which form the events are, and which of their values it is.
     of: (u64, usize),
-    /// What most lines need no more than, close together.
-    seen: Vec<SeenLine>,
-    learnt: Vec<Learnt<{ Base::MOST_FOUND }>>,
+    lines: Vec<BaseLine>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct SeenLine {
+struct BaseLine {
     /// Since when it was what it was when all was known that is found in it. No line is since 0.
     since: u64,
-    has_found: bool,
+    learnt: Learnt<{ Base::MOST_FOUND }>,
 }
 
 impl Base {
@@ -36,13 +34,13 @@ impl Base {
 
     /// What is found in the line at `at`, if that is known.
     pub(crate) fn found_in(&self, at: usize, line: Line) -> Option<&[u32]> {
-        let known = self.seen.get(at).filter(|known| known.since == line.since())?;
-        Some(if known.has_found { self.learnt[at].found() } else { &[] })
+        let known = self.lines.get(at).filter(|known| known.since == line.since())?;
+        Some(known.learnt.found())
     }
 
     /// Whether the line at `at` is taken to be a new one.
     pub(crate) fn is_novel(&self, at: usize) -> bool {
-        self.learnt.get(at).is_some_and(Learnt::is_novel)
+        self.lines.get(at).is_some_and(|known| known.learnt.is_novel())
     }
 
     /// Learns what was known of the line at `at`; `found` is what is found in it, if that is.
@@ -50,12 +48,12 @@ impl Base {
         if at >= Self::MOST_LINES {
             return;
         }
-        if self.seen.len() <= at {
-            self.seen.resize(at + 1, SeenLine::default());
-            self.learnt.resize(at + 1, Learnt::default());
+        if self.lines.len() <= at {
+            self.lines.resize(at + 1, BaseLine::default());
         }
-        if self.learnt[at].learn(known, found) {
-            self.seen[at] = SeenLine { since: line.since(), has_found: !found.is_empty() };
+        let of = &mut self.lines[at];
+        if of.learnt.learn(known, found) {
+            of.since = line.since();
         }
     }
 }
@@ -87,8 +85,7 @@ impl Bases {
             self.hand = (self.hand + 1) % Self::WAYS;
             let base = &mut self.list[set + self.hand];
             (base.place, base.of) = (place, of);
-            base.seen.clear();
-            base.learnt.clear();
+            base.lines.clear();
             set + self.hand
         })
     }
