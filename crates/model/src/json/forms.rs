@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     plain,
-    text::{self, Known, Line, Unescape, same},
+    text::{Known, Line, Unescape, same},
 };
 
 /// How many forms are kept, …
@@ -470,7 +470,7 @@ impl Form {
             return Some(length);
         }
         let lines = &mut self.lines[value];
-        if let Some((text, length)) = text::short(bytes) {
+        if let Some((text, length)) = unescape.short(bytes) {
             lines.clear();
             match held {
                 Held::Text(held) => {

@@ -58,12 +58,11 @@ pub(super) fn end(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The text that `raw` begins with, quotes around it, and how many bytes of `raw` that has, if it is short and has nothing to unescape.
-pub(super) fn short(raw: &[u8]) -> Option<(&str, usize)> {
-    let block = raw.get(1..)?.first_chunk()?;
+/// How many bytes a text has that `raw`, behind its quote, begins with, if it is short and has nothing to unescape.
+pub(super) fn short(raw: &[u8]) -> Option<usize> {
+    let block: &[u8; 2 * BLOCK] = raw.first_chunk()?;
     let end = stops(block).trailing_zeros() as usize;
-    let text = block.get(..end).filter(|_| block.get(end) == Some(&b'"'))?;
-    Some((str::from_utf8(text).ok()?, end + 2))
+    (end < BLOCK && block[end] == b'"').then_some(end)
 }
 
 /// Reads texts into its memory.
@@ -75,6 +74,18 @@ pub(super) struct Unescape {
 }
 
 impl Unescape {
+    /// The text that `raw` begins with, quotes around it, and how many bytes of `raw` that has, if it is short and has nothing to unescape.
+    pub(super) fn short(&mut self, raw: &[u8]) -> Option<(&str, usize)> {
+        let raw = raw.get(1..)?;
+        let length = short(raw)?;
+        if self.plain.len() < 2 * BLOCK {
+            self.plain.resize(2 * BLOCK, 0);
+        }
+        let block: &mut [u8; BLOCK] = self.plain.first_chunk_mut()?;
+        block.copy_from_slice(&raw[..BLOCK]);
+        Some((checked(&mut self.plain, length)?, length + 2))
+    }
+
     /// Unescapes the text that `raw` begins with, quotes around it: how many bytes of `raw` it has. What is not as before is so since
     /// `now`. `None` where the parser is to decide.
     pub(super) fn read(&mut self, raw: &[u8], before: Known<'_>, now: u64) -> Option<usize> {
@@ -177,10 +188,20 @@ impl Unescape {
             at += done;
             length += read;
         };
-        self.text.push_str(str::from_utf8(&plain[..length]).ok()?);
+        self.text.push_str(checked(plain, length)?);
         Some((at, is_last))
     }
 }
+
+/// The text in the first bytes, of those that there are at least [`WORDS`] more. Whether it is one the standard library finds sooner if it is
+/// asked about whole words.
+fn checked(plain: &mut [u8], length: usize) -> Option<&str> {
+    plain.get_mut(length..length + WORDS)?.fill(b' ');
+    str::from_utf8(&plain[..length.next_multiple_of(WORDS)]).ok()?.get(..length)
+}
+
+/// So many bytes it looks at together.
+const WORDS: usize = 2 * size_of::<usize>();
 
 /// What `rest` begins with; behind its end there are zeros, at which reading stops.
 fn block<'r>(rest: &'r [u8], padded: &'r mut [u8; 2 * BLOCK]) -> &'r [u8; 2 * BLOCK] {

@@ -321,7 +321,7 @@ impl Parts {
                 if bytes.get(at) != Some(&b'"') {
                     return None;
                 }
-                let length = text::short(&bytes[at..]).map(|(_, length)| length);
+                let length = text::short(&bytes[at + 1..]).map(|length| length + 2);
                 let length = length.or_else(|| value_end(bytes, at).map(|end| end - at))?;
                 let key = at + 1..at + length - 1;
                 at += length;
