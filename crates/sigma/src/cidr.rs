@@ -1,34 +1,54 @@
 //! Networks in CIDR notation.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{iter, net::IpAddr, str::FromStr};
+
+use crate::trie::Trie;
 
 /// A network of IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Network {
-    address: IpAddr,
-    prefix: u8,
+    /// Which family it is of, and the bits that all its addresses begin with.
+    bits: Vec<u8>,
 }
 
 impl Network {
-    /// Whether `address`, of the same family, lies within.
-    pub(crate) fn contains(self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(net), IpAddr::V4(host)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-                net.to_bits() & mask == host.to_bits() & mask
-            }
-            (IpAddr::V6(net), IpAddr::V6(host)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-                net.to_bits() & mask == host.to_bits() & mask
-            }
-            _ => false,
-        }
+    /// Whether `text` is an address that lies within.
+    pub(crate) fn contains_text(&self, text: &str) -> bool {
+        address_in(text).is_some_and(|address| self.bits.iter().copied().eq(bits(address).take(self.bits.len())))
+    }
+}
+
+/// The address that a text is.
+fn address_in(text: &str) -> Option<IpAddr> {
+    // No address is longer; the parser need not see a megabyte.
+    if text.len() > 45 { None } else { text.parse().ok() }
+}
+
+/// An address's family and bits, one by one.
+fn bits(address: IpAddr) -> impl Iterator<Item = u8> {
+    let (family, bits, count) = match address {
+        IpAddr::V4(address) => (4, u128::from(address.to_bits()) << 96, 32),
+        IpAddr::V6(address) => (6, address.to_bits(), 128),
+    };
+    iter::once(family).chain((0..count).map(move |at| u8::from(bits << at >> 127 == 1)))
+}
+
+/// Networks, each with a number: those that an address lies in are found at once.
+#[derive(Debug)]
+pub(crate) struct Networks(Trie);
+
+impl Networks {
+    /// `None` where there are none. No two are equal.
+    pub(crate) fn new(networks: Vec<(&Network, u32)>) -> Option<Self> {
+        let networks: Vec<_> = networks.into_iter().map(|(network, number)| (network.bits.clone(), number)).collect();
+        (!networks.is_empty()).then(|| Self(Trie::new(networks)))
     }
 
-    /// Whether `text` is an address that lies within.
-    pub(crate) fn contains_text(self, text: &str) -> bool {
-        // No address is longer; the parser need not see a megabyte.
-        text.len() <= 45 && text.parse().is_ok_and(|address| self.contains(address))
+    /// Calls `found` with the number of every network that `text` is an address in.
+    pub(crate) fn find(&self, text: &str, found: impl FnMut(u32)) {
+        if let Some(address) = address_in(text) {
+            self.0.walk(bits(address), found);
+        }
     }
 }
 
@@ -41,7 +61,10 @@ impl FromStr for Network {
         let address: IpAddr = address.parse().map_err(|_| invalid())?;
         let prefix: u8 = prefix.parse().map_err(|_| invalid())?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        if prefix > longest { Err(invalid()) } else { Ok(Self { address, prefix }) }
+        if prefix > longest {
+            return Err(invalid());
+        }
+        Ok(Self { bits: bits(address).take(1 + usize::from(prefix)).collect() })
     }
 }
 

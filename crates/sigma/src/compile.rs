@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     bits::{self, Words},
+    cidr::{Network, Networks},
     condition::Expr,
     fields::{FieldId, Fields, FixedMap},
     guard::is_eager,
@@ -187,6 +188,8 @@ pub(crate) struct FieldTests {
     pub(crate) literals: Option<Box<Literals>>,
     /// Texts that no rule waits for: looked for once a rule asks.
     pub(crate) later: Option<Box<Substrings>>,
+    /// Networks, which are looked for then, too.
+    pub(crate) networks: Option<Networks>,
     pub(crate) numbers: FixedMap<Number, PredicateId>,
     pub(crate) truths: [Option<PredicateId>; 2],
     pub(crate) present: Option<PredicateId>,
@@ -376,7 +379,11 @@ impl<'r> Compiler<'r> {
             self.fields.intern(name);
         }
         let id = number(self.questions.len());
-        let answered = if is_eager(&predicate) { Answered::AtOnce } else { Answered::Alone };
+        let answered = match predicate.test {
+            _ if is_eager(&predicate) => Answered::AtOnce,
+            Test::Cidr(_) if field != FieldId::ANYWHERE => Answered::WithItsField,
+            _ => Answered::Alone,
+        };
         self.questions.push(Question { field, test: predicate.test.clone(), answered });
         self.uses.push(0);
         self.ids.insert(predicate, id);
@@ -451,12 +458,14 @@ fn field_tests(fields: &Fields, questions: &[Question]) -> Vec<FieldTests> {
     let mut tests: Vec<FieldTests> = (0..fields.count()).map(|_| FieldTests::default()).collect();
     let mut literals: Vec<Vec<(TextOp, &str, u32)>> = vec![Vec::new(); tests.len()];
     let mut later: Vec<Vec<(&str, u32)>> = vec![Vec::new(); tests.len()];
+    let mut networks: Vec<Vec<(&Network, u32)>> = vec![Vec::new(); tests.len()];
     for (id, question) in questions.iter().enumerate() {
         let (id, field) = (number(id), question.field.index());
         match &question.test {
             _ if question.answered == Answered::Alone || question.is_keyword() => {}
             Test::Text { text, .. } if question.answered == Answered::WithItsField => later[field].push((text, id)),
             Test::Text { op, text, .. } => literals[field].push((*op, text, id)),
+            Test::Cidr(network) => networks[field].push((network, id)),
             Test::Number { op: NumberOp::Equal, than } => drop(tests[field].numbers.insert(*than, id)),
             Test::Bool(truth) => tests[field].truths[usize::from(*truth)] = Some(id),
             Test::Present => tests[field].present = Some(id),
@@ -464,9 +473,10 @@ fn field_tests(fields: &Fields, questions: &[Question]) -> Vec<FieldTests> {
             _ => {}
         }
     }
-    for (tests, (literals, later)) in tests.iter_mut().zip(literals.into_iter().zip(later)) {
+    for (((tests, literals), later), networks) in tests.iter_mut().zip(literals).zip(later).zip(networks) {
         tests.literals = (!literals.is_empty()).then(|| Box::new(Literals::new(&literals)));
         tests.later = Substrings::new(&later).map(Box::new);
+        tests.networks = Networks::new(networks);
     }
     tests
 }

@@ -9,7 +9,7 @@ use cybervault_model::{
 
 use crate::{
     bits,
-    compile::{Answered, Compiled, Node, PredicateId, Question, compile},
+    compile::{Answered, Compiled, FieldTests, Node, PredicateId, Question, compile},
     evidence,
     fields::{FieldId, FieldTable, Fields},
     fresh::Fresh,
@@ -368,23 +368,29 @@ impl<'e> Run<'_, 'e> {
         holds
     }
 
-    /// Looks for all the texts that were left until a rule asks; false where so few were asked for that one by one is cheaper.
+    /// Looks for all the texts and networks that were left until a rule asks; false where so few were asked for that one by one is cheaper.
     fn scan_later(&mut self, field: FieldId) -> bool {
         let compiled = self.compiled;
-        let Some(later) = &compiled.tests[field.index()].later else { return true };
-        let asked_alone = if self.remembers() { 0 } else { ASKED_ALONE };
+        let FieldTests { later, networks, .. } = &compiled.tests[field.index()];
+        let asked_alone = if later.is_none() || self.remembers() { 0 } else { ASKED_ALONE };
         match self.marks.asked_for(field).cmp(&asked_alone) {
             Ordering::Less => return false,
             Ordering::Equal => {}
             Ordering::Greater => return true,
         }
         if field == FieldId::ANYWHERE {
+            let Some(later) = later else { return true };
             each_text(self.event.payload, 0, &mut |text| self.see_later(field, later, Scalar::Text(text), ""));
             return true;
         }
         let slots = std::mem::replace(&mut self.slots, Slots::empty());
         for slot in slots.of(field) {
-            self.see_later(field, later, slot.value, &self.table.targets[slot.target as usize].before);
+            if let Some(later) = later {
+                self.see_later(field, later, slot.value, &self.table.targets[slot.target as usize].before);
+            }
+            if let Some((networks, text)) = networks.as_ref().zip(slot.value.text()) {
+                networks.find(text, |found| self.marks.hold(found, &compiled.triggered, &self.route.allowed));
+            }
         }
         self.slots = slots;
         true
