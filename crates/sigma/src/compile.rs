@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    cmp::Reverse,
     collections::BTreeSet,
     sync::{Arc, OnceLock},
 };
@@ -99,25 +100,38 @@ impl Conditions {
         &self.children[children.start as usize..children.end as usize]
     }
 
-    /// Puts the cheap children of every node first: they may settle it.
+    /// Puts the cheap children of every node first: they may settle it. Of those that cost the same, the ones come first that ask about
+    /// the field that most ask about, since its values are looked at once for all.
     fn sort(&mut self, questions: &[Question]) {
         let mut costs: Vec<u8> = Vec::with_capacity(self.nodes.len());
+        // What a node asks about, if it is one field.
+        let mut fields: Vec<Option<FieldId>> = Vec::with_capacity(self.nodes.len());
         // A node comes after its children.
         for node in &self.nodes {
-            let cost = match *node {
-                Node::Is(predicate) => questions[predicate as usize].cost(),
-                Node::Not(inner) => costs[inner as usize],
+            let (cost, field) = match *node {
+                Node::Is(predicate) => {
+                    let question = &questions[predicate as usize];
+                    (question.cost(), Some(question.field))
+                }
+                Node::Not(inner) => (costs[inner as usize], fields[inner as usize]),
                 // Made of what is sorted.
-                Node::AnyOf(_) => 0,
+                Node::AnyOf(_) => (0, None),
                 Node::All(Children { start, end })
                 | Node::Any(Children { start, end })
                 | Node::AtLeast(_, Children { start, end }) => {
                     let children = &mut self.children[start as usize..end as usize];
-                    children.sort_by_key(|child| costs[*child as usize]);
-                    children.last().map_or(0, |child| costs[*child as usize])
+                    let mut asking: FixedMap<Option<FieldId>, usize> = FixedMap::default();
+                    for child in &*children {
+                        *asking.entry(fields[*child as usize]).or_default() += 1;
+                    }
+                    children.sort_by_key(|child| (costs[*child as usize], Reverse(asking[&fields[*child as usize]])));
+                    let cost = children.last().map_or(0, |child| costs[*child as usize]);
+                    let field = children.first().and_then(|child| fields[*child as usize]);
+                    (cost, field.filter(|_| asking.len() == 1))
                 }
             };
             costs.push(cost);
+            fields.push(field);
         }
     }
 

@@ -88,9 +88,9 @@ impl Memo {
         self.pace.next_event();
     }
 
-    /// A text needed no recalling, because what is kept elsewhere told of it.
-    pub(crate) fn spared(&mut self) {
-        self.pace.recalled += 1;
+    /// So many texts needed no recalling, because what is kept elsewhere told of them.
+    pub(crate) fn spared(&mut self, count: u32) {
+        self.pace.recalled = self.pace.recalled.saturating_add(count);
     }
 
     /// Whether this event is better looked at without.

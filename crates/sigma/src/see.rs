@@ -66,8 +66,10 @@ impl Run<'_, '_> {
 
     /// Looks at the values of an event of which most is as in those before.
     fn see_usual(&mut self, items: &mut Items, recurring: Recurring<'_>) {
+        let mut spared = 0;
         for (at, (seen, item)) in items.seen.iter_mut().zip(&mut items.list).enumerate() {
             if let Some(found) = seen.known(item, recurring) {
+                spared += 1;
                 self.know(found);
                 continue;
             }
@@ -94,6 +96,7 @@ impl Run<'_, '_> {
             };
             item.learn(seen, recurring, known, &self.fresh.recalled);
         }
+        self.memo.spared(spared);
     }
 
     /// Whether what is found is remembered.
@@ -139,10 +142,11 @@ impl Run<'_, '_> {
         };
         let at_base = self.memo.bases.find(place, of);
         let mut base = mem::take(self.memo.bases.at(at_base));
-        let mut end = 0;
+        let (mut end, mut spared) = (0, 0);
         for (at, line) in known.iter().enumerate() {
             end += line.length();
             if let Some(found) = base.found_in(at, *line) {
+                spared += 1;
                 self.know(found);
                 continue;
             }
@@ -157,6 +161,7 @@ impl Run<'_, '_> {
             }
         }
         *self.memo.bases.at(at_base) = base;
+        self.memo.spared(spared);
     }
 
     /// Notes what was found.
@@ -378,7 +383,6 @@ impl<'r> Run<'r, '_> {
 impl Run<'_, '_> {
     /// Something of which all that is found in it is known.
     fn know(&mut self, found: &[PredicateId]) {
-        self.memo.spared();
         for predicate in found {
             self.marks.hold(*predicate, &self.compiled.triggered, &self.route.allowed);
         }
