@@ -16,7 +16,7 @@ use crate::{
     load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
     mapping::Mappings,
     memo::{As, Memo},
-    predicate::{TemplatePiece, Test, append_text, compare},
+    predicate::{TemplatePiece, Test, append_text, write_text},
     route::{Router, Routing},
     routes::{Route, Routes},
     scalar::Scalar,
@@ -424,26 +424,25 @@ impl<'e> Run<'_, 'e> {
                 let Some(other) = self.compiled.fields.get(other) else { return false };
                 slots.any(|slot| {
                     let before = &*targets[slot.target as usize].before;
-                    self.slots.of(other).any(|other| {
-                        self.text.clear();
-                        append_text(other.value, true, self.text)
-                            && compare(*op, *cased, (slot.value, before), self.text)
-                    })
+                    write_text(slot.value, before, *cased, self.text)
+                        && self.slots.of(other).any(|other| {
+                            write_text(other.value, "", *cased, self.folded) && op.holds(self.text, self.folded)
+                        })
                 })
             }
             Test::Template { pieces, op, cased } => {
                 self.text.clear();
                 let whole = pieces.iter().all(|piece| match piece {
-                    TemplatePiece::Text(text) => append_text(Scalar::Text(text), true, self.text),
+                    TemplatePiece::Text(text) => append_text(Scalar::Text(text), *cased, self.text),
                     TemplatePiece::Field(name) => {
                         let value = self.compiled.fields.get(name).and_then(|field| self.slots.first(field, |_| true));
-                        value.is_some_and(|slot| append_text(slot.value, true, self.text))
+                        value.is_some_and(|slot| append_text(slot.value, *cased, self.text))
                     }
                 });
                 whole
                     && slots.any(|slot| {
                         let before = &*targets[slot.target as usize].before;
-                        compare(*op, *cased, (slot.value, before), self.text)
+                        write_text(slot.value, before, *cased, self.folded) && op.holds(self.folded, self.text)
                     })
             }
             test => {

@@ -76,12 +76,12 @@ impl Modifiers {
                 | Modifier::Utf16be
                 | Modifier::WindAsh
                 | Modifier::Expand => sorted.encodings.push(*modifier),
-                operator if sorted.operator.is_none() => sorted.operator = Some(*operator),
                 operator => {
-                    return Err(LowerError::new(format!(
-                        "the modifiers {:?} and {operator:?} exclude each other",
-                        sorted.operator
-                    )));
+                    if let Some(other) = sorted.operator.replace(*operator) {
+                        let name = |modifier: Modifier| format!("{modifier:?}").to_lowercase();
+                        let (one, other) = (name(other), name(*operator));
+                        return Err(LowerError::new(format!("the modifiers `{one}` and `{other}` exclude each other")));
+                    }
                 }
             }
         }

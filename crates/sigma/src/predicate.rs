@@ -38,7 +38,7 @@ pub(crate) enum TextOp {
 }
 
 impl TextOp {
-    fn holds(self, text: &str, pattern: &str) -> bool {
+    pub(crate) fn holds(self, text: &str, pattern: &str) -> bool {
         match self {
             Self::Exact => text == pattern,
             Self::Contains => memchr::memmem::find(text.as_bytes(), pattern.as_bytes()).is_some(),
@@ -238,20 +238,6 @@ impl Test {
             Self::Null | Self::FieldRef { .. } | Self::Template { .. } => false,
         }
     }
-}
-
-/// Compares two values as texts.
-pub(crate) fn compare(op: TextOp, cased: bool, value: (Scalar<'_>, &str), other: &str) -> bool {
-    let mut text = String::new();
-    if !write_text(value.0, value.1, cased, &mut text) {
-        return false;
-    }
-    if cased {
-        return op.holds(&text, other);
-    }
-    let mut folded = String::new();
-    fold_into(other, &mut folded);
-    op.holds(&text, &folded)
 }
 
 /// Writes `before` and the value's text form into `buffer`, folded unless `cased`; false for values without one.

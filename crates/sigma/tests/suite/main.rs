@@ -1,6 +1,7 @@
 //! The matcher as a whole.
 #![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
+mod allocations;
 mod cases;
 mod differential;
 mod explain;
