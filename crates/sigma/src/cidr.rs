@@ -89,4 +89,19 @@ mod tests {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }
+    #[test]
+    fn all_networks_that_an_address_lies_in_are_found_at_once() {
+        let texts = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "0.0.0.0/0", "fe80::/10", "::/0"];
+        let networks = texts.map(|text| text.parse::<Network>().unwrap());
+        let all = Networks::new(networks.iter().zip(0..).collect()).unwrap();
+        for (address, expected) in
+            [("10.1.2.3", &[3, 0, 1, 2][..]), ("10.9.0.1", &[3, 0]), ("fe80::1", &[5, 4]), ("10.1.2", &[])]
+        {
+            let mut found = Vec::new();
+            all.find(address, |number| found.push(number));
+            assert_eq!(found, expected, "{address}");
+        }
+        // Bits that the prefix leaves out make no other network.
+        assert_eq!("10.1.2.3/8".parse(), Ok(networks[0].clone()));
+    }
 }
