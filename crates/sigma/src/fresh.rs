@@ -15,8 +15,6 @@ pub(crate) struct Fresh {
     pub(crate) in_joined: Vec<(usize, u32)>,
     /// What is remembered of the text asked for last.
     pub(crate) recalled: Vec<u32>,
-    /// Which of the usual values are in `text` for keywords alone.
-    pub(crate) for_keywords: Vec<usize>,
     /// Memory for what was found in all pieces, or in one.
     pub(crate) buffer: Vec<u32>,
 }
@@ -35,17 +33,6 @@ impl Fresh {
         self.pieces.clear();
         self.found.clear();
         self.in_joined.clear();
-        self.for_keywords.clear();
-    }
-
-    /// Adds texts that are looked into for keywords and not remembered.
-    pub(crate) fn add_for_keywords<'t>(&mut self, texts: impl Iterator<Item = &'t str>) {
-        let (start, found) = (self.text.len(), self.found.len());
-        for text in texts {
-            self.text.push_str(text);
-            self.text.push(SEPARATOR);
-        }
-        self.pieces.push(Piece { place: None, text: start..self.text.len(), found: found..found });
     }
 
     /// Adds a text of which what was found is in `found` from `found_from` on.

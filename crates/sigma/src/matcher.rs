@@ -73,7 +73,7 @@ impl Matcher {
         let compiled = compile(pack, names.iter().copied());
         let named = names.iter().filter_map(|name| compiled.fields.get(name)).collect();
         let sources: Vec<_> = rules.iter().map(|rule| rule.logsource.clone()).collect();
-        let router = Router::new(mappings, &compiled.fields, &sources, &compiled.asked);
+        let router = Router::new(mappings, &sources, &compiled);
         Self { rules, failed, version, compiled, router, named }
     }
 
@@ -166,8 +166,6 @@ impl Matcher {
             fresh,
             usual,
             answers,
-            shortest_keyword: None,
-            has_few_keywords: false,
             folded,
             text,
         };
@@ -278,12 +276,8 @@ pub(crate) struct Run<'r, 'e> {
     /// What the values of events like this one are, where that is kept.
     pub(crate) usual: Option<(&'r mut Items, Recurring<'e>)>,
     answers: Option<&'r mut Answers>,
-    /// Bytes of the shortest keyword that is looked for, if any is.
-    pub(crate) shortest_keyword: Option<usize>,
-    /// Whether keywords are so few that looking for them takes no longer than recalling what was found.
-    pub(crate) has_few_keywords: bool,
     pub(crate) folded: &'r mut String,
-    text: &'r mut String,
+    pub(crate) text: &'r mut String,
 }
 
 impl<'e> Run<'_, 'e> {

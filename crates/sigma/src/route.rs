@@ -6,16 +6,17 @@ use cybervault_model::{EventKind, TelemetryEvent, json::Node};
 
 use crate::{
     bits,
-    compile::Asked,
+    compile::Compiled,
     fields::{Among, FieldTable, Fields, FixedMap, Place},
     fold::fold_into,
     keys::KeyBits,
     load::RuleSource,
     mapping::{Mapping, Mappings, Product, Source},
     predicate::append_text,
-    routes::{Allowed, Route, Routes},
+    routes::{Allowed, Keywords, Route, Routes},
     scalar::Scalar,
     shape::{At, Plan},
+    substrings::FEW,
     survey::Survey,
 };
 
@@ -73,6 +74,8 @@ pub(crate) struct Router {
     /// The rules for events of a source, worked out ahead for the sources that mappings give.
     known: FixedMap<Triple, Allowed>,
     none: Allowed,
+    /// Of each table of keywords how many it has, and how many bytes the shortest.
+    keywords: Vec<(usize, usize)>,
 }
 
 /// A table of fields, made when the first event needs it: there are hundreds, a tenth of a megabyte each with some thousand
@@ -115,13 +118,13 @@ struct Format {
 const PLAIN: usize = 0;
 
 impl Router {
-    /// `asked` is what each of the rules asks about.
-    pub(crate) fn new(mappings: &Mappings, fields: &Arc<Fields>, rules: &[RuleSource], asked: &[Asked]) -> Self {
-        let tables = asked.iter().filter_map(|asked| asked.keywords).max().map_or(0, |last| last + 1);
+    /// For rules of these sources, compiled.
+    pub(crate) fn new(mappings: &Mappings, rules: &[RuleSource], compiled: &Compiled) -> Self {
+        let Compiled { fields, asked, keywords, .. } = compiled;
         let none = Allowed {
             rules: bits::none(rules.len()),
             fields: bits::none(fields.count()),
-            keywords: bits::none(tables),
+            keywords: bits::none(keywords.len()),
         };
         let mut router = Self {
             formats: Vec::new(),
@@ -131,6 +134,7 @@ impl Router {
             wanted: Vec::new(),
             known: FixedMap::default(),
             none,
+            keywords: keywords.iter().map(|table| (table.count(), table.shortest())).collect(),
         };
         for (rule, (source, asked)) in rules.iter().zip(asked).enumerate() {
             let triple = router.intern(source);
@@ -330,7 +334,7 @@ impl Router {
             return routes.find(|number, _| {
                 let mut allowed = self.none.clone();
                 allowed.fill(u64::MAX);
-                Route { number, table, allowed, is_open: true }
+                Route { number, table, keywords: self.keywords(&allowed), allowed, is_open: true }
             });
         }
         let mut table = None;
@@ -354,8 +358,17 @@ impl Router {
                 let [product, service, category] = *source;
                 self.allow(Triple { product, service, category }, &mut allowed);
             }
-            Route { number, table, allowed, is_open: false }
+            Route { number, table, keywords: self.keywords(&allowed), allowed, is_open: false }
         })
+    }
+
+    fn keywords(&self, allowed: &Allowed) -> Keywords {
+        let tables = self.keywords.iter().enumerate().filter(|(at, _)| bits::has(&allowed.keywords, *at));
+        let (counts, lengths): (Vec<_>, Vec<_>) = tables.map(|(_, table)| *table).unzip();
+        match lengths.into_iter().min() {
+            Some(shortest) if counts.into_iter().sum::<usize>() > FEW => Keywords::ByValue { shortest },
+            _ => Keywords::InAllThatIsNew,
+        }
     }
 
     fn allow(&self, triple: Triple, allowed: &mut Allowed) {

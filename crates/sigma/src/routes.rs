@@ -17,6 +17,16 @@ pub(crate) struct Route {
     pub(crate) allowed: Allowed,
     /// Whether all keywords are looked for, whosever they are.
     pub(crate) is_open: bool,
+    pub(crate) keywords: Keywords,
+}
+
+/// How an event is searched for keywords.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keywords {
+    /// They are so few that looking into all that is new takes no longer than recalling what was found in each value.
+    InAllThatIsNew,
+    /// With each value; the shortest has so many bytes.
+    ByValue { shortest: usize },
 }
 
 /// Rules to try, and what they ask about.

@@ -14,16 +14,16 @@ use crate::{
     fields::FieldId,
     fold::fold_into,
     fresh::{Fresh, Piece},
-    guard::{LINE_END, LONGEST_EAGER},
+    guard::{LINE_END, LONGEST_EAGER, SEPARATOR},
     literals::Literals,
     matcher::Run,
     memo::{As, Place},
     predicate::{Number, Test, append_text, write_text},
-    routes::Route,
+    routes::{Keywords, Route},
     scalar::{Scalar, number_in},
-    substrings::{FEW, Substrings},
+    substrings::Substrings,
     usual::{Items, Known},
-    walk::{NO_FIELD, Sink},
+    walk::{NO_FIELD, Sink, each_text},
 };
 
 /// Values of several lines below this are remembered whole.
@@ -45,19 +45,14 @@ impl Run<'_, '_> {
     /// Goes over the event: answers the eager predicates, keeps the values for the others.
     pub(crate) fn see(&mut self) {
         let table = self.table;
-        let keywords = self.compiled.keywords_on(self.route);
-        self.shortest_keyword = keywords.clone().map(Substrings::shortest).min();
-        self.has_few_keywords = keywords.map(Substrings::count).sum::<usize>() <= FEW;
         let mut usual = self.usual.take();
         match &mut usual {
             Some((items, recurring)) => self.see_usual(items, *recurring),
             None => table.walk(self.event.payload, self),
         }
-        if self.see_fresh()
-            && let Some((items, _)) = usual
-        {
-            // It may be in any of them.
-            self.fresh.for_keywords.iter().for_each(|at| items.forget(*at));
+        self.see_fresh();
+        if matches!(self.route.keywords, Keywords::InAllThatIsNew) {
+            self.see_keywords(usual);
         }
         for rule in &self.compiled.always {
             self.marks.consider(*rule, &self.route.allowed);
@@ -67,22 +62,18 @@ impl Run<'_, '_> {
     /// Looks at the values of an event of which most is as in those before.
     fn see_usual(&mut self, items: &mut Items, recurring: Recurring<'_>) {
         let mut spared = 0;
-        for (at, (seen, item)) in items.seen.iter_mut().zip(&mut items.list).enumerate() {
+        for (seen, item) in items.seen.iter_mut().zip(&mut items.list) {
             if let Some(found) = seen.known(item, recurring) {
                 spared += 1;
                 self.know(found);
                 continue;
             }
             let value = seen.value(recurring);
-            if self.has_few_keywords
+            if self.shortest_keyword().is_none()
                 && let Scalar::Text(text) = value
                 && item.is_plain
                 && !self.may_find(&item.targets, text)
             {
-                if self.may_have_keyword(text.len()) {
-                    self.fresh.for_keywords.push(at);
-                    self.fresh.add_for_keywords(seen.changed_lines(recurring, text));
-                }
                 let from = self.fresh.found.len();
                 self.tests(&item.targets).for_each(|tests| self.test_plainly(tests, value));
                 item.learn(seen, recurring, Known::Found, &self.fresh.found[from..]);
@@ -170,9 +161,55 @@ impl Run<'_, '_> {
         self.fresh.found.push(predicate);
     }
 
-    /// Whether there may be a keyword in a text of this length. A letter may take half as much again once it is folded.
-    fn may_have_keyword(&self, length: usize) -> bool {
-        self.shortest_keyword.is_some_and(|shortest| length * 2 >= shortest)
+    /// Bytes of the shortest keyword, if they are looked for with each value.
+    fn shortest_keyword(&self) -> Option<usize> {
+        match self.route.keywords {
+            Keywords::ByValue { shortest } => Some(shortest),
+            Keywords::InAllThatIsNew => None,
+        }
+    }
+
+    /// Looks for keywords in all that is new since the last event with these keys in which there was none, or in the whole event.
+    fn see_keywords(&mut self, usual: Option<(&mut Items, Recurring<'_>)>) {
+        if self.compiled.keywords_on(self.route).next().is_none() {
+            return;
+        }
+        let before = usual.as_ref().and_then(|(items, recurring)| Some((items.without_keywords?, *recurring)));
+        let is_as_before = before.is_some_and(|(clock, recurring)| {
+            self.text.clear();
+            recurring.new_since(clock).for_each(|text| append_apart(text, self.text));
+            !self.find_keywords()
+        });
+        // What is new may be the envelope's.
+        let has_none = is_as_before || {
+            self.text.clear();
+            each_text(self.event.payload, 0, &mut |text| append_apart(text, self.text));
+            let has_some = self.find_keywords();
+            let found = mem::take(&mut self.fresh.buffer);
+            self.know(&found);
+            self.fresh.buffer = found;
+            !has_some
+        };
+        if let Some((items, recurring)) = usual {
+            items.without_keywords = has_none.then(|| recurring.clock());
+        }
+    }
+
+    /// Looks for keywords in `text`; `fresh.buffer` then has those found. Whether any was.
+    fn find_keywords(&mut self) -> bool {
+        let Fresh { buffer, .. } = &mut *self.fresh;
+        buffer.clear();
+        let folded = if self.text.is_ascii() {
+            self.text.make_ascii_lowercase();
+            &*self.text
+        } else {
+            fold_to(self.text, self.folded);
+            &*self.folded
+        };
+        for table in self.compiled.keywords_on(self.route) {
+            table.scan(folded.as_bytes(), &mut |keyword| buffer.push(keyword));
+        }
+        !buffer.is_empty()
     }
 }
 
@@ -200,7 +237,7 @@ impl Run<'_, '_> {
     fn see_lines(&mut self, key: u32, targets: &[u32], text: &str) {
         self.test(targets, Scalar::Text(text), true);
         let anywhere = self.anywhere_in(targets);
-        let shortest = anywhere.clone().map(Substrings::shortest).chain(self.shortest_keyword).min();
+        let shortest = anywhere.clone().map(Substrings::shortest).chain(self.shortest_keyword()).min();
         let Some(shortest) = shortest else { return };
         let (piece, place) = (self.fresh.pieces.len(), self.place(key, As::Line));
         self.recall_lines(place, shortest, text, |run, place, line| run.fresh.add(place, line, run.fresh.found.len()));
@@ -242,9 +279,9 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Looks for the tables' texts in the pieces from `first` on; whether any was found.
-    fn search<'t>(&mut self, tables: &(impl Iterator<Item = &'t Substrings> + Clone), first: usize) -> bool {
-        let Some(from) = self.fresh.pieces.get(first).map(|piece| piece.text.start) else { return false };
+    /// Looks for the tables' texts in the pieces from `first` on.
+    fn search<'t>(&mut self, tables: &(impl Iterator<Item = &'t Substrings> + Clone), first: usize) {
+        let Some(from) = self.fresh.pieces.get(first).map(|piece| piece.text.start) else { return };
         let (mut folded, mut found) = (mem::take(self.folded), mem::take(&mut self.fresh.buffer));
         fold_to(&self.fresh.text[from..], &mut folded);
         found.clear();
@@ -266,9 +303,7 @@ impl Run<'_, '_> {
                 }
             }
         }
-        let has_found = !found.is_empty();
         (*self.folded, self.fresh.buffer) = (folded, found);
-        has_found
     }
 
     /// Notes in which pieces a text was found; `folded` are those from `from` on.
@@ -280,11 +315,13 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Looks for keywords in what is not remembered, and remembers it; whether any was found.
-    fn see_fresh(&mut self) -> bool {
-        let has_found = self.shortest_keyword.is_some() && self.search(&self.compiled.keywords_on(self.route), 0);
+    /// Looks for keywords in what is not remembered, and remembers it.
+    fn see_fresh(&mut self) {
+        if self.shortest_keyword().is_some() {
+            self.search(&self.compiled.keywords_on(self.route), 0);
+        }
         if !self.remembers() {
-            return has_found;
+            return;
         }
         self.fresh.in_joined.sort_unstable();
         let Fresh { text, pieces, found, in_joined, buffer, .. } = &mut *self.fresh;
@@ -301,7 +338,6 @@ impl Run<'_, '_> {
                 self.memo.keep(*place, text[range.clone()].as_bytes(), buffer);
             }
         }
-        has_found
     }
 }
 
@@ -391,7 +427,8 @@ impl Run<'_, '_> {
     /// A value that is no field's of which something is asked.
     fn see_other(&mut self, is_remembered: bool, value: Scalar<'_>) -> Known {
         match value {
-            Scalar::Text(text) if self.may_have_keyword(text.len()) => {
+            // A letter may take half as much again once it is folded.
+            Scalar::Text(text) if self.shortest_keyword().is_some_and(|shortest| text.len() * 2 >= shortest) => {
                 self.see_text(is_remembered.then_some(NO_FIELD), &[], true, text)
             }
             _ => {
@@ -449,7 +486,7 @@ impl<'e> Sink<'e> for Run<'_, 'e> {
     }
 
     fn wants_others(&self) -> bool {
-        self.shortest_keyword.is_some()
+        self.shortest_keyword().is_some()
     }
 
     fn misses(&self, field: FieldId) -> bool {
@@ -478,6 +515,12 @@ fn split_line(text: &str) -> (&str, &str) {
         Some(end) => (&text[..end], &text[end + 1..]),
         None => (text, ""),
     }
+}
+
+/// Appends a text so that nothing is found across its ends.
+fn append_apart(text: &str, to: &mut String) {
+    to.push_str(text);
+    to.push(SEPARATOR);
 }
 
 fn fold_to(text: &str, folded: &mut String) {

@@ -16,6 +16,7 @@ pub(crate) struct Substrings {
     ascii: ByLength,
     /// … and those for which a value of ASCII alone need not be looked at.
     beyond: ByLength,
+    has_beyond: bool,
     /// All of them, for values on which the others give up. Made when the first such value comes, since it takes as much memory as
     /// all the rest, and most fields never see one.
     steady: OnceLock<Option<Steady>>,
@@ -30,6 +31,7 @@ impl Substrings {
         Some(Self {
             ascii: ByLength::new(texts.iter().copied().filter(|(text, _)| text.is_ascii())),
             beyond: ByLength::new(texts.iter().copied().filter(|(text, _)| !text.is_ascii())),
+            has_beyond: texts.iter().any(|(text, _)| !text.is_ascii()),
             steady: OnceLock::new(),
             count: texts.len(),
             shortest,
@@ -48,7 +50,8 @@ impl Substrings {
 
     /// Calls `found` with the number of every text in `value`; more than once for some.
     pub(crate) fn scan(&self, value: &[u8], found: &mut impl FnMut(u32)) {
-        let finished = self.ascii.scan(value, found) && (value.is_ascii() || self.beyond.scan(value, found));
+        let is_beyond = self.has_beyond && !value.is_ascii();
+        let finished = self.ascii.scan(value, found) && (!is_beyond || self.beyond.scan(value, found));
         if !finished {
             self.scan_steadily(value, found);
         }

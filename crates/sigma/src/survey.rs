@@ -5,7 +5,7 @@ use cybervault_model::json::{Element, Recurring};
 use crate::{
     bits,
     fields::{FieldId, FieldTable},
-    routes::Route,
+    routes::{Keywords, Route},
     scratch::UsualSlots,
     usual::{Item, Items},
     walk::Sink,
@@ -50,7 +50,7 @@ impl<'e> Sink<'e> for Survey<'_, 'e> {
     }
 
     fn wants_others(&self) -> bool {
-        self.route.is_some_and(|route| route.allowed.keywords.iter().any(|word| *word != 0))
+        self.route.is_some_and(|route| matches!(route.keywords, Keywords::ByValue { .. }))
     }
 
     fn misses(&self, field: FieldId) -> bool {

@@ -10,6 +10,8 @@ pub(crate) struct Items {
     /// What most need no more than, close together.
     pub(crate) seen: Vec<Seen>,
     pub(crate) list: Vec<Item>,
+    /// The clock of the last event in which there was no keyword, if there was none.
+    pub(crate) without_keywords: Option<u64>,
 }
 
 /// A value, as it was when all was known that is found in it.
@@ -106,11 +108,6 @@ impl Items {
         self.seen.push(Seen { place, has_found: false, since: NEVER });
         self.list.push(item);
     }
-
-    /// Forgets what was found in the value at `at`.
-    pub(crate) fn forget(&mut self, at: usize) {
-        self.seen[at].since = NEVER;
-    }
 }
 
 impl Seen {
@@ -121,23 +118,6 @@ impl Seen {
     /// The value, in an event with the same keys.
     pub(crate) fn value<'e>(&self, recurring: Recurring<'e>) -> Scalar<'e> {
         self.place().map_or(Scalar::Other, |place| recurring.value(place).into())
-    }
-
-    /// The lines of the value, which is this text, that are not what they were when all was known that is found in it.
-    pub(crate) fn changed_lines<'e>(
-        &self,
-        recurring: Recurring<'e>,
-        text: &'e str,
-    ) -> impl Iterator<Item = &'e str> + use<'e> {
-        let lines = self.place().map_or(&[][..], |place| recurring.lines_at(place));
-        // Where something was found it may be in any of them.
-        let (known, mut end) = (if self.has_found { NEVER } else { self.since }, 0);
-        let changed = lines.iter().filter_map(move |line| {
-            end += line.length();
-            (line.since() > known).then(|| &text[end - line.length()..end])
-        });
-        let whole = Some(text).filter(|_| lines.is_empty());
-        whole.into_iter().chain(changed)
     }
 
     fn since(&self, recurring: Recurring<'_>) -> u64 {

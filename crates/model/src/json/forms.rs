@@ -466,6 +466,7 @@ impl Form {
         if bytes.first() != Some(&b'"') {
             let (plain, length) = plain::read(bytes)?;
             *held = Held::Plain(plain);
+            self.lines[value].clear();
             self.since[value] = self.clock;
             return Some(length);
         }

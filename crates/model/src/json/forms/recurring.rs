@@ -60,9 +60,28 @@ impl<'r> Recurring<'r> {
         self.0.since[at]
     }
 
-    /// The lines of a value by its place, if it is a text of which they are told apart.
-    pub fn lines_at(self, at: usize) -> &'r [Line] {
-        &self.0.lines[at]
+    /// How many documents were compared with its form, up to this one.
+    pub fn clock(self) -> u64 {
+        self.0.clock
+    }
+
+    /// The document's texts, or lines of such, that came after another one of its form had that clock.
+    pub fn new_since(self, clock: u64) -> impl Iterator<Item = &'r str> {
+        let Form { values, since, lines, .. } = self.0;
+        let changed = since.iter().enumerate().filter(move |(_, since)| **since > clock);
+        changed.flat_map(move |(at, _)| {
+            let text = match &values[at] {
+                Held::Text(text) => text.as_str(),
+                Held::Plain(_) => "",
+            };
+            let whole = Some(text).filter(|_| lines[at].is_empty());
+            let mut end = 0;
+            let parts = lines[at].iter().filter_map(move |line| {
+                end += line.length();
+                (line.since() > clock).then(|| &text[end - line.length()..end])
+            });
+            whole.into_iter().chain(parts)
+        })
     }
 
     /// The lines of a text in this document, if they are told apart, with the number of its form and its place.
