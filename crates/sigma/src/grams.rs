@@ -18,46 +18,15 @@ pub(crate) struct Grams<const Q: usize> {
     starts: Box<[u32]>,
     start_shift: u32,
     entries: Box<[Entry]>,
-    texts: Texts,
+    texts: Box<[(Box<[u8]>, u32)]>,
 }
 
-/// A gram of a text, with the text, so that little of memory is reached for to compare it.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     gram: u32,
     /// Where the gram stands in its text.
     offset: u32,
-    text: Text,
-}
-
-/// A text's bytes in [`Texts::bytes`], and its number.
-#[derive(Clone, Copy, Debug)]
-struct Text {
-    start: u32,
-    length: u32,
-    number: u32,
-}
-
-#[derive(Debug)]
-struct Texts {
-    bytes: Box<[u8]>,
-    list: Box<[Text]>,
-}
-
-impl Texts {
-    fn new(texts: &[(&str, u32)]) -> Self {
-        let mut bytes = Vec::new();
-        let mut list = Vec::with_capacity(texts.len());
-        for (text, text_number) in texts {
-            list.push(Text { start: number(bytes.len()), length: number(text.len()), number: *text_number });
-            bytes.extend_from_slice(text.as_bytes());
-        }
-        Self { bytes: bytes.into(), list: list.into() }
-    }
-
-    fn of(&self, text: Text) -> &[u8] {
-        &self.bytes[text.start as usize..][..text.length as usize]
-    }
+    text: u32,
 }
 
 /// How many comparisons a value may cost for each of its bytes before it is left to something that can't be slow.
@@ -65,35 +34,34 @@ const COMPARISONS_PER_BYTE: usize = 1;
 
 impl<const Q: usize> Grams<Q> {
     /// From texts of at least `Q` bytes; `None` where there are none.
-    pub(crate) fn new(texts: &[(&str, u32)]) -> Option<Self> {
+    pub(crate) fn new(texts: Vec<(&str, u32)>) -> Option<Self> {
         let step = texts.iter().map(|(text, _)| text.len()).min()? - Q + 1;
         let mut counts: FixedMap<u32, u32> = FixedMap::default();
-        for (text, _) in texts {
+        for (text, _) in &texts {
             for window in text.as_bytes().windows(Q) {
                 *counts.entry(gram::<Q>(window)).or_default() += 1;
             }
         }
-        let known = Texts::new(texts);
         let mut entries = Vec::with_capacity(texts.len() * step);
-        for ((text, _), known) in texts.iter().zip(&known.list) {
+        for (index, (text, _)) in texts.iter().enumerate() {
             let grams: Vec<_> = text.as_bytes().windows(Q).map(gram::<Q>).collect();
             // What few texts have is taken to be rare in values as well.
             let rarest = (0..=grams.len() - step)
                 .min_by_key(|at| grams[*at..*at + step].iter().map(|gram| u64::from(counts[gram])).sum::<u64>());
             let at = rarest.unwrap_or(0);
             for (offset, gram) in grams.iter().enumerate().skip(at).take(step) {
-                entries.push(Entry { gram: *gram, offset: number(offset), text: *known });
+                entries.push(Entry { gram: *gram, offset: number(offset), text: number(index) });
             }
         }
-        Some(Self::with_entries(step, entries, known))
+        Some(Self::with_entries(step, entries, texts))
     }
 
-    fn with_entries(step: usize, mut entries: Vec<Entry>, texts: Texts) -> Self {
+    fn with_entries(step: usize, mut entries: Vec<Entry>, texts: Vec<(&str, u32)>) -> Self {
         let bits_for = |count: usize| count.next_power_of_two().trailing_zeros();
         let filter_bits = (bits_for(entries.len()) + 5).clamp(10, 19);
         let start_bits = (bits_for(entries.len()) + 1).min(filter_bits);
         let (filter_shift, start_shift) = (32 - filter_bits, 32 - start_bits);
-        entries.sort_by_key(|entry| (hash(entry.gram), entry.text.start, entry.offset));
+        entries.sort_by_key(|entry| (hash(entry.gram), entry.text, entry.offset));
         let mut filter = vec![0u64; 1 << (filter_bits - 6)];
         let mut starts = vec![0u32; (1 << start_bits) + 1];
         for entry in &entries {
@@ -112,7 +80,7 @@ impl<const Q: usize> Grams<Q> {
             starts: starts.into(),
             start_shift,
             entries: entries.into(),
-            texts,
+            texts: texts.into_iter().map(|(text, number)| (text.as_bytes().into(), number)).collect(),
         }
     }
 
@@ -142,21 +110,22 @@ impl<const Q: usize> Grams<Q> {
     }
 
     fn compare(&self, entry: Entry, value: &[u8], at: usize, found: &mut impl FnMut(u32)) {
+        let (text, number) = &self.texts[entry.text as usize];
         let Some(start) = at.checked_sub(entry.offset as usize) else { return };
-        if value[start..].starts_with(self.texts.of(entry.text)) {
-            found(entry.text.number);
+        if value[start..].starts_with(text) {
+            found(*number);
         }
     }
 
     /// The texts, with their numbers.
     pub(crate) fn texts(&self) -> impl Iterator<Item = (&[u8], u32)> {
-        self.texts.list.iter().map(|text| (self.texts.of(*text), text.number))
+        self.texts.iter().map(|(text, number)| (&**text, *number))
     }
 
     /// Bytes that the tables take.
     pub(crate) fn memory(&self) -> usize {
-        let texts = self.texts.bytes.len() + size_of_val(&*self.texts.list);
-        self.filter.len() * 8 + self.starts.len() * 4 + size_of_val(&*self.entries) + texts
+        let texts: usize = self.texts.iter().map(|(text, _)| text.len() + size_of::<(Box<[u8]>, u32)>()).sum();
+        self.filter.len() * 8 + self.starts.len() * 4 + self.entries.len() * size_of::<Entry>() + texts
     }
 }
 
@@ -187,8 +156,7 @@ mod tests {
     #[test]
     fn a_text_is_found_wherever_it_lies() {
         let texts = ["powershell", "invoke-expression", "downloadstring", "-encodedcommand", "downloadfile"];
-        let grams =
-            Grams::<4>::new(&texts.iter().zip(0..).map(|(text, number)| (*text, number)).collect::<Vec<_>>()).unwrap();
+        let grams = Grams::<4>::new(texts.iter().zip(0..).map(|(text, number)| (*text, number)).collect()).unwrap();
         for (text, expected) in texts.iter().zip(0..) {
             for before in 0..20 {
                 let mut found = Vec::new();
@@ -203,8 +171,7 @@ mod tests {
     fn a_value_made_to_hurt_is_given_up() {
         let texts: Vec<_> = (0..100).map(|number| format!("aaaaaaaa{number:03}")).collect();
         let grams =
-            Grams::<4>::new(&texts.iter().zip(0..).map(|(text, number)| (text.as_str(), number)).collect::<Vec<_>>())
-                .unwrap();
+            Grams::<4>::new(texts.iter().zip(0..).map(|(text, number)| (text.as_str(), number)).collect()).unwrap();
         let hurting = texts.iter().map(|text| &text[4..]).collect::<String>().repeat(100);
         assert!(!grams.scan(hurting.as_bytes(), &mut |_| ()));
     }

@@ -124,9 +124,9 @@ impl ByLength {
         let from = |lengths: Range<usize>| of(lengths.start.max(sampled)..lengths.end.max(sampled));
         Self {
             bytes: of(1..2).into_iter().map(|(text, number)| (text.as_bytes()[0], number)).collect(),
-            pairs: Grams::new(&from(2..4)),
+            pairs: Grams::new(from(2..4)),
             few,
-            quads: [8..usize::MAX, 6..8, 4..6].into_iter().filter_map(|lengths| Grams::new(&from(lengths))).collect(),
+            quads: [8..usize::MAX, 6..8, 4..6].into_iter().filter_map(|lengths| Grams::new(from(lengths))).collect(),
         }
     }
 
