@@ -123,8 +123,15 @@ mod tests {
             let since = lines.iter().map(|line| line.since()).collect::<Vec<_>>();
             let (first, pid_since) = (since[0], recurring.since(pid_at));
             assert_eq!((pid_since > first, since[1] > first, since[2]), (pid == 23, line == "2", first));
+            let new: Vec<_> = recurring.new_since(recurring.clock() - 1).collect();
+            assert_eq!(new, if line == "2" { vec!["2\n"] } else { vec![] });
         }
         assert!(reader.read(document(4, "Four").as_bytes()).unwrap().recurring().is_some());
+        // What was a text of several lines may become a number, which has nothing new to be searched.
+        let number = document(4, "").replace(r#""One\n\nThree""#, "7");
+        let read = reader.read(number.as_bytes()).unwrap();
+        let recurring = read.recurring().unwrap();
+        assert_eq!(recurring.new_since(0).filter(|text| !text.is_empty()).collect::<Vec<_>>(), ["x", "a", "b"]);
     }
 
     #[test]
