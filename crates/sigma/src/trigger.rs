@@ -3,6 +3,10 @@
 //! A rule's triggers are predicates of which at least one is true whenever the rule is. Of the sets that a rule offers
 //! (one for each part of an `and`) the one expected to be seen most rarely is taken.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
 use crate::{
     condition::Expr,
     guard::guards,
@@ -56,23 +60,78 @@ impl Triggers {
     fn of(predicate: &Predicate, predicates: Vec<Predicate>, uses: &impl Fn(&Predicate) -> usize) -> Self {
         // Few predicates are asked by more than some hundred rules, so the factor stays moderate.
         let popularity = 1.0 + (f64::from(u32::try_from(uses(predicate)).unwrap_or(u32::MAX)) / 4.0);
-        let rate = predicates.iter().map(|guard| rate(&guard.test)).sum::<f64>() * popularity;
+        let rates: Option<f64> = predicates.iter().map(|guard| rate(&guard.test)).sum();
+        // No text is seen more often than the field is.
+        let rate = rates.map_or(f64::INFINITY, |rates| rates * popularity);
         Self { predicates, rate }
     }
 }
 
-/// A guess at how often a test that is made at once passes. Only the order matters: longer texts are rarer, and that the
-/// field is there, which is all the sign that some tests have, is worse than any text.
-fn rate(test: &Test) -> f64 {
-    let rare = |length: usize, per_byte: f64| per_byte.powi(i32::try_from(length.min(60)).unwrap_or(60));
-    match test {
-        Test::Text { op: TextOp::Exact, text, .. } => 0.01 + rare(text.len(), 0.6),
-        Test::Text { op: TextOp::Suffix, text, .. } => 0.02 + rare(text.len(), 0.7),
-        Test::Text { op: TextOp::Contains, text, .. } => 0.002 + rare(text.len(), 0.75),
+/// A guess at how often a test that is made at once passes, where its field is there; `None` if that is all it asks. Only the order
+/// matters: longer texts are rarer.
+fn rate(test: &Test) -> Option<f64> {
+    let rare = |text: &str, per_byte: f64| per_byte.powi(i32::try_from(telling(text).min(60)).unwrap_or(60));
+    Some(match test {
+        Test::Text { op: TextOp::Exact, text, .. } => 0.01 + rare(text, 0.6),
+        Test::Text { op: TextOp::Suffix, text, .. } => 0.02 + rare(text, 0.7),
+        Test::Text { op: TextOp::Contains, text, .. } => 0.002 + rare(text, 0.75),
         // What values begin with is mostly a drive, a hive or a scheme.
-        Test::Text { op: TextOp::Prefix, text, .. } => 0.05 + rare(text.len(), 0.8),
+        Test::Text { op: TextOp::Prefix, text, .. } => 0.05 + rare(text, 0.8),
         Test::Number { op: NumberOp::Equal, .. } => 0.1,
         Test::Bool(_) => 0.4,
-        _ => 0.8,
+        _ => return None,
+    })
+}
+
+/// How many bytes of a text are in nothing that many events have.
+fn telling(text: &str) -> usize {
+    /// Folders and keys, programs and libraries that are everywhere, rights that many programs ask for.
+    const COMMON: [&str; 31] = [
+        "c:\\windows\\",
+        "\\windows\\",
+        "system32\\",
+        "syswow64\\",
+        "program files",
+        "(x86)\\",
+        "\\users\\",
+        "\\appdata\\",
+        "hklm\\",
+        "software\\",
+        "microsoft\\",
+        "currentversion\\",
+        "currentcontrolset\\",
+        "services\\",
+        "windows",
+        "system",
+        "ntdll.dll",
+        "kernelbase.dll",
+        "kernel32.dll",
+        "svchost.exe",
+        "explorer.exe",
+        "cmd.exe",
+        "powershell",
+        ".exe",
+        ".dll",
+        "microsoft corporation",
+        "http",
+        "true",
+        "0x1000",
+        "0x1400",
+        "0x1410",
+    ];
+    static SEARCH: LazyLock<Option<AhoCorasick>> =
+        LazyLock::new(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(COMMON).ok());
+    let common = SEARCH.iter().flat_map(|search| search.find_iter(text)).map(|found| found.len());
+    text.len() - common.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_everywhere_tells_nothing() {
+        assert_eq!(telling(r"c:\windows\system32\svchost.exe"), 0);
+        assert_eq!(telling(r"\windows\temp\é.exe"), r"temp\é".len());
     }
 }
