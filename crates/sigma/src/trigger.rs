@@ -60,18 +60,16 @@ impl Triggers {
     fn of(predicate: &Predicate, predicates: Vec<Predicate>, uses: &impl Fn(&Predicate) -> usize) -> Self {
         // Few predicates are asked by more than some hundred rules, so the factor stays moderate.
         let popularity = 1.0 + (f64::from(u32::try_from(uses(predicate)).unwrap_or(u32::MAX)) / 4.0);
-        let rates: Option<f64> = predicates.iter().map(|guard| rate(&guard.test)).sum();
-        // No text is seen more often than the field is.
-        let rate = rates.map_or(f64::INFINITY, |rates| rates * popularity);
+        let rate = predicates.iter().map(|guard| rate(&guard.test)).sum::<f64>() * popularity;
         Self { predicates, rate }
     }
 }
 
-/// A guess at how often a test that is made at once passes, where its field is there; `None` if that is all it asks. Only the order
-/// matters: longer texts are rarer.
-fn rate(test: &Test) -> Option<f64> {
+/// A guess at how often a test that is made at once passes. Only the order matters: longer texts are rarer, and that the
+/// field is there, which is all the sign that some tests have, is worse than any texts, however many rules ask for them.
+fn rate(test: &Test) -> f64 {
     let rare = |text: &str, per_byte: f64| per_byte.powi(i32::try_from(telling(text).min(60)).unwrap_or(60));
-    Some(match test {
+    match test {
         Test::Text { op: TextOp::Exact, text, .. } => 0.01 + rare(text, 0.6),
         Test::Text { op: TextOp::Suffix, text, .. } => 0.02 + rare(text, 0.7),
         Test::Text { op: TextOp::Contains, text, .. } => 0.002 + rare(text, 0.75),
@@ -79,8 +77,8 @@ fn rate(test: &Test) -> Option<f64> {
         Test::Text { op: TextOp::Prefix, text, .. } => 0.05 + rare(text, 0.8),
         Test::Number { op: NumberOp::Equal, .. } => 0.1,
         Test::Bool(_) => 0.4,
-        _ => return None,
-    })
+        _ => f64::INFINITY,
+    }
 }
 
 /// How many bytes of a text are in nothing that many events have.
