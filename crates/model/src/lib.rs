@@ -2,7 +2,7 @@
 //!
 //! Everything here is plain data: no clock, no network, no threads. Bytes become a [`TelemetryEvent`] once, in
 //! [`decode`], and are borrowed from there on; results ([`Assessment`], [`ResponseAction`], [`QuotaRejection`]) are owned.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod action;
 mod assessment;
@@ -12,6 +12,7 @@ mod content_type;
 pub mod decode;
 mod event;
 pub mod json;
+mod prefetch;
 mod rejection;
 mod tenant;
 mod time;
@@ -28,6 +29,7 @@ pub use codec::{EncodeError, Encoding, Record, SchemaIds, decode_value};
 pub use content_type::ContentType;
 pub use decode::{DecodeError, Decoded, Decoder, Incoming};
 pub use event::{EventKind, SentTime, Source, TelemetryEvent};
+pub use prefetch::prefetch;
 pub use rejection::{Origin, QuotaRejection, RejectionReason};
 pub use tenant::{InvalidTenantId, Plan, QuotaOverride, Tenant, TenantId, TenantStatus};
 pub use time::Timestamp;

@@ -5,8 +5,6 @@
 //! errors, stays on the client's own queue, which is polled as ever.
 #![allow(unsafe_code)] // calls of the client's C interface
 
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::{
     ffi::{CStr, CString, c_void},
     ptr::{self, NonNull},
@@ -15,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use cybervault_model::Timestamp;
+use cybervault_model::{Timestamp, prefetch};
 use rdkafka::{
     bindings as c,
     consumer::{BaseConsumer, Consumer},
@@ -154,19 +152,9 @@ impl<'l> Taken<'l> {
 
     /// Has the processor fetch the record's value, which another core has written, while something else is done.
     pub(crate) fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            // What is read as a stream behind these lines is fetched anyway.
-            const LINE: usize = 64;
-            const MOST_LINES: usize = 32;
-            let message = self.message.get();
-            let value = message.payload.cast::<i8>();
-            // The headers lie behind the value.
-            for line in 0..(message.len / LINE + 1).min(MOST_LINES) {
-                // SAFETY: a hint, which reads nothing, of whatever address.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(value.wrapping_add(line * LINE)) }
-            }
-        }
+        let message = self.message.get();
+        // SAFETY: the message lives, and what it points to. The headers lie behind the value.
+        prefetch(unsafe { bytes(message.payload, message.len) }.unwrap_or_default());
     }
 
     /// The record's headers; those with a name that is not UTF-8 are left out, as nobody can ask for them.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cybervault_model::{Decoder, Incoming, json::Reader};
+use cybervault_model::{Decoder, Incoming, json::Reader, prefetch};
 use serde_json::json;
 
 use super::{ROUNDS, median, per_second};
@@ -54,10 +54,16 @@ pub(super) fn run(args: &BenchMatchArgs, config: &Config) -> anyhow::Result<Answ
     )
 }
 
+/// The lines, each handed out when the next one is on its way into the caches, as a stage takes records.
+fn in_turn<'l>(lines: &'l [&'l [u8]]) -> impl Iterator<Item = &'l [u8]> {
+    let mut ahead = lines.iter().skip(1);
+    lines.iter().copied().inspect(move |_| ahead.next().into_iter().for_each(|next| prefetch(next)))
+}
+
 fn parse_only(lines: &[&[u8]], config: &Config) -> Duration {
     let mut reader = Reader::new(config.limits.reader()).forgetful();
     let started = Instant::now();
-    for line in lines {
+    for line in in_turn(lines) {
         let _ = hint::black_box(reader.read(line).map(|document| document.node(0).is_some()));
     }
     started.elapsed()
@@ -68,7 +74,7 @@ fn decode_and_match(lines: &[&[u8]], detection: &Detection, args: &BenchMatchArg
     let mut scratch = detection.matcher.scratch();
     let mut hits = 0;
     let started = Instant::now();
-    for line in lines {
+    for line in in_turn(lines) {
         let incoming = Incoming { key: Some(b"bench"), value: line, tenant_header: None, content_type: None };
         if let Ok(decoded) = decoder.decode(&incoming) {
             hits += detection.matcher.matches(&decoded.event(), args.route.into(), &mut scratch).len() as u64;
