@@ -3,6 +3,8 @@
 //! A [`Reader`] owns the buffers; [`Reader::read`] fills them from one value's bytes and lends a [`Document`] over them.
 //! Nothing is allocated once the buffers have grown to the size of the usual event.
 
+#[cfg_attr(not(target_arch = "x86_64"), path = "json/no_avx512.rs")]
+mod avx512;
 mod element;
 mod forms;
 mod plain;

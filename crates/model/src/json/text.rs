@@ -2,6 +2,8 @@
 
 use wide::u8x16;
 
+use super::avx512;
+
 /// Of texts of more lines these are not kept.
 const MOST_LINES: usize = 512;
 
@@ -36,8 +38,22 @@ pub(super) struct Known<'t> {
     pub(super) alike: usize,
 }
 
+/// How far a text was unescaped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unescaped {
+    /// Bytes of JSON that were read.
+    pub(super) read: usize,
+    /// Whether it ended with a line feed or, `true`, with the quote behind the last one, which are read. Without, the rest is to be read.
+    pub(super) is_last: Option<bool>,
+}
+
 /// Behind the quote that ends the text, if it has one.
 pub(super) fn end(bytes: &[u8]) -> Option<usize> {
+    avx512::end(bytes).unwrap_or_else(|| end_anywhere(bytes))
+}
+
+/// The same on any processor.
+fn end_anywhere(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         let mut stops = stops(block(bytes.get(at..)?, &mut [0; 2 * BLOCK]));
@@ -139,6 +155,16 @@ impl Unescape {
 
     /// Unescapes up to a line feed, or to the quote at the end: how many bytes of `raw` these are, and whether it is the quote.
     fn read_line(&mut self, raw: &[u8]) -> Option<(usize, bool)> {
+        let Unescaped { read, is_last } = avx512::unescape(raw, &mut self.text)?;
+        if let Some(is_last) = is_last {
+            return Some((read, is_last));
+        }
+        let (rest, is_last) = self.read_line_anywhere(&raw[read..])?;
+        Some((read + rest, is_last))
+    }
+
+    /// The same on any processor.
+    fn read_line_anywhere(&mut self, raw: &[u8]) -> Option<(usize, bool)> {
         let plain = &mut self.plain;
         let (mut at, mut length) = (0, 0);
         let is_last = 'text: loop {
@@ -221,7 +247,7 @@ fn move_block(block: &[u8; 2 * BLOCK], from: usize, plain: &mut [u8; 2 * BLOCK],
 const BLOCK: usize = 32;
 
 /// What a byte means behind a backslash, unless it is `u`; 0 for what means nothing.
-const ESCAPED: [u8; 256] = {
+pub(super) const ESCAPED: [u8; 256] = {
     let mut table = [0; 256];
     let known = *b"\"\"\\\\//b\x08f\x0cn\nr\rt\t";
     let mut at = 0;
@@ -259,6 +285,11 @@ fn position(at: usize) -> u32 {
 
 /// How many bytes both begin with.
 pub(super) fn same(one: &[u8], other: &[u8]) -> usize {
+    avx512::same(one, other).unwrap_or_else(|| same_anywhere(one, other))
+}
+
+/// The same on any processor.
+fn same_anywhere(one: &[u8], other: &[u8]) -> usize {
     // Most differ soon or late.
     const NEAR: usize = 64;
     let at = same_words(&one[..one.len().min(NEAR)], &other[..other.len().min(NEAR)]);
@@ -292,15 +323,64 @@ fn same_parts<const N: usize>(one: &[u8], other: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
+
+    /// What texts in JSON consist of, and what they must not have.
+    fn raw() -> impl Strategy<Value = Vec<u8>> {
+        let pieces: [&[u8]; 18] = [
+            b"C:\\\\Windows",
+            b"plain text of some length, ",
+            b"n",
+            b"t",
+            b"/",
+            b"\\\\",
+            b"\\\\\\\\",
+            b"\\\"",
+            b"\\n",
+            b"\\r\\n",
+            b"\\t",
+            b"\\/",
+            b"\\u00e4",
+            "ä".as_bytes(),
+            "€".as_bytes(),
+            b"\"",
+            b"\n",
+            b"\\",
+        ];
+        let rare: [&[u8]; 4] = [b"\\x", b"\xff", b"\\\xe2", b"\0"];
+        let piece = prop_oneof![20 => select(pieces.to_vec()), 1 => select(rare.to_vec())];
+        vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn every_processor_reads_the_same(raw in raw(), before in "ä?[a-z]{0,3}", cut in 0..200usize) {
+            let mut texts = [0; 2].map(|_| Unescape { text: before.clone(), ..Unescape::default() });
+            let [here, anywhere] = &mut texts;
+            let found = here.read_line(&raw);
+            prop_assert_eq!(found, anywhere.read_line_anywhere(&raw));
+            if found.is_some() {
+                prop_assert_eq!(&here.text, &anywhere.text);
+            }
+            prop_assert_eq!(end(&raw), end_anywhere(&raw));
+            let other = [&raw[..cut.min(raw.len())], b"?"].concat();
+            prop_assert_eq!(same(&raw, &other), same_anywhere(&raw, &other));
+        }
+    }
 
     #[test]
     fn as_many_bytes_are_the_same_as_come_before_the_first_other_one() {
         let text = [b'a'; 700];
-        for at in 0..700 {
-            let mut other = text;
-            other[at] = b'b';
-            assert_eq!((same(&text, &other), same(&text[..at], &text)), (at, at));
+        for same in [same, same_anywhere] {
+            for at in 0..700 {
+                let mut other = text;
+                other[at] = b'b';
+                assert_eq!((same(&text, &other), same(&text[..at], &text)), (at, at));
+            }
         }
     }
 }
