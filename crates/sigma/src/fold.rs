@@ -26,6 +26,16 @@ pub(crate) fn fold_into(text: &str, out: &mut String) {
     }
 }
 
+/// Folds what is ASCII where it stands: whether all is.
+pub(crate) fn fold_ascii(text: &mut [u8]) -> bool {
+    let mut all = 0;
+    for byte in text {
+        all |= *byte;
+        *byte |= u8::from(byte.is_ascii_uppercase()) << 5;
+    }
+    all.is_ascii()
+}
+
 /// `text`, folded.
 pub(crate) fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

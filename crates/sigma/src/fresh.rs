@@ -15,6 +15,8 @@ pub(crate) struct Fresh {
     pub(crate) in_joined: Vec<(usize, u32)>,
     /// What is remembered of the text asked for last.
     pub(crate) recalled: Vec<u32>,
+    /// The texts in which keywords are looked for.
+    pub(crate) joined: Vec<u8>,
     /// Memory for what was found in all pieces, or in one.
     pub(crate) buffer: Vec<u32>,
 }

@@ -12,7 +12,7 @@ use crate::{
     bits,
     compile::{Compiled, FieldTests, PredicateId},
     fields::FieldId,
-    fold::fold_into,
+    fold::{fold_ascii, fold_into},
     fresh::{Fresh, Piece},
     guard::{LINE_END, LONGEST_EAGER, SEPARATOR},
     literals::Literals,
@@ -61,11 +61,13 @@ impl Run<'_, '_> {
 
     /// Looks at the values of an event of which most is as in those before.
     fn see_usual(&mut self, items: &mut Items, recurring: Recurring<'_>) {
-        let mut spared = 0;
+        let (mut spared, sinces) = (0, recurring.sinces());
         for (seen, item) in items.seen.iter_mut().zip(&mut items.list) {
-            if let Some(found) = seen.known(item, recurring) {
+            if seen.is_known(sinces) {
                 spared += 1;
-                self.know(found);
+                if seen.has_found {
+                    self.know(item.learnt.found());
+                }
                 continue;
             }
             let value = seen.value(recurring);
@@ -176,14 +178,16 @@ impl Run<'_, '_> {
         }
         let before = usual.as_ref().and_then(|(items, recurring)| Some((items.without_keywords?, *recurring)));
         let is_as_before = before.is_some_and(|(clock, recurring)| {
-            self.text.clear();
-            recurring.new_since(clock).for_each(|text| append_apart(text, self.text));
+            let joined = &mut self.fresh.joined;
+            joined.clear();
+            recurring.each_new_since(clock, |text| append_apart(text, joined));
             !self.find_keywords()
         });
         // What is new may be the envelope's.
         let has_none = is_as_before || {
-            self.text.clear();
-            each_text(self.event.payload, 0, &mut |text| append_apart(text, self.text));
+            let joined = &mut self.fresh.joined;
+            joined.clear();
+            each_text(self.event.payload, 0, &mut |text| append_apart(text, joined));
             let has_some = self.find_keywords();
             let found = mem::take(&mut self.fresh.buffer);
             self.know(&found);
@@ -195,19 +199,18 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Looks for keywords in `text`; `fresh.buffer` then has those found. Whether any was.
+    /// Looks for keywords in `fresh.joined`; `fresh.buffer` then has those found. Whether any was.
     fn find_keywords(&mut self) -> bool {
-        let Fresh { buffer, .. } = &mut *self.fresh;
+        let Fresh { joined, buffer, .. } = &mut *self.fresh;
         buffer.clear();
-        let folded = if self.text.is_ascii() {
-            self.text.make_ascii_lowercase();
-            &*self.text
+        let folded = if fold_ascii(joined) {
+            joined
         } else {
-            fold_to(self.text, self.folded);
-            &*self.folded
+            fold_to(&String::from_utf8_lossy(joined), self.folded);
+            self.folded.as_bytes()
         };
         for table in self.compiled.keywords_on(self.route) {
-            table.scan(folded.as_bytes(), &mut |keyword| buffer.push(keyword));
+            table.scan(folded, &mut |keyword| buffer.push(keyword));
         }
         !buffer.is_empty()
     }
@@ -518,9 +521,9 @@ fn split_line(text: &str) -> (&str, &str) {
 }
 
 /// Appends a text so that nothing is found across its ends.
-fn append_apart(text: &str, to: &mut String) {
-    to.push_str(text);
-    to.push(SEPARATOR);
+fn append_apart(text: &str, to: &mut Vec<u8>) {
+    to.extend_from_slice(text.as_bytes());
+    to.push(SEPARATOR as u8);
 }
 
 fn fold_to(text: &str, folded: &mut String) {

@@ -19,12 +19,14 @@ pub(crate) struct Items {
 pub(crate) struct Seen {
     /// Its place. An object or an empty list has none.
     place: u32,
-    has_found: bool,
+    pub(crate) has_found: bool,
     /// Since when it was what it was. No value is since [`NEVER`].
     since: u64,
 }
 
 const NEVER: u64 = 0;
+
+const NOWHERE: u32 = u32::MAX;
 
 /// Objects and empty lists are the same in all events with the same keys.
 const ALWAYS: u64 = 1;
@@ -104,30 +106,25 @@ const MOST_FOUND: usize = 8;
 impl Items {
     /// Adds a value of which none has come.
     pub(crate) fn add(&mut self, item: Item, place: Option<usize>) {
-        let place = place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX);
+        let place = place.and_then(|place| u32::try_from(place).ok()).unwrap_or(NOWHERE);
         self.seen.push(Seen { place, has_found: false, since: NEVER });
         self.list.push(item);
     }
 }
 
 impl Seen {
-    fn place(&self) -> Option<usize> {
-        (self.place != u32::MAX).then_some(self.place as usize)
-    }
-
     /// The value, in an event with the same keys.
     pub(crate) fn value<'e>(&self, recurring: Recurring<'e>) -> Scalar<'e> {
-        self.place().map_or(Scalar::Other, |place| recurring.value(place).into())
+        if self.place == NOWHERE { Scalar::Other } else { recurring.value(self.place as usize).into() }
     }
 
-    fn since(&self, recurring: Recurring<'_>) -> u64 {
-        self.place().map_or(ALWAYS, |place| recurring.since(place))
+    fn since(&self, sinces: &[u64]) -> u64 {
+        sinces.get(self.place as usize).copied().unwrap_or(ALWAYS)
     }
 
-    /// What is found in the value, if that is what it was.
-    pub(crate) fn known<'i>(&self, item: &'i Item, recurring: Recurring<'_>) -> Option<&'i [u32]> {
-        let is_same = self.since != NEVER && self.since(recurring) == self.since;
-        is_same.then(|| if self.has_found { item.learnt.found() } else { &[] })
+    /// Whether the value is what it was.
+    pub(crate) fn is_known(&self, sinces: &[u64]) -> bool {
+        self.since(sinces) == self.since
     }
 }
 
@@ -139,7 +136,7 @@ impl Item {
     /// Learns what was known of the value that is there now; `found` is what is found in it, if that is.
     pub(crate) fn learn(&mut self, seen: &mut Seen, recurring: Recurring<'_>, known: Known, found: &[u32]) {
         if self.learnt.learn(known, found) {
-            (seen.since, seen.has_found) = (seen.since(recurring), !found.is_empty());
+            (seen.since, seen.has_found) = (seen.since(recurring.sinces()), !found.is_empty());
         }
     }
 }

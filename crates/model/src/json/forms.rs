@@ -11,12 +11,13 @@ mod recurring;
 mod shuffled;
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher, Hash},
     mem,
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use foldhash::fast::FixedState;
 use simd_json::{Node, StaticNode};
 
 pub use self::recurring::Recurring;
@@ -396,8 +397,8 @@ impl Form {
         // Up to where both are read.
         let (mut old, mut new) = (0, 0);
         let mut passed = 0;
-        // Whether every value read has as many bytes as the one before, so that nothing moves.
-        let mut stays = true;
+        // Up to where all is in its place, if a value read had not as many bytes as the one before.
+        let mut moves_from = None;
         self.clock += 1;
         loop {
             let alike = same(&self.raw[old..], &bytes[new..]);
@@ -412,9 +413,9 @@ impl Form {
             }
             let read = match self.spans.get(passed) {
                 None if end == self.raw.len() && new + alike == bytes.len() => {
-                    if !stays {
-                        self.raw.clear();
-                        self.raw.extend_from_slice(bytes);
+                    if let Some(from) = moves_from {
+                        self.raw.truncate(from);
+                        self.raw.extend_from_slice(&bytes[from..]);
                     }
                     return Ok(());
                 }
@@ -433,10 +434,11 @@ impl Form {
                 return Err(Differs { values: passed, at });
             };
             (old, new) = (self.spans[passed].end as usize, read.end as usize);
-            stays &= old == new;
-            if stays {
-                let value = read.start as usize..new;
-                self.raw[value.clone()].copy_from_slice(&bytes[value]);
+            let start = read.start as usize;
+            if moves_from.is_none() && old == new {
+                self.raw[start..new].copy_from_slice(&bytes[start..new]);
+            } else {
+                moves_from.get_or_insert(start);
             }
             self.spans[passed] = read;
             passed += 1;
@@ -577,11 +579,13 @@ fn came_before(marks: &mut [u64], mark: u64) -> bool {
     mem::replace(&mut marks[at], mark) == mark
 }
 
+fn hash_of(what: impl Hash) -> u64 {
+    FixedState::default().hash_one(what)
+}
+
 /// Tells most forms apart. Not 0.
 fn tag(slots: &[Slot], keys: &[Box<str>]) -> u64 {
-    let mut tag = DefaultHasher::new();
-    (slots, keys).hash(&mut tag);
-    tag.finish() | 1
+    hash_of((slots, keys)) | 1
 }
 
 /// What a document's nodes are, its keys, and how many values it has.

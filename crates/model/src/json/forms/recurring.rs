@@ -60,28 +60,43 @@ impl<'r> Recurring<'r> {
         self.0.since[at]
     }
 
+    /// The same of all values, by their places.
+    pub fn sinces(self) -> &'r [u64] {
+        &self.0.since
+    }
+
     /// How many documents were compared with its form, up to this one.
     pub fn clock(self) -> u64 {
         self.0.clock
     }
 
-    /// The document's texts, or lines of such, that came after another one of its form had that clock.
-    pub fn new_since(self, clock: u64) -> impl Iterator<Item = &'r str> {
+    /// Calls `found` with the document's texts, or lines of such, that came after another one of its form had that clock; lines
+    /// that stand together are given together.
+    pub fn each_new_since(self, clock: u64, mut found: impl FnMut(&'r str)) {
         let Form { values, since, lines, .. } = self.0;
-        let changed = since.iter().enumerate().filter(move |(_, since)| **since > clock);
-        let texts = changed.filter_map(|(at, _)| match &values[at] {
-            Held::Text(text) => Some((text.as_str(), &lines[at])),
-            Held::Plain(_) => None,
-        });
-        texts.flat_map(move |(text, lines)| {
-            let whole = Some(text).filter(|_| lines.is_empty());
-            let mut end = 0;
-            let parts = lines.iter().filter_map(move |line| {
+        for (at, since) in since.iter().enumerate() {
+            if *since <= clock {
+                continue;
+            }
+            let Held::Text(text) = &values[at] else { continue };
+            if lines[at].is_empty() {
+                found(text);
+                continue;
+            }
+            let (mut start, mut end) = (0, 0);
+            for line in &lines[at] {
+                if line.since() <= clock {
+                    if start < end {
+                        found(&text[start..end]);
+                    }
+                    start = end + line.length();
+                }
                 end += line.length();
-                (line.since() > clock).then(|| &text[end - line.length()..end])
-            });
-            whole.into_iter().chain(parts)
-        })
+            }
+            if start < end {
+                found(&text[start..end]);
+            }
+        }
     }
 
     /// The lines of a text in this document, if they are told apart, with the number of its form and its place.
@@ -123,7 +138,8 @@ mod tests {
             let since = lines.iter().map(|line| line.since()).collect::<Vec<_>>();
             let (first, pid_since) = (since[0], recurring.since(pid_at));
             assert_eq!((pid_since > first, since[1] > first, since[2]), (pid == 23, line == "2", first));
-            let new: Vec<_> = recurring.new_since(recurring.clock() - 1).collect();
+            let mut new = Vec::new();
+            recurring.each_new_since(recurring.clock() - 1, |text| new.push(text));
             assert_eq!(new, if line == "2" { vec!["2\n"] } else { vec![] });
         }
         assert!(reader.read(document(4, "Four").as_bytes()).unwrap().recurring().is_some());
@@ -131,7 +147,9 @@ mod tests {
         let number = document(4, "").replace(r#""One\n\nThree""#, "7");
         let read = reader.read(number.as_bytes()).unwrap();
         let recurring = read.recurring().unwrap();
-        assert_eq!(recurring.new_since(0).collect::<Vec<_>>(), ["x", "a", "b"]);
+        let mut new = Vec::new();
+        recurring.each_new_since(0, |text| new.push(text));
+        assert_eq!(new, ["x", "a", "b"]);
     }
 
     #[test]

@@ -4,15 +4,11 @@
 //! each value is compared with that one's, wherever it stands, and only what differs is read. Nodes are numbered as in the first
 //! document that had these keys; in which order they stand is kept beside them.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hash},
-    mem,
-};
+use std::{collections::HashMap, mem};
 
 use foldhash::fast::FixedState;
 
-use super::{Form, LONGEST, MOST_ONCE, Novel, Slot, Span, came_before, gaps::value_end, number};
+use super::{Form, GOLDEN, LONGEST, MOST_ONCE, Novel, Slot, Span, came_before, gaps::value_end, hash_of, number};
 use crate::json::text::{self, Unescape};
 
 /// How many kinds of such documents are kept: 4 MiB of JSON at most, and unescaped as much again.
@@ -340,12 +336,8 @@ impl Parts {
 impl Marks {
     fn add(&mut self, hash: u64) {
         self.keys = self.keys.wrapping_add(hash);
-        self.order = hash_of((self.order, hash));
+        self.order = (self.order.rotate_left(5) ^ hash).wrapping_mul(GOLDEN);
     }
-}
-
-fn hash_of(what: impl Hash) -> u64 {
-    FixedState::default().hash_one(what)
 }
 
 #[cfg(test)]
