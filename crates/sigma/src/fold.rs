@@ -4,6 +4,8 @@
 //! equal to their everyday forms: final sigma (`ς` → `σ`) and long s (`ſ` → `s`). Folding character by character means
 //! that a substring of a text, folded, is a substring of the folded text, which the automata rely on.
 
+use memchr::memchr3_iter;
+
 /// Appends `text`, folded, to `out`.
 pub(crate) fn fold_into(text: &str, out: &mut String) {
     let mut rest = text;
@@ -36,6 +38,13 @@ pub(crate) fn fold_ascii(text: &mut [u8]) -> bool {
     all.is_ascii()
 }
 
+/// Whether the UTF-8 may have a character beyond ASCII that is folded to one of ASCII.
+pub(crate) fn may_become_ascii(text: &[u8]) -> bool {
+    const ONES: [&str; 3] = ["\u{130}", "\u{17f}", "\u{212a}"];
+    let [a, b, c] = ONES.map(|one| one.as_bytes()[0]);
+    memchr3_iter(a, b, c, text).any(|at| ONES.iter().any(|one| text[at..].starts_with(one.as_bytes())))
+}
+
 /// `text`, folded.
 pub(crate) fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -55,5 +64,17 @@ mod tests {
         }
         assert_eq!(fold("AÄbß Ö\u{130}Z"), "aäbß öi\u{307}z");
         assert!(fold("ΟΔΟΣ ΑΒ").contains(&fold("ΟΔΟΣ")));
+    }
+
+    #[test]
+    fn ascii_is_folded_where_it_stands_and_what_else_becomes_ascii_is_known() {
+        let mut text = "ÄB c".to_owned().into_bytes();
+        assert!(!fold_ascii(&mut text) && text == "Äb c".as_bytes());
+        let mut text = *b"AZ[@z";
+        assert!(fold_ascii(&mut text) && text == *b"az[@z");
+        for character in ('\u{80}'..=char::MAX).map(String::from) {
+            let becomes = fold(&character).bytes().any(|byte| byte.is_ascii());
+            assert_eq!(may_become_ascii(format!("ä{character}").as_bytes()), becomes, "{character}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     bits,
     compile::{Compiled, FieldTests, PredicateId},
     fields::FieldId,
-    fold::{fold_ascii, fold_into},
+    fold::{fold_ascii, fold_into, may_become_ascii},
     fresh::{Fresh, Piece},
     guard::{LINE_END, LONGEST_EAGER, SEPARATOR},
     literals::Literals,
@@ -203,7 +203,8 @@ impl Run<'_, '_> {
     fn find_keywords(&mut self) -> bool {
         let Fresh { joined, buffer, .. } = &mut *self.fresh;
         buffer.clear();
-        let folded = if fold_ascii(joined) {
+        let mut tables = self.compiled.keywords_on(self.route);
+        let folded = if fold_ascii(joined) || !tables.any(Substrings::has_beyond) && !may_become_ascii(joined) {
             joined
         } else {
             fold_to(&String::from_utf8_lossy(joined), self.folded);

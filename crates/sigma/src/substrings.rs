@@ -43,6 +43,11 @@ impl Substrings {
         self.shortest
     }
 
+    /// Whether any text has more than ASCII.
+    pub(crate) fn has_beyond(&self) -> bool {
+        self.has_beyond
+    }
+
     /// How many texts there are.
     pub(crate) fn count(&self) -> usize {
         self.count

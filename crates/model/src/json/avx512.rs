@@ -39,22 +39,21 @@ fn unescape_blocks(raw: &[u8], text: &mut String) -> Option<Unescaped> {
     let unescaped = loop {
         plain.reserve(BLOCK);
         let block = load(&raw[at..]);
-        let backslashes = _mm512_cmpeq_epi8_mask(block, all(b'\\'));
-        let starts = starts(backslashes & !carried);
+        // What its bytes are where they are escaped.
+        let meant = _mm512_permutex2var_epi8(low, block, high);
+        let starts = starts(_mm512_cmpeq_epi8_mask(block, all(b'\\')) & !carried);
         let escaped = starts << 1 | carried;
         let quotes = _mm512_cmpeq_epi8_mask(block, all(b'"')) & !escaped;
-        // Behind the end there are zeros.
-        let controls = _mm512_cmplt_epu8_mask(block, all(b' '));
+        let line_ends = _mm512_cmpeq_epi8_mask(meant, all(b'\n')) & escaped;
         let foreign = _mm512_movepi8_mask(block);
-        let block = _mm512_mask2_permutex2var_epi8(low, block, escaped, high);
-        let unknown = escaped & (_mm512_testn_epi8_mask(block, block) | foreign);
-        let line_ends = _mm512_cmpeq_epi8_mask(block, all(b'\n')) & escaped;
-        let others = controls | unknown;
+        // Behind the end there are zeros, which are controls, too.
+        let controls = _mm512_cmplt_epu8_mask(block, all(b' '));
+        let others = controls | (_mm512_testn_epi8_mask(meant, meant) | foreign) & escaped;
         let ends = quotes | line_ends | others;
         let end = ends.trailing_zeros();
         // A line feed stays, a quote does not.
         let kept = (_bzhi_u64(!0, end) | line_ends & _blsi_u64(ends)) & !starts;
-        let block = _mm512_maskz_compress_epi8(kept, block);
+        let block = _mm512_maskz_compress_epi8(kept, _mm512_mask_mov_epi8(block, escaped, meant));
         not_ascii |= foreign & kept;
         let length = plain.len();
         // SAFETY: there is room for all of the block, of which that many bytes have been made.
