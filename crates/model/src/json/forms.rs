@@ -128,6 +128,8 @@ struct Form {
     values: Vec<Held>,
     /// … since when, by the clock, …
     since: Vec<u64>,
+    /// … which were read since the document before, …
+    changed: Vec<u32>,
     /// … and the lines of those that are texts of several.
     lines: Vec<Vec<Line>>,
 }
@@ -358,6 +360,7 @@ impl Form {
             spans: vec![Span::default(); values],
             values: (0..values).map(|_| Held::Plain(StaticNode::Null)).collect(),
             since: vec![0; values],
+            changed: Vec::new(),
             lines: vec![Vec::new(); values],
         }
     }
@@ -371,7 +374,7 @@ impl Form {
         order: &mut Vec<u32>,
         unescape: &mut Unescape,
     ) -> Option<()> {
-        self.clock += 1;
+        self.begin();
         for (value, span) in spans.iter().enumerate() {
             let (before, new) = (self.spans[value].range(), &bytes[span.range()]);
             let alike = same(&self.raw[before.clone()], new);
@@ -392,6 +395,12 @@ impl Form {
         Some(())
     }
 
+    /// Another document is compared with it.
+    fn begin(&mut self) {
+        self.clock += 1;
+        self.changed.clear();
+    }
+
     /// Becomes `bytes`, if they have its gaps. If not, it becomes what they have up to where they differ.
     fn follow(&mut self, bytes: &[u8], unescape: &mut Unescape) -> Result<(), Differs> {
         // Up to where both are read.
@@ -399,7 +408,7 @@ impl Form {
         let mut passed = 0;
         // Up to where all is in its place, if a value read had not as many bytes as the one before.
         let mut moves_from = None;
-        self.clock += 1;
+        self.begin();
         loop {
             let alike = same(&self.raw[old..], &bytes[new..]);
             let end = old + alike;
@@ -464,12 +473,13 @@ impl Form {
         alike: usize,
         unescape: &mut Unescape,
     ) -> Option<usize> {
+        self.since[value] = self.clock;
+        self.changed.push(number(value));
         let held = &mut self.values[value];
         if bytes.first() != Some(&b'"') {
             let (plain, length) = plain::read(bytes)?;
             *held = Held::Plain(plain);
             self.lines[value].clear();
-            self.since[value] = self.clock;
             return Some(length);
         }
         let lines = &mut self.lines[value];
@@ -482,7 +492,6 @@ impl Form {
                 }
                 Held::Plain(_) => *held = Held::Text(text.into()),
             }
-            self.since[value] = self.clock;
             return Some(length);
         }
         let known = match held {
@@ -490,7 +499,6 @@ impl Form {
             Held::Plain(_) => Known::default(),
         };
         let length = unescape.read(bytes, known, self.clock)?;
-        self.since[value] = self.clock;
         // Memory that has grown stays where it is used, or with what reads.
         if unescape.lines.is_empty() {
             lines.clear();

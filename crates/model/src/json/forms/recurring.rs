@@ -73,29 +73,34 @@ impl<'r> Recurring<'r> {
     /// Calls `found` with the document's texts, or lines of such, that came after another one of its form had that clock; lines
     /// that stand together are given together.
     pub fn each_new_since(self, clock: u64, mut found: impl FnMut(&'r str)) {
-        let Form { values, since, lines, .. } = self.0;
-        for (at, since) in since.iter().enumerate() {
-            if *since <= clock {
-                continue;
-            }
-            let Held::Text(text) = &values[at] else { continue };
-            if lines[at].is_empty() {
-                found(text);
-                continue;
-            }
-            let (mut start, mut end) = (0, 0);
-            for line in &lines[at] {
-                if line.since() <= clock {
-                    if start < end {
-                        found(&text[start..end]);
-                    }
-                    start = end + line.length();
+        let Form { since, changed, .. } = self.0;
+        // Most ask for no more than what the last one changed.
+        if clock + 1 == self.clock() {
+            changed.iter().for_each(|at| self.new_in(*at as usize, clock, &mut found));
+        } else {
+            let new = since.iter().enumerate().filter(|(_, since)| **since > clock);
+            new.for_each(|(at, _)| self.new_in(at, clock, &mut found));
+        }
+    }
+
+    fn new_in(self, value: usize, clock: u64, found: &mut impl FnMut(&'r str)) {
+        let Form { values, lines, .. } = self.0;
+        let (Held::Text(text), lines) = (&values[value], &lines[value]) else { return };
+        if lines.is_empty() {
+            return found(text);
+        }
+        let (mut start, mut end) = (0, 0);
+        for line in lines {
+            if line.since() <= clock {
+                if start < end {
+                    found(&text[start..end]);
                 }
-                end += line.length();
+                start = end + line.length();
             }
-            if start < end {
-                found(&text[start..end]);
-            }
+            end += line.length();
+        }
+        if start < end {
+            found(&text[start..end]);
         }
     }
 
