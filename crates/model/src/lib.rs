@@ -29,7 +29,7 @@ pub use codec::{EncodeError, Encoding, Record, SchemaIds, decode_value};
 pub use content_type::ContentType;
 pub use decode::{DecodeError, Decoded, Decoder, Incoming};
 pub use event::{EventKind, SentTime, Source, TelemetryEvent};
-pub use prefetch::prefetch;
+pub use prefetch::{in_turn, prefetch};
 pub use rejection::{Origin, QuotaRejection, RejectionReason};
 pub use tenant::{InvalidTenantId, Plan, QuotaOverride, Tenant, TenantId, TenantStatus};
 pub use time::Timestamp;

@@ -19,3 +19,12 @@ pub fn prefetch(bytes: &[u8]) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = bytes;
 }
+
+/// The events, each handed out when the next one is on its way into the caches, as a stage takes records.
+pub fn in_turn<E: AsRef<[u8]>>(events: &[E]) -> impl Iterator<Item = &E> {
+    events
+        .iter()
+        .enumerate()
+        .inspect(|(at, _)| events.get(at + 1).into_iter().for_each(|next| prefetch(next.as_ref())))
+        .map(|(_, event)| event)
+}

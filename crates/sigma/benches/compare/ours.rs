@@ -2,10 +2,10 @@
 
 use std::hint::black_box;
 
-use cybervault_model::{Decoder, Incoming, TelemetryEvent, json::Limits};
+use cybervault_model::{Decoder, Incoming, TelemetryEvent, in_turn, json::Limits};
 use cybervault_sigma::{Mappings, Matcher, Routing, RuleFile, RuleSource, load};
 
-use crate::{events, rules::File};
+use crate::rules::File;
 
 pub(crate) fn matcher(files: &[File]) -> Matcher {
     Matcher::compile(load(files.iter().map(|File { path, text }| RuleFile { path, text })), &Mappings::builtin())
@@ -56,7 +56,7 @@ fn decoder() -> Decoder {
 }
 
 fn each(decoder: &mut Decoder, lines: &[&str], mut look: impl FnMut(&TelemetryEvent<'_>)) {
-    for line in events::in_turn(lines) {
+    for line in in_turn(lines) {
         let record = Incoming { key: Some(b"bench"), value: line.as_bytes(), ..Incoming::default() };
         if let Ok(decoded) = decoder.decode(&record) {
             look(&decoded.event());

@@ -2,12 +2,13 @@
 
 use std::{collections::HashSet, hint::black_box};
 
+use cybervault_model::in_turn;
 use cybervault_sigma::RuleSource;
 use rsigma_eval::{Engine, EvaluationResult, JsonEvent};
 use rsigma_parser::{LogSource, parse_sigma_yaml};
 use serde_json::Value;
 
-use crate::{Outcome, events, rules::File};
+use crate::{Outcome, rules::File};
 
 /// With the index of witnesses that it always has. Its BENCHMARKS.md finds `cross_rule_ac` slower with that, so that it is left
 /// out; the bloom filter is for the caller to try, as the README says.
@@ -74,6 +75,6 @@ pub(crate) fn log_source(source: &RuleSource) -> LogSource {
 }
 
 fn each(lines: &[&str], mut look: impl FnMut(usize, &Value) -> u64) -> u64 {
-    let values = events::in_turn(lines).enumerate().map(|(line, text)| (line, serde_json::from_str::<Value>(text)));
+    let values = in_turn(lines).enumerate().map(|(line, text)| (line, serde_json::from_str::<Value>(text)));
     values.map(|(line, value)| value.map_or(0, |value| look(line, &value))).sum()
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cybervault_model::{Decoder, Incoming, json::Reader, prefetch};
+use cybervault_model::{Decoder, Incoming, in_turn, json::Reader};
 use serde_json::json;
 
 use super::{ROUNDS, median, per_second};
@@ -52,12 +52,6 @@ pub(super) fn run(args: &BenchMatchArgs, config: &Config) -> anyhow::Result<Answ
             "parse_only_events_per_second": per_second(events, parse_only),
         }),
     )
-}
-
-/// The lines, each handed out when the next one is on its way into the caches, as a stage takes records.
-fn in_turn<'l>(lines: &'l [&'l [u8]]) -> impl Iterator<Item = &'l [u8]> {
-    let mut ahead = lines.iter().skip(1);
-    lines.iter().copied().inspect(move |_| ahead.next().into_iter().for_each(|next| prefetch(next)))
 }
 
 fn parse_only(lines: &[&[u8]], config: &Config) -> Duration {
