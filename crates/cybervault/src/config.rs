@@ -354,7 +354,11 @@ impl Default for Log {
 impl Config {
     /// How the client reaches Kafka.
     pub(crate) fn kafka(&self) -> KafkaSettings {
-        KafkaSettings { bootstrap: self.kafka.bootstrap.clone(), client: self.kafka.client.options() }
+        KafkaSettings {
+            bootstrap: self.kafka.bootstrap.clone(),
+            client: self.kafka.client.options(),
+            reader_group: format!("cybervault.{}reader", self.kafka.topic_prefix),
+        }
     }
 
     /// When a batch ends.

@@ -12,6 +12,7 @@ use tracing::info;
 
 use crate::{
     KafkaSettings, Outbox, State, StateLimits, StreamError,
+    error::{Needs, is_denied_alone},
     settings::LoneConsumer,
     state::{Change, Undo},
 };
@@ -92,8 +93,8 @@ pub(crate) fn restore(
                 }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
-            Some(Err(error)) if error.rdkafka_error_code().is_some_and(crate::error::is_denied) => {
-                return Err(StreamError::from_kafka(format!("reading `{topic}`"), &error));
+            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_denied_alone) => {
+                return Err(refused(topic, &error));
             }
             Some(Err(error)) => info!(%topic, %error, "state: still reading"),
         }
@@ -111,6 +112,10 @@ fn unreadable(topic: &str, message: &impl Message) -> StreamError {
     }
 }
 
+fn refused(topic: &str, error: &KafkaError) -> StreamError {
+    StreamError::from_kafka_needing(format!("reading `{topic}`"), error, Needs::read(topic))
+}
+
 fn watermarks(
     consumer: &LoneConsumer,
     topic: &str,
@@ -120,8 +125,8 @@ fn watermarks(
     loop {
         match consumer.fetch_watermarks(topic, partition, CALL) {
             Ok(found) => return Ok(found),
-            Err(error) if error.rdkafka_error_code().is_some_and(crate::error::is_denied) => {
-                return Err(StreamError::from_kafka(format!("reading `{topic}`"), &error));
+            Err(error) if error.rdkafka_error_code().is_some_and(is_denied_alone) => {
+                return Err(refused(topic, &error));
             }
             Err(error) if keep_waiting() => {
                 info!(topic, partition, %error, "state: asking for the end again");

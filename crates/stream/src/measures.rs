@@ -28,6 +28,10 @@ pub fn describe() {
         "cybervault_consumer_lag_records",
         "Committed records that a stage has not committed yet, a partition"
     );
+    describe_counter!(
+        "cybervault_records_deleted_unread_total",
+        "Offsets that retention deleted before a stage had processed them, a partition"
+    );
     describe_gauge!("cybervault_state_entries", "Entries in a partition's state");
     describe_gauge!("cybervault_state_bytes", Unit::Bytes, "Bytes in a partition's state");
     describe_gauge!("cybervault_state_fill_ratio", "How full a partition's state is, 0 to 1 (entries or bytes)");
@@ -122,6 +126,13 @@ impl Measures {
     /// A gauge of one partition.
     pub(crate) fn partition(&self, name: &'static str, partition: i32) -> Gauge {
         gauge!(name, "stage" => self.stage.to_string(), "partition" => partition.to_string())
+    }
+
+    pub(crate) fn deleted_unread(&self, topic: &str, partition: i32) -> Counter {
+        counter!(
+            "cybervault_records_deleted_unread_total",
+            "stage" => self.stage.to_string(), "topic" => topic.to_string(), "partition" => partition.to_string()
+        )
     }
 
     pub(crate) fn lag(&self, topic: &str, partition: i32) -> Gauge {

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{consumer::Consumer, types::RDKafkaErrorCode};
+use rdkafka::{consumer::Consumer, error::KafkaError, types::RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
 
 use crate::{
     Health, KafkaSettings, Stage, StateLimits, StreamError,
-    error::is_denied,
+    error::{Needs, is_denied_alone},
     health::RunnerHealth,
     measures::Measures,
     session::Session,
@@ -159,7 +159,7 @@ impl<S: Stage> Runner<S> {
                     self.health.waits_for(String::new());
                     return Ok(true);
                 }
-                Err(error) if error.rdkafka_error_code().is_some_and(is_denied) => {
+                Err(error) if error.rdkafka_error_code().is_some_and(is_denied_alone) => {
                     return Err(StreamError::from_kafka("the connection", &error));
                 }
                 Err(error) => {
@@ -186,8 +186,11 @@ impl<S: Stage> Runner<S> {
                 .map_err(|error| StreamError::from_kafka(format!("topic `{topic}`"), &error))?;
             let code = metadata.topics().first().and_then(rdkafka::metadata::MetadataTopic::error);
             return Err(match code.map(RDKafkaErrorCode::from) {
-                Some(code) if is_denied(code) => {
-                    StreamError::Denied { what: format!("access to topic `{topic}`"), reason: code.to_string() }
+                Some(code) if is_denied_alone(code) => {
+                    let needs =
+                        if self.settings.inputs.contains(topic) { Needs::read(topic) } else { Needs::write(topic) };
+                    let error = KafkaError::MetadataFetch(code);
+                    StreamError::from_kafka_needing(format!("access to topic `{topic}`"), &error, needs)
                 }
                 None => continue,
                 Some(_) => StreamError::MissingTopic(topic.to_string()),

@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use crate::{
     Failure, Headers, Outbox, Poison, Record, RunnerSettings, Stage, State, StreamError, changelog,
     clock::now,
-    error::is_denied,
+    error::{Needs, is_denied},
     health::RunnerHealth,
     intake::{Intake, Lot},
     measures::Measures,
@@ -564,8 +564,14 @@ impl<'r, S: Stage> Session<'r, S> {
                 Some(code) if is_denied(code) => {
                     let what =
                         format!("reading {} in group `{}`", self.settings.inputs.join(", "), self.settings.group);
-                    Err(StreamError::from_kafka(what, error))
+                    let inputs = self.settings.inputs.join(", ");
+                    Err(StreamError::from_kafka_needing(
+                        what,
+                        error,
+                        Needs::read(&inputs).and_group(&self.settings.group),
+                    ))
                 }
+                Some(RDKafkaErrorCode::AutoOffsetReset) => self.skip_deleted(),
                 Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                     Err(StreamError::MissingTopic(self.settings.inputs.join(", ")))
                 }

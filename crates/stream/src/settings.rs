@@ -21,6 +21,9 @@ pub struct KafkaSettings {
     pub bootstrap: String,
     /// Any librdkafka option, by its own name; what the exactly-once contract needs can't be changed.
     pub client: BTreeMap<String, String>,
+    /// The group's id that consumers outside any group name, as librdkafka wants one. They never join it, but ask after it:
+    /// it lies where the user may see groups. Empty, it is `cybervault.reader`.
+    pub reader_group: String,
 }
 
 /// Options that the exactly-once contract and readiness rest on; `kafka.client` may not set them.
@@ -62,7 +65,7 @@ const CONSUMER_ONLY: [&str; 8] = [
 impl KafkaSettings {
     /// Settings for the brokers at `bootstrap`, all else as librdkafka has it.
     pub fn new(bootstrap: impl Into<String>) -> Self {
-        Self { bootstrap: bootstrap.into(), client: BTreeMap::new() }
+        Self { bootstrap: bootstrap.into(), ..Self::default() }
     }
 
     /// The options of `client` that may not be set there.
@@ -126,6 +129,8 @@ impl KafkaSettings {
         config
             .set("group.id", group)
             .set("isolation.level", "read_committed")
+            // Where reading begins is said with each assignment. That what it comes to is not there any more is to be told.
+            .set("auto.offset.reset", "error")
             .set("partition.assignment.strategy", "cooperative-sticky");
         config
     }
@@ -133,11 +138,8 @@ impl KafkaSettings {
     /// A consumer outside any group, told its partitions, that says when it has come to an end.
     pub(crate) fn lone_consumer(&self, isolation: &str) -> Result<LoneConsumer, StreamError> {
         let mut config = self.consumer_defaults();
-        config
-            // librdkafka wants a group id even of a consumer that never joins one.
-            .set("group.id", "cybervault-reader")
-            .set("isolation.level", isolation)
-            .set("enable.partition.eof", "true");
+        let group = if self.reader_group.is_empty() { "cybervault.reader" } else { &self.reader_group };
+        config.set("group.id", group).set("isolation.level", isolation).set("enable.partition.eof", "true");
         config.remove("group.instance.id");
         config.create_with_context(Quiet::default()).map_err(|error| StreamError::Configuration(error.to_string()))
     }

@@ -21,7 +21,12 @@ use rdkafka::{
 };
 use tracing::{debug, warn};
 
-use crate::{KafkaSettings, Outbox, StreamError, error::is_denied, intake::Lot, publisher::take_reports};
+use crate::{
+    KafkaSettings, Outbox, StreamError,
+    error::{Needs, is_denied},
+    intake::Lot,
+    publisher::take_reports,
+};
 
 /// How long one client call may block before it is tried again.
 const CALL: Duration = Duration::from_secs(5);
@@ -232,7 +237,8 @@ impl TransactionalProducer {
                     warn!(bootstrap, %error, "no transaction coordinator yet; trying again");
                 }
                 Err(error) if error.rdkafka_error_code().is_some_and(is_denied) => {
-                    return Err(StreamError::from_kafka(format!("transactional id `{}`", self.id), &error));
+                    let what = format!("transactional id `{}`", self.id);
+                    return Err(StreamError::from_kafka_needing(what, &error, Needs::default().and_id(&self.id)));
                 }
                 Err(error) => {
                     return Err(StreamError::Unreachable { bootstrap: bootstrap.into(), reason: error.to_string() });
@@ -334,9 +340,11 @@ impl TransactionalProducer {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Setback::Fatal(StreamError::MissingTopic(topic.into()))
             }
-            Some(code) if is_denied(code) => {
-                Setback::Fatal(StreamError::from_kafka(format!("writing to `{topic}`"), error))
-            }
+            Some(code) if is_denied(code) => Setback::Fatal(StreamError::from_kafka_needing(
+                format!("writing to `{topic}`"),
+                error,
+                Needs::write(topic).and_id(&self.id),
+            )),
             _ => match self.producer.client().fatal_error() {
                 Some((code, reason)) => Setback::Fatal(self.fatal("writing", Some(code), reason)),
                 None => Setback::Abort { reason: "undelivered", error: format!("writing to `{topic}`: {error}") },
@@ -387,7 +395,7 @@ impl TransactionalProducer {
                 Setback::Abort { reason, error: format!("{what}: {error}") }
             }
             _ if error.rdkafka_error_code().is_some_and(is_denied) => {
-                Setback::Fatal(StreamError::from_kafka(what, error))
+                Setback::Fatal(StreamError::from_kafka_needing(what, error, Needs::default().and_id(&self.id)))
             }
             _ => Setback::Fatal(self.fatal(what, error.rdkafka_error_code(), error.to_string())),
         }

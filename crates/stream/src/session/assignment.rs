@@ -1,16 +1,23 @@
 //! Partitions come and go: state is read back before the first record, and the batch is committed before the last.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, topic_partition_list::TopicPartitionListElem};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Session, TopicPartition};
 use crate::{
     Stage, StreamError, changelog,
-    error::is_denied,
+    error::{Needs, is_denied},
     rebalance::{assign, unassign},
 };
+
+/// Between two questions to a broker that does not answer them.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 impl<S: Stage> Session<'_, S> {
     pub(super) fn take_on(&mut self, partitions: &TopicPartitionList) -> Result<(), StreamError> {
@@ -58,9 +65,19 @@ impl<S: Stage> Session<'_, S> {
             match self.consumer.committed_offsets(partitions.clone(), Duration::from_secs(5)) {
                 Ok(found) => break found,
                 Err(error) if error.rdkafka_error_code().is_some_and(is_denied) || give_up() => {
-                    return Err(StreamError::from_kafka(format!("offsets of group `{}`", self.settings.group), &error));
+                    let topics = wanted.iter().map(|(topic, _)| &**topic).collect::<BTreeSet<_>>();
+                    let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
+                    return Err(StreamError::from_kafka_needing(
+                        format!("offsets of group `{}`", self.settings.group),
+                        &error,
+                        Needs::read(&topics).and_group(&self.settings.group),
+                    ));
                 }
-                Err(error) => warn!(stage = %self.settings.stage, %error, "asking for committed offsets again"),
+                Err(error) => {
+                    warn!(stage = %self.settings.stage, %error, "asking for committed offsets again");
+                    // Some errors come at once.
+                    thread::sleep(ASK_AGAIN);
+                }
             }
         };
         for at in wanted {
@@ -68,15 +85,14 @@ impl<S: Stage> Session<'_, S> {
                 Some(Offset::Offset(offset)) => Some(offset),
                 _ => None,
             };
-            let (low, high) = self
-                .consumer
-                .fetch_watermarks(&at.0, at.1, Duration::from_secs(10))
-                .map_err(|error| StreamError::from_kafka(format!("the ends of `{}`", at.0), &error))?;
+            let (low, high) =
+                self.consumer.fetch_watermarks(&at.0, at.1, Duration::from_secs(10)).map_err(|error| {
+                    StreamError::from_kafka_needing(format!("the ends of `{}`", at.0), &error, Needs::read(&at.0))
+                })?;
             let latest = self.settings.kafka.client.get("auto.offset.reset").is_some_and(|v| v == "latest");
             let offset = match committed {
                 Some(offset) if offset < low => {
-                    warn!(topic = %at.0, partition = at.1, committed = offset, first = low,
-                        "records were deleted by retention before they were processed");
+                    self.deleted_unread(at, offset, low);
                     low
                 }
                 Some(offset) => offset,
@@ -86,6 +102,38 @@ impl<S: Stage> Session<'_, S> {
             offsets.push((at.clone(), offset));
         }
         Ok(offsets)
+    }
+
+    /// Goes on with the oldest record of each partition whose next one retention has deleted.
+    pub(super) fn skip_deleted(&mut self) -> Result<(), StreamError> {
+        // Going back would come to what was deleted again.
+        self.finish()?;
+        let held: Vec<(TopicPartition, i64)> = self.committed.iter().map(|(at, next)| (at.clone(), *next)).collect();
+        for (at, next) in held {
+            let ends = self.consumer.fetch_watermarks(&at.0, at.1, Duration::from_secs(10));
+            let (low, _) = ends.map_err(|error| StreamError::from_kafka(format!("the ends of `{}`", at.0), &error))?;
+            if next >= low {
+                continue;
+            }
+            self.deleted_unread(&at, next, low);
+            // The client does not seek where it has stopped.
+            let mut place = TopicPartitionList::new();
+            place
+                .add_partition_offset(&at.0, at.1, Offset::Offset(low))
+                .map_err(|error| StreamError::from_kafka(&*at.0, &error))?;
+            let failed = |error| StreamError::from_kafka("going on behind deleted records", &error);
+            unassign(&self.consumer, &place).map_err(failed)?;
+            self.intake.follow(&at.0, at.1)?;
+            assign(&self.consumer, &place).map_err(failed)?;
+            self.committed.insert(at, low);
+        }
+        Ok(())
+    }
+
+    fn deleted_unread(&self, at: &TopicPartition, next: i64, first: i64) {
+        error!(topic = %at.0, partition = at.1, committed = next, first, deleted = first - next,
+            "records were deleted by retention before they were processed");
+        self.measures.deleted_unread(&at.0, at.1).increment(u64::try_from(first - next).unwrap_or(0));
     }
 
     pub(super) fn give_back(&mut self, partitions: &TopicPartitionList) -> Result<(), StreamError> {
