@@ -10,6 +10,7 @@ use cybervault_stream::Journal;
 use serde_json::value::RawValue;
 
 use crate::{
+    condition::Condition,
     engine::Engine,
     hub::Hub,
     known_keys::KnownKeys,
@@ -29,6 +30,7 @@ pub(crate) struct App {
     pub(crate) journal: Journal,
     pub(crate) hub: Hub,
     pub(crate) monitor: Arc<Monitor>,
+    pub(crate) condition: Arc<Condition>,
     pub(crate) keys: KnownKeys,
     pub(crate) limiter: Limiter,
     pub(crate) addresses: Addresses,

@@ -40,6 +40,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     let inside = Router::new()
         .route("/", get(live::page))
         .route("/console/live", get(live::events))
+        .route("/console/notice", get(session::notice))
         .route("/findings/{assessment_id}", get(finding::page))
         .route("/entities/{kind}/{*value}", get(entity::page))
         .route("/attack", get(attack::page))

@@ -17,10 +17,11 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 use crate::{
     app::{App, Recent},
+    condition::{Condition, Part},
     engine::Engine,
     http,
     hub::Hub,
-    monitor::Monitor,
+    monitor::{self, Monitor},
     sandbox::Sandbox,
     server::{self, TlsError},
     settings::Settings,
@@ -30,6 +31,11 @@ use crate::{
 
 /// How often what is too old is deleted.
 const FORGET: Duration = Duration::from_secs(10 * 60);
+
+/// How often store and journal are looked after.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// How long the store may take for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +94,9 @@ impl Gateway {
         let landed = Arc::new(tokio::sync::Notify::new());
         let hub = Hub::new(runtime.block_on(store.feed_end())?, landed.clone());
         let latency = Arc::default();
-        let view = View::start(&settings, &store, (landed, Arc::clone(&latency)), stop.clone())?;
+        let condition = Arc::<Condition>::default();
+        let view = View::start(&settings, &store, (landed, Arc::clone(&latency), condition.clone()), stop.clone())?;
+        monitor::listen(&settings, condition.clone(), stop.clone())?;
         let monitor = Monitor::start(&settings, engine.clone(), stop.clone())?;
         let journal = Journal::start(settings.kafka.clone(), settings.transactional_id.clone())?;
         let app = Arc::new(App {
@@ -98,6 +106,7 @@ impl Gateway {
             journal,
             hub,
             monitor,
+            condition,
             keys: Default::default(),
             limiter: Default::default(),
             addresses: Default::default(),
@@ -109,6 +118,7 @@ impl Gateway {
         let router = http::router(&app);
         let hub = app.clone();
         runtime.spawn(async move { hub.hub.run(&hub.store).await });
+        runtime.spawn(look_after(app.clone()));
         runtime.spawn(forget(app));
         let served = runtime.spawn(server::serve(listener, tls, router, told.subscribe()));
         drop(entered);
@@ -142,6 +152,30 @@ impl Gateway {
     }
 }
 
+/// Finds out again and again whether store and journal work.
+async fn look_after(app: Arc<App>) {
+    let condition = &app.condition;
+    loop {
+        match tokio::time::timeout(PATIENCE, app.store.takes_writes()).await {
+            Ok(Ok(())) => condition.works(Part::Store),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the store takes no writes");
+                let answers = app.store.answers().await;
+                let message = if answers { "the store takes no writes" } else { "the store does not answer" };
+                condition.fails(Part::Store, message);
+            }
+            Err(_) => condition.fails(Part::Store, "the store does not answer"),
+        }
+        if app.journal.is_healthy() {
+            condition.works(Part::Journal);
+        } else {
+            condition.fails(Part::Journal, "nothing can be written to Kafka");
+        }
+        condition.measure();
+        tokio::time::sleep(LOOK_AFTER).await;
+    }
+}
+
 async fn forget(app: Arc<App>) {
     loop {
         match app.store.forget(&app.settings.retention).await {
@@ -163,6 +197,7 @@ fn describe() {
     describe_counter!("cybervault_view_unreadable_total", "Records passed over because they can't be read");
     describe_gauge!("cybervault_view_behind_seconds", "How old the last landed record was, 0 when all are landed");
     describe_histogram!("cybervault_view_transaction_seconds", "Landing one batch of records");
+    describe_gauge!("cybervault_gateway_part_up", "Whether a part of the gateway works: store, kafka, journal, view");
     describe_counter!("cybervault_journal_writes_total", "Writes to Kafka for requests, by result");
     describe_histogram!("cybervault_journal_transaction_seconds", "One transaction of these, begin to commit");
 }

@@ -31,7 +31,6 @@ pub(crate) use self::{
     edge::{RequestId, edge},
     error::{ApiError, Code},
     guard::{Caller, caller},
-    health::obstacles,
     routes::router,
     stream::{event_id, read_event_id, subscribe},
 };

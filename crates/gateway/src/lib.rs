@@ -11,6 +11,7 @@ mod key;
 mod list;
 mod store;
 
+mod condition;
 mod engine;
 mod view;
 

@@ -11,10 +11,11 @@ use std::{
 };
 
 use cybervault_model::Timestamp;
-use cybervault_stream::{StreamError, offsets::Watch};
+use cybervault_stream::{Pulse, StreamError, offsets::Watch};
 use serde::Serialize;
 
 use crate::{
+    condition::{Condition, Part},
     engine::Engine,
     settings::Settings,
     store::{Landed, ViewBatch, now},
@@ -24,8 +25,10 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(3);
 /// Samples that are kept: a quarter of an hour.
 const KEPT: usize = 300;
-/// Without a sample for so long, Kafka counts as away.
-const STALE: Duration = Duration::from_secs(12);
+/// Between two pulses.
+const PULSE: Duration = Duration::from_millis(500);
+/// How long a pulse may take.
+const BEAT: Duration = Duration::from_secs(2);
 
 /// One group at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -50,7 +53,33 @@ pub(crate) struct Sample {
 #[derive(Debug, Default)]
 pub(crate) struct Monitor {
     samples: Mutex<VecDeque<Sample>>,
-    last: Mutex<Option<Instant>>,
+}
+
+/// Starts to listen whether Kafka answers, until `stop` is true.
+pub(crate) fn listen(
+    settings: &Settings,
+    condition: Arc<Condition>,
+    stop: Arc<AtomicBool>,
+) -> Result<(), std::io::Error> {
+    let (kafka, topic) = (settings.kafka.clone(), settings.topics.assessments.clone());
+    let listen = move || {
+        let mut pulse = None;
+        while !stop.load(Ordering::Relaxed) {
+            let beat = match &pulse {
+                None => match Pulse::new(&kafka, &topic) {
+                    Ok(new) => Pulse::beat(pulse.insert(new), BEAT),
+                    Err(error) => Err(error),
+                },
+                Some(pulse) => Pulse::beat(pulse, BEAT),
+            };
+            match beat {
+                Ok(()) => condition.works(Part::Kafka),
+                Err(error) => tracing::warn!(%error, "Kafka does not answer"),
+            }
+            pause(PULSE, &stop);
+        }
+    };
+    thread::Builder::new().name("pulse".to_owned()).spawn(listen).map(drop)
 }
 
 impl Monitor {
@@ -85,7 +114,6 @@ impl Monitor {
         let mut before: Option<(Instant, Vec<(i64, i64)>)> = None;
         while !stop.load(Ordering::Relaxed) {
             let (at, found) = (Instant::now(), watches.iter().map(sample).collect::<Result<Vec<_>, _>>()?);
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
             if let Some((then, earlier)) = &before {
                 let seconds = at.duration_since(*then).as_secs_f64();
                 #[expect(clippy::cast_precision_loss)]
@@ -107,11 +135,6 @@ impl Monitor {
             pause(EVERY, stop);
         }
         Ok(())
-    }
-
-    /// Whether Kafka has answered lately.
-    pub(crate) fn kafka_answers(&self) -> bool {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|last| last.elapsed() < STALE)
     }
 
     /// What was seen, the oldest first.

@@ -17,13 +17,14 @@ mod report;
 mod retention;
 mod sessions;
 mod view;
+mod writing;
 
 use std::{path::PathBuf, time::Duration};
 
 use cybervault_model::Timestamp;
 pub(crate) use cybervault_stream::now;
 use sqlx::{
-    Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Row, Transaction,
+    AnyConnection, AnyPool, AssertSqlSafe, Executor, Row,
     any::{AnyPoolOptions, AnyRow},
 };
 
@@ -119,6 +120,7 @@ pub struct Store {
     read: AnyPool,
     write: AnyPool,
     postgres: bool,
+    in_memory: bool,
     /// Signs cursors: the same for all replicas.
     cursor_key: [u8; 32],
 }
@@ -145,13 +147,22 @@ impl Store {
                 (write, sqlite(READERS, READER_CACHE).connect(&url).await.map_err(failed)?)
             }
             Place::Memory => {
-                // The database is its only connection's.
-                let one = options(1).min_connections(1).idle_timeout(None).max_lifetime(None);
+                // The database is its only connection's, which is never closed: what was left open is taken back.
+                let one = options(1).min_connections(1).idle_timeout(None).max_lifetime(None).after_release(
+                    |connection, _| {
+                        Box::pin(async move {
+                            // Most times there is nothing to be taken back, which is an error.
+                            let _ = connection.execute("ROLLBACK").await;
+                            Ok(true)
+                        })
+                    },
+                );
                 let pool = one.connect("sqlite::memory:").await.map_err(failed)?;
                 (pool.clone(), pool)
             }
         };
-        let mut store = Self { read, write, postgres: matches!(place, Place::Postgres(_)), cursor_key: [0; 32] };
+        let (postgres, in_memory) = (matches!(place, Place::Postgres(_)), matches!(place, Place::Memory));
+        let mut store = Self { read, write, postgres, in_memory, cursor_key: [0; 32] };
         store.migrate().await?;
         store.cursor_key = store.shared_secret("cursor").await?;
         Ok(store)
@@ -175,7 +186,7 @@ impl Store {
                     transaction.execute(AssertSqlSafe(statement)).await.attempt(what)?;
                 }
             }
-            transaction.commit().await.attempt(what)?;
+            transaction.commit(what).await?;
         }
         Ok(())
     }
@@ -209,13 +220,6 @@ impl Store {
             format!("({})", places.join(", "))
         };
         (0..rows).map(row).collect::<Vec<_>>().join(", ")
-    }
-
-    async fn begin(&self, what: &'static str) -> Result<Transaction<'static, Any>, StoreError> {
-        // SQLite's own BEGIN would read first and could then no longer be let write.
-        let begun =
-            if self.postgres { self.write.begin().await } else { self.write.begin_with("BEGIN IMMEDIATE").await };
-        begun.attempt(what)
     }
 }
 

@@ -18,6 +18,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::{runtime::Handle, sync::Notify};
 
 use crate::{
+    condition::{Condition, Part},
     key::random_text,
     monitor::{Latency, pause},
     settings::Settings,
@@ -41,6 +42,16 @@ enum ViewError {
     Stream(#[from] StreamError),
 }
 
+impl ViewError {
+    /// What whoever asks is told: no hosts, and nothing that is stored.
+    const fn in_words(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "what was found can't be written to the store",
+            Self::Stream(_) => "the result topics can't be read",
+        }
+    }
+}
+
 /// The thread that writes the view.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -50,6 +61,7 @@ pub(crate) struct View {
     holder: String,
     landed: Arc<Notify>,
     latency: Arc<Latency>,
+    condition: Arc<Condition>,
     stop: Arc<AtomicBool>,
 }
 
@@ -58,7 +70,7 @@ impl View {
     pub(crate) fn start(
         settings: &Settings,
         store: &Store,
-        (landed, latency): (Arc<Notify>, Arc<Latency>),
+        (landed, latency, condition): (Arc<Notify>, Arc<Latency>, Arc<Condition>),
         stop: Arc<AtomicBool>,
     ) -> Result<JoinHandle<()>, std::io::Error> {
         let view = Self {
@@ -68,6 +80,7 @@ impl View {
             holder: random_text(16).unwrap_or_default(),
             landed,
             latency,
+            condition,
             stop,
         };
         thread::Builder::new().name("view".to_owned()).spawn(move || view.run())
@@ -79,10 +92,14 @@ impl View {
                 Ok(true) => {
                     if let Err(error) = self.write() {
                         tracing::warn!(%error, "the view can't be written; trying again");
+                        self.condition.fails(Part::View, error.in_words());
                     }
                 }
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "the view's lease can't be taken"),
+                Ok(false) => self.condition.is_not_ours(),
+                Err(error) => {
+                    tracing::warn!(%error, "the view's lease can't be taken");
+                    self.condition.fails(Part::View, ViewError::from(error).in_words());
+                }
             }
             pause(PAUSE, &self.stop);
         }
@@ -99,7 +116,7 @@ impl View {
         let mut offsets = self.runtime.block_on(self.store.view_offsets())?;
         let names = [&*topics.assessments, &*topics.actions, &*topics.rejections];
         let mut follower = Follower::open(&self.settings.kafka, &names, Start::At(offsets.clone()))?;
-        let mut renewed = Instant::now();
+        let (mut renewed, mut current) = (Instant::now(), Instant::now());
         while !self.is_stopped() {
             if renewed.elapsed() > RENEW {
                 if !self.runtime.block_on(self.store.renew_view(&self.holder, now()))? {
@@ -109,7 +126,15 @@ impl View {
             }
             let batch = self.gather(&mut follower, &mut offsets)?;
             if batch.moves.is_empty() {
-                gauge!("cybervault_view_behind_seconds").set(0.0);
+                // Nothing may come because there is nothing, or because nobody answers.
+                if follower.is_current() {
+                    current = Instant::now();
+                    self.condition.is_current();
+                    self.condition.works(Part::View);
+                    gauge!("cybervault_view_behind_seconds").set(0.0);
+                } else {
+                    gauge!("cybervault_view_behind_seconds").set(current.elapsed().as_secs_f64());
+                }
                 continue;
             }
             let started = Instant::now();
@@ -118,6 +143,7 @@ impl View {
                 return Ok(());
             }
             histogram!("cybervault_view_transaction_seconds").record(started.elapsed().as_secs_f64());
+            self.condition.works(Part::View);
             counter!("cybervault_view_records_total").increment(batch.landed.len() as u64);
             self.latency.add(&batch);
             self.landed.notify_one();

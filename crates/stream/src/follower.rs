@@ -13,7 +13,13 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::{KafkaSettings, Record, StreamError, record::ReadHeaders, settings::LoneConsumer};
+use crate::{
+    KafkaSettings, Record, StreamError,
+    error::{Needs, is_denied_alone},
+    metadata,
+    record::ReadHeaders,
+    settings::LoneConsumer,
+};
 
 /// Where to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +74,24 @@ impl From<&Record<'_>> for OwnedRecord {
     }
 }
 
-/// Reads all partitions of some topics, committed records only.
+/// Reads all partitions of some topics, committed records only. Partitions that are added meanwhile are read from their
+/// first record on.
 pub struct Follower {
     consumer: LoneConsumer,
-    partitions: usize,
+    /// How many partitions are read of each topic.
+    topics: BTreeMap<String, i32>,
+    /// Where partitions begin that are not read yet.
+    offsets: BTreeMap<(String, i32), i64>,
     at_end: HashSet<i32>,
+    looked: Instant,
 }
+
+/// How often it is looked for partitions that were added.
+const LOOK: Duration = Duration::from_secs(3);
+/// How long that may take.
+const BRIEFLY: Duration = Duration::from_secs(1);
+/// For how long what the client told of itself holds.
+const FRESH: Duration = Duration::from_secs(3);
 
 /// How long a topic that was just created is left to get its leaders.
 const SETTLING: Duration = Duration::from_millis(100);
@@ -86,9 +104,18 @@ fn is_settling(error: &KafkaError) -> bool {
     )
 }
 
+fn place(offsets: &BTreeMap<(String, i32), i64>, topic: &str, partition: i32) -> Offset {
+    let known = offsets.get(&(topic.to_owned(), partition));
+    known.map_or(Offset::Beginning, |offset| Offset::Offset(*offset))
+}
+
+fn refused(topics: &str, error: &KafkaError) -> StreamError {
+    StreamError::from_kafka_needing(format!("reading {topics}"), error, Needs::read(topics))
+}
+
 impl std::fmt::Debug for Follower {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Follower").field("partitions", &self.partitions).finish_non_exhaustive()
+        f.debug_struct("Follower").field("topics", &self.topics).finish_non_exhaustive()
     }
 }
 
@@ -98,24 +125,19 @@ impl Follower {
     /// # Errors
     /// When no broker answers, or a topic is missing or not readable.
     pub fn open(kafka: &KafkaSettings, topics: &[&str], start: Start) -> Result<Self, StreamError> {
-        let consumer = kafka.lone_consumer("read_committed")?;
+        let consumer = kafka.watching_consumer("read_committed")?;
         let (offsets, at_end) = match start {
             Start::Beginning => (BTreeMap::new(), false),
             Start::End => (BTreeMap::new(), true),
             Start::At(offsets) => (offsets, false),
         };
         let mut assignment = TopicPartitionList::new();
+        let mut counts = BTreeMap::new();
         for topic in topics {
             let wait = Duration::from_secs(10);
-            let found = consumer.fetch_metadata(Some(topic), wait).map_err(|error| StreamError::Unreachable {
-                bootstrap: kafka.bootstrap.clone(),
-                reason: error.to_string(),
-            })?;
-            let partitions = found.topics().first().map_or(0, |topic| topic.partitions().len());
-            if partitions == 0 {
-                return Err(StreamError::MissingTopic((*topic).to_owned()));
-            }
-            for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+            let partitions = metadata::partitions(&consumer, topic, wait)?;
+            counts.insert((*topic).to_owned(), partitions);
+            for partition in 0..partitions {
                 let offset = if at_end {
                     // The end as it is now; the client's own `End` would be the end at the first fetch.
                     let until = Instant::now() + wait;
@@ -125,11 +147,9 @@ impl Follower {
                             ends => break ends,
                         }
                     };
-                    ends.map(|(_, high)| Offset::Offset(high))
-                        .map_err(|error| StreamError::from_kafka(*topic, &error))?
+                    ends.map(|(_, high)| Offset::Offset(high)).map_err(|error| refused(topic, &error))?
                 } else {
-                    let known = offsets.get(&((*topic).to_owned(), partition));
-                    known.map_or(Offset::Beginning, |offset| Offset::Offset(*offset))
+                    place(&offsets, topic, partition)
                 };
                 assignment
                     .add_partition_offset(topic, partition, offset)
@@ -137,7 +157,7 @@ impl Follower {
             }
         }
         consumer.assign(&assignment).map_err(|error| StreamError::from_kafka(topics.join(", "), &error))?;
-        Ok(Self { consumer, partitions: assignment.count(), at_end: HashSet::new() })
+        Ok(Self { consumer, topics: counts, offsets, at_end: HashSet::new(), looked: Instant::now() })
     }
 
     /// The next record, if one comes by the end of `wait`.
@@ -145,6 +165,10 @@ impl Follower {
     /// # Errors
     /// When Kafka refuses; a broker that is away is waited for.
     pub fn next(&mut self, wait: Duration) -> Result<Option<OwnedRecord>, StreamError> {
+        if self.looked.elapsed() > LOOK {
+            self.take_on_added()?;
+            self.looked = Instant::now();
+        }
         match self.consumer.poll(wait) {
             None => Ok(None),
             Some(Ok(message)) => {
@@ -157,8 +181,9 @@ impl Follower {
                 self.at_end.insert(partition);
                 Ok(None)
             }
-            Some(Err(error)) if error.rdkafka_error_code().is_some_and(crate::error::is_denied) => {
-                Err(StreamError::from_kafka("reading", &error))
+            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_denied_alone) => {
+                let topics = self.topics.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                Err(refused(&topics, &error))
             }
             Some(Err(error)) => {
                 tracing::debug!(%error, "reading");
@@ -169,6 +194,45 @@ impl Follower {
 
     /// Whether all partitions were read to their end as of now. For a follower of one topic only.
     pub fn is_at_end(&self) -> bool {
-        self.at_end.len() == self.partitions
+        self.at_end.len() == self.partitions()
+    }
+
+    /// Whether brokers answer, and all that they had a moment ago was handed out.
+    pub fn is_current(&self) -> bool {
+        let seen = self.consumer.context().seen();
+        seen.is_some_and(|seen| seen.answered && seen.at.elapsed() < FRESH && seen.at_end >= self.partitions())
+    }
+
+    fn partitions(&self) -> usize {
+        self.topics.values().map(|count| usize::try_from(*count).unwrap_or_default()).sum()
+    }
+
+    /// Takes on the partitions that were added. A broker that does not answer is asked again later.
+    fn take_on_added(&mut self) -> Result<(), StreamError> {
+        for (topic, known) in &mut self.topics {
+            let found = match self.consumer.fetch_metadata(Some(topic), BRIEFLY) {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::debug!(topic, %error, "looking for partitions");
+                    return Ok(());
+                }
+            };
+            let count = found.topics().first().map_or(0, |topic| topic.partitions().len());
+            let count = i32::try_from(count).unwrap_or(i32::MAX);
+            if count <= *known {
+                continue;
+            }
+            let mut added = TopicPartitionList::new();
+            for partition in *known..count {
+                added
+                    .add_partition_offset(topic, partition, place(&self.offsets, topic, partition))
+                    .map_err(|error| StreamError::from_kafka(&**topic, &error))?;
+            }
+            tracing::info!(topic, before = *known, now = count, "partitions were added");
+            let taken_on = self.consumer.incremental_assign(&added);
+            taken_on.map_err(|error| StreamError::from_kafka(&**topic, &error))?;
+            *known = count;
+        }
+        Ok(())
     }
 }

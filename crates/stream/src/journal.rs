@@ -70,6 +70,18 @@ struct Entry {
     records: Vec<JournalRecord>,
     done: Done,
     since: Instant,
+    withdrawn: Arc<AtomicBool>,
+}
+
+/// A write that was handed in.
+#[derive(Debug)]
+pub struct HandedIn(Arc<AtomicBool>);
+
+impl HandedIn {
+    /// Takes the write back, unless it is being written already: nobody waits for it any more.
+    pub fn withdraw(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The way to the writing thread. Cheap to clone; the thread ends with the last of them.
@@ -105,8 +117,13 @@ impl Journal {
     /// `done` is called on another thread, or at once where too much waits.
     ///
     /// After [`JournalError::Unavailable`] they may have been written all the same: the answer to a commit can get lost.
-    pub fn write(&self, records: Vec<JournalRecord>, done: impl FnOnce(Result<(), JournalError>) + Send + 'static) {
-        let entry = Entry { records, done: Box::new(done), since: Instant::now() };
+    pub fn write(
+        &self,
+        records: Vec<JournalRecord>,
+        done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
+    ) -> HandedIn {
+        let handed_in = HandedIn(Arc::default());
+        let entry = Entry { records, done: Box::new(done), since: Instant::now(), withdrawn: handed_in.0.clone() };
         match self.entries.try_send(entry) {
             Ok(()) => {}
             Err(TrySendError::Full(entry)) => (entry.done)(Err(JournalError::Full)),
@@ -114,6 +131,7 @@ impl Journal {
                 (entry.done)(Err(JournalError::Unavailable("the writing thread has ended".into())));
             }
         }
+        handed_in
     }
 
     /// Whether there is a producer that can write.
@@ -219,7 +237,9 @@ impl Writer {
 fn gather(first: Entry, handed_in: &Receiver<Entry>) -> Vec<Entry> {
     let (mut entries, mut bytes, mut next) = (Vec::new(), 0, Some(first));
     while let Some(entry) = next.take() {
-        if entry.since.elapsed() > PATIENCE {
+        if entry.withdrawn.load(Ordering::Relaxed) {
+            (entry.done)(Err(JournalError::Unavailable("it was withdrawn".into())));
+        } else if entry.since.elapsed() > PATIENCE {
             (entry.done)(Err(JournalError::Unavailable("it waited for too long".into())));
         } else {
             bytes += entry.records.iter().map(|record| record.value.len()).sum::<usize>();

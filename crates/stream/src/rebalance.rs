@@ -98,7 +98,7 @@ pub(crate) fn assign<C: ConsumerContext>(
 const SILENT: i64 = 10_000_000;
 
 /// Whether brokers answer. A connection may stay up with nobody behind it.
-fn answers(statistics: &Statistics) -> bool {
+pub(crate) fn answers(statistics: &Statistics) -> bool {
     let brokers = || statistics.brokers.values().filter(|broker| broker.state == "UP");
     let is_heard = |broker: &Broker| (0..SILENT).contains(&broker.rxidle);
     brokers().next().is_some() && (brokers().any(is_heard) || brokers().all(|broker| broker.waitresp_cnt == 0))

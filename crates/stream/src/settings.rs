@@ -3,16 +3,16 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientConfig, ClientContext, Statistics,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::StreamError;
+use crate::{StreamError, rebalance};
 
 /// Where Kafka is, and every other option of librdkafka that the user sets.
 #[derive(Clone, Debug, Default)]
@@ -137,11 +137,23 @@ impl KafkaSettings {
 
     /// A consumer outside any group, told its partitions, that says when it has come to an end.
     pub(crate) fn lone_consumer(&self, isolation: &str) -> Result<LoneConsumer, StreamError> {
+        let client = self.alone(isolation).create_with_context(Quiet::default());
+        client.map_err(|error| StreamError::Configuration(error.to_string()))
+    }
+
+    /// The same, which knows at any moment how far it has read, and whether brokers answer: [`Quiet::seen`].
+    pub(crate) fn watching_consumer(&self, isolation: &str) -> Result<LoneConsumer, StreamError> {
+        let mut config = self.alone(isolation);
+        let client = config.set("statistics.interval.ms", "500").create_with_context(Quiet::default());
+        client.map_err(|error| StreamError::Configuration(error.to_string()))
+    }
+
+    fn alone(&self, isolation: &str) -> ClientConfig {
         let mut config = self.consumer_defaults();
         let group = if self.reader_group.is_empty() { "cybervault.reader" } else { &self.reader_group };
         config.set("group.id", group).set("isolation.level", isolation).set("enable.partition.eof", "true");
         config.remove("group.instance.id");
-        config.create_with_context(Quiet::default()).map_err(|error| StreamError::Configuration(error.to_string()))
+        config
     }
 
     fn producer_defaults(&self) -> ClientConfig {
@@ -197,13 +209,34 @@ pub(crate) type LoneConsumer = BaseConsumer<Quiet>;
 pub(crate) fn reason(client: &LoneConsumer, error: &KafkaError) -> String {
     // It is told to those who poll.
     let _ = client.poll(Duration::from_millis(10));
-    let heard = client.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let heard = client.context().reason.lock().unwrap_or_else(PoisonError::into_inner).take();
     heard.unwrap_or_else(|| error.to_string())
 }
 
 /// A client whose errors are told by whoever calls it: coming to a partition's end, above all, is none.
 #[derive(Debug, Default)]
-pub(crate) struct Quiet(Mutex<Option<String>>);
+pub(crate) struct Quiet {
+    reason: Mutex<Option<String>>,
+    seen: Mutex<Option<Seen>>,
+}
+
+/// How a consumer is, as it last told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// When it told.
+    pub(crate) at: Instant,
+    /// Whether brokers answer.
+    pub(crate) answered: bool,
+    /// How many partitions were read to their end, transactions' markers and all.
+    pub(crate) at_end: usize,
+}
+
+impl Quiet {
+    /// What it told last: never, unless it is one that tells.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {
@@ -211,9 +244,21 @@ impl ClientContext for Quiet {
             Some(RDKafkaErrorCode::PartitionEOF) => return,
             // This follows on each reason that says more.
             Some(RDKafkaErrorCode::AllBrokersDown) => {}
-            _ => *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned()),
+            _ => *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned()),
         }
         tracing::debug!(%error, reason, "Kafka reader");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.values().flat_map(|topic| &topic.partitions);
+        let ended = partitions.filter(|(number, partition)| {
+            **number >= 0
+                && partition.ls_offset >= 0
+                && partition.next_offset >= partition.ls_offset
+                && partition.fetchq_cnt == 0
+        });
+        let seen = Seen { at: Instant::now(), answered: rebalance::answers(&statistics), at_end: ended.count() };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 }
 

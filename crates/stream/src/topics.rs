@@ -9,7 +9,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::{KafkaSettings, StreamError};
+use crate::{KafkaSettings, StreamError, error::Needs};
 
 /// How a topic should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub fn apply_topics(kafka: &KafkaSettings, plans: &[TopicPlan]) -> Result<Vec<To
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) => {
                 let what = format!("creating topic `{name}` ({} partitions)", plan.partitions);
-                return Err(StreamError::from_kafka(what, &KafkaError::AdminOp(code)));
+                return Err(StreamError::from_kafka_needing(what, &KafkaError::AdminOp(code), Needs::create(&name)));
             }
         }
     }

@@ -61,7 +61,10 @@ pub(super) fn page(visitor: &Visitor, path: &str, title: &str, body: &Markup) ->
                     }
                 }
             }
-            main #main tabindex="-1" { (body) }
+            main #main tabindex="-1" {
+                p #notice.note.problem role="status" hidden[visitor.notice.is_none()] { (visitor.notice.as_deref().unwrap_or_default()) }
+                (body)
+            }
         }
     };
     bare(title, &body)

@@ -10,7 +10,7 @@ use super::{
     parts,
     session::Visitor,
 };
-use crate::{app::App, http::obstacles, key::Scope};
+use crate::{app::App, key::Scope};
 
 /// `GET /pipeline`
 pub(super) async fn page(
@@ -18,7 +18,7 @@ pub(super) async fn page(
     Extension(visitor): Extension<Visitor>,
 ) -> Result<Response, PageError> {
     need(&visitor, Scope::Admin)?;
-    let (samples, obstacles, latency) = (app.monitor.samples(), obstacles(&app).await, app.latency.quantiles());
+    let (samples, problems, latency) = (app.monitor.samples(), app.condition.problems(), app.latency.quantiles());
     let last = samples.last();
     let first = last.and_then(|sample| sample.groups.first());
     let lag: i64 = last.map_or(0, |sample| sample.groups.iter().map(|group| group.lag).sum());
@@ -44,7 +44,7 @@ pub(super) async fn page(
     };
     let body = html! {
         header.head { div { h1 { "Pipeline" } p.muted { "The whole fleet, from its topics and consumer groups; every 3 s" } } }
-        @for obstacle in &obstacles { p.note.problem role="alert" { (obstacle) } }
+        @for problem in &problems { p.note.problem role="alert" { (problem.line()) } }
         section.tiles {
             div.tile { span.n { (first.map_or("—".to_owned(), |group| parts::count(whole(group.in_per_second)))) } span.l { "events a second in" } }
             div.tile { span.n { (first.map_or("—".to_owned(), |group| parts::count(whole(group.done_per_second)))) } span.l { "events a second done" } }

@@ -30,6 +30,8 @@ pub(super) const MAX_FORM: usize = 16 * 1024;
 pub(super) struct Visitor {
     pub(super) caller: Caller,
     pub(super) csrf: String,
+    /// What is to be known of what is shown: that it is old, and why.
+    pub(super) notice: Option<String>,
     hash: KeyHash,
 }
 
@@ -58,13 +60,18 @@ async fn visitor(app: &App, headers: &HeaderMap) -> Result<Option<Visitor>, ApiE
     let Some(session) = app.store.session(&hash, now()).await? else { return Ok(None) };
     let key = app.store.key_by_id(&session.key_id).await?.map(Arc::new);
     let found = caller(app, key).ok();
-    Ok(found.map(|caller| Visitor { caller, csrf: session.csrf, hash }))
+    Ok(found.map(|caller| Visitor { caller, csrf: session.csrf, notice: app.condition.notice(), hash }))
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find_map(|(name, value)| (name == COOKIE).then_some(value))
+}
+
+/// `GET /console/notice`: what is to be known of the pages that are open, for their script.
+pub(super) async fn notice(Extension(visitor): Extension<Visitor>) -> String {
+    visitor.notice.unwrap_or_default()
 }
 
 /// `GET /sign-in`

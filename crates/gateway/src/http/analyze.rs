@@ -13,7 +13,10 @@ use cybervault_stream::JournalRecord;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Duration, Instant, timeout},
+};
 
 use super::{
     ApiError, Caller, Code, RequestId,
@@ -32,6 +35,11 @@ const MAX_EVENTS: usize = 500;
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// The longest idempotency key.
 const MAX_KEY: usize = 128;
+
+/// How long a write waits for a Kafka that has stopped to answer.
+const PATIENCE: Duration = Duration::from_millis(2_000);
+/// How often it is looked whether Kafka answers.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What an event may say of itself. The tenant is the key's, whatever else is sent.
 #[derive(Deserialize)]
@@ -184,19 +192,29 @@ async fn commit(app: &App, caller: &Caller, id: &RequestId, all: Vec<(&Assessed,
 
 /// Hands records to the journal and waits until they are committed.
 pub(super) async fn write(app: &App, mut records: Vec<JournalRecord>) -> Result<(), ApiError> {
-    if !app.monitor.kafka_answers() {
+    if !app.condition.kafka_answers() {
         // Nothing is gained by waiting, and nothing is written.
         return Err(ApiError::new(Code::Unavailable, "Kafka does not answer now; nothing was written"));
     }
     trace::carry_on(&mut records);
-    let (done, committed) = oneshot::channel();
-    app.journal.write(records, move |result| {
+    let (done, mut committed) = oneshot::channel();
+    let handed_in = app.journal.write(records, move |result| {
         // Whoever asked may have gone.
         let _ = done.send(result);
     });
-    match committed.await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(ApiError::new(Code::Unavailable, "the journal has ended")),
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match timeout(LOOK, &mut committed).await {
+            Ok(Ok(result)) => return Ok(result?),
+            Ok(Err(_)) => return Err(ApiError::new(Code::Unavailable, "the journal has ended")),
+            // A commit may take its time; only where Kafka has gone is nothing to be waited for.
+            Err(_) if Instant::now() < until || app.condition.kafka_answered_within(PATIENCE) => {}
+            Err(_) => {
+                handed_in.withdraw();
+                let message = "Kafka does not answer now; whether it was written is not known, so send it again";
+                return Err(ApiError::new(Code::Unavailable, message));
+            }
+        }
     }
 }
 

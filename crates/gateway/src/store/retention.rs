@@ -100,7 +100,7 @@ impl Store {
             let delete = sqlx::query(AssertSqlSafe(sql)).bind(tenant_id).bind(last);
             deleted = delete.execute(&mut *transaction).await.attempt(WHAT)?.rows_affected();
         }
-        transaction.commit().await.attempt(WHAT)?;
+        transaction.commit(WHAT).await?;
         Ok(Some(deleted))
     }
 }

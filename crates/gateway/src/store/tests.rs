@@ -407,3 +407,36 @@ fn pieces_have_every_row_once_in_few_lengths() {
     assert_eq!(pieces(&rows).collect::<Vec<_>>().concat(), rows);
     assert_eq!(pieces::<usize>(&[]).count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_full_takes_writes_again_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&Place::File(folder.path().join("store.db"))).await.unwrap();
+    store.lease_view("me", now()).await.unwrap();
+    // The connection may not add a page; a new one may.
+    let pages: i64 = sqlx::query("PRAGMA page_count").fetch_one(&store.write).await.unwrap().get(0);
+    store.write.execute(AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).await.unwrap();
+    let landed = |many: i64| ViewBatch {
+        landed: (0..many).map(|n| assessment("acme", n, 50)).collect(),
+        ..ViewBatch::default()
+    };
+    let full = store.land("me", &landed(2_000)).await.unwrap_err();
+    assert!(full.to_string().contains("full"), "{full}");
+    store.takes_writes().await.unwrap();
+    assert!(store.land("me", &landed(2_000)).await.unwrap());
+    let found: i64 = sqlx::query("SELECT COUNT(*) FROM assessments").fetch_one(&store.read).await.unwrap().get(0);
+    assert_eq!(found, 2_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_nobody_ended_leaves_nothing_and_is_in_nobodys_way() {
+    on_each(async |store| {
+        let mut left = store.begin("leaving it").await.unwrap();
+        left.execute("INSERT INTO counters (name, value) VALUES ('left', 1)").await.unwrap();
+        drop(left);
+        store.takes_writes().await.unwrap();
+        let found = sqlx::query("SELECT value FROM counters WHERE name = 'left'").fetch_optional(&store.read).await;
+        assert!(found.unwrap().is_none());
+    })
+    .await;
+}

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use cybervault_model::{Assessment, QuotaRejection, ResponseAction, Timestamp};
 use serde::Serialize;
-use sqlx::{Any, AssertSqlSafe, Transaction, any::AnyArguments, query::Query};
+use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::Query};
 
-use super::{Attempt, Store, StoreError, number, pieces, text};
+use super::{Attempt, Store, StoreError, number, pieces, text, writing::Writing};
 
 /// The lease of whoever writes the view.
 const WRITER: &str = "view";
@@ -101,7 +101,7 @@ impl Store {
         let renew = sqlx::query("UPDATE leases SET until = until WHERE name = $1 AND holder = $2");
         let renewed = renew.bind(WRITER).bind(holder).execute(&mut *transaction).await.attempt(what)?;
         if renewed.rows_affected() != 1 || !move_offsets(&mut transaction, batch).await? {
-            transaction.rollback().await.attempt(what)?;
+            transaction.rollback(what).await?;
             return Ok(false);
         }
         let count = batch.landed.iter().filter(|landed| !matches!(landed, Landed::Rejection(_))).count();
@@ -131,7 +131,7 @@ impl Store {
         for ((tenant_id, minute, reason), sum) in rejections {
             insert_rejections(&mut transaction, (tenant_id, minute, reason), &sum).await?;
         }
-        transaction.commit().await.attempt(what)?;
+        transaction.commit(what).await?;
         Ok(true)
     }
 
@@ -155,11 +155,11 @@ impl Store {
             let empty = sqlx::query(AssertSqlSafe(format!("DELETE FROM {table}")));
             empty.execute(&mut *transaction).await.attempt(what)?;
         }
-        transaction.commit().await.attempt(what)
+        transaction.commit(what).await
     }
 }
 
-async fn move_offsets(transaction: &mut Transaction<'_, Any>, batch: &ViewBatch) -> Result<bool, StoreError> {
+async fn move_offsets(transaction: &mut Writing, batch: &ViewBatch) -> Result<bool, StoreError> {
     for ((topic, partition), (from, to)) in &batch.moves {
         let moved = sqlx::query(
             "INSERT INTO consumer_offsets (topic, part, next_offset) VALUES ($1, $2, $4) \
@@ -174,7 +174,7 @@ async fn move_offsets(transaction: &mut Transaction<'_, Any>, batch: &ViewBatch)
 }
 
 /// Takes `count` places in the feed, and returns the last one before them.
-async fn reserve(transaction: &mut Transaction<'_, Any>, count: usize) -> Result<i64, StoreError> {
+async fn reserve(transaction: &mut Writing, count: usize) -> Result<i64, StoreError> {
     let what = "taking places in the feed";
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let reserve = sqlx::query(
@@ -190,11 +190,7 @@ type Numbered<'a> = (i64, &'a Assessment, Timestamp);
 impl Store {
     /// An assessment that comes again, by a replay for one, takes the place of the one that was there; each stands in
     /// `findings` once.
-    async fn insert_findings(
-        &self,
-        transaction: &mut Transaction<'_, Any>,
-        findings: &[Numbered<'_>],
-    ) -> Result<(), StoreError> {
+    async fn insert_findings(&self, transaction: &mut Writing, findings: &[Numbered<'_>]) -> Result<(), StoreError> {
         self.delete_details(transaction, findings).await?;
         let sql = format!(
             "INSERT INTO assessments (tenant_id, assessment_id, seq, created_at, occurred_at, event_id, risk_score, severity, \
@@ -258,7 +254,7 @@ impl Store {
     /// Inserts rows of which `bind` gives a statement the columns; those that are there already are left.
     async fn insert_details<'q, T>(
         &self,
-        transaction: &mut Transaction<'_, Any>,
+        transaction: &mut Writing,
         table: &'static str,
         columns: &str,
         rows: &'q [T],
@@ -274,11 +270,7 @@ impl Store {
     }
 
     /// Removes what else is kept of those findings that are there already: most are not.
-    async fn delete_details(
-        &self,
-        transaction: &mut Transaction<'_, Any>,
-        findings: &[Numbered<'_>],
-    ) -> Result<(), StoreError> {
+    async fn delete_details(&self, transaction: &mut Writing, findings: &[Numbered<'_>]) -> Result<(), StoreError> {
         let what = "looking for assessments that come again";
         let are_these = format!("(tenant_id, assessment_id) IN (VALUES {})", self.places(findings.len(), 2));
         let about = |sql: String| {
@@ -297,11 +289,7 @@ impl Store {
     }
 }
 
-async fn insert_action(
-    transaction: &mut Transaction<'_, Any>,
-    seq: i64,
-    action: &ResponseAction,
-) -> Result<(), StoreError> {
+async fn insert_action(transaction: &mut Writing, seq: i64, action: &ResponseAction) -> Result<(), StoreError> {
     let what = "inserting an action";
     let document = json(action)?;
     // Proposed and approved may have the same time: a step forward counts, too.
@@ -368,7 +356,7 @@ fn add_rejection<'a>(sums: &mut BTreeMap<RejectionKey<'a>, RejectionSum>, reject
 }
 
 async fn insert_rejections(
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Writing,
     (tenant_id, minute, reason): RejectionKey<'_>,
     sum: &RejectionSum,
 ) -> Result<(), StoreError> {

@@ -41,6 +41,8 @@ impl<S: Stage> Session<'_, S> {
                 .add_partition_offset(&at.0, at.1, Offset::Offset(offset))
                 .map_err(|error| StreamError::from_kafka(&*at.0, &error))?;
             self.intake.follow(&at.0, at.1)?;
+            // So that the series is there before anything is lost, and an increase sees the first.
+            self.measures.deleted_unread(&at.0, at.1).increment(0);
             self.committed.insert(at, offset);
         }
         assign(&self.consumer, &start).map_err(|error| StreamError::from_kafka("taking on partitions", &error))?;

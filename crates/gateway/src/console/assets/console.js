@@ -11,6 +11,20 @@ document.getElementById("theme")?.addEventListener("click", () => {
   try { localStorage.setItem("theme", root.dataset.theme); } catch { /* private windows may refuse */ }
 });
 
+// A page that stays open says itself when what it shows is old.
+const notice = document.getElementById("notice");
+if (notice) {
+  setInterval(async () => {
+    let text = "The console does not answer. What is shown here may be old.";
+    try {
+      const answer = await fetch("/console/notice", { redirect: "error" });
+      if (answer.ok) text = await answer.text();
+    } catch { /* it does not answer */ }
+    if (notice.textContent !== text) notice.textContent = text;
+    notice.hidden = !text;
+  }, 3000);
+}
+
 const feed = document.getElementById("feed");
 if (feed) {
   const MOST = 300;
