@@ -22,7 +22,7 @@ test: prerequisites ## Run all suites against a real Kafka: yours (KAFKA_BOOTSTR
 # By default each suite tries as many as a minute allows. Here they are half a million of each kind, which takes ten minutes.
 fuzz: toolchain ## Try more than a million damaged rules, events and feeds
 	cargo test --workspace --locked --no-run
-	FUZZ_INPUTS=500000 PROPTEST_CASES=500000 cargo test --workspace --locked --test suite --test feeds --test hostile_bytes -- --nocapture fuzz:: any_bytes survived
+	FUZZ_INPUTS=500000 PROPTEST_CASES=500000 cargo test --workspace --locked --test suite -- --nocapture fuzz:: feeds::any_bytes hostile_bytes::arbitrary hostile_bytes::a_broken
 
 # Beside the newest Kafka, which `make test` has: the oldest of each line, and passwords, TLS and an authoriser on the newest. The
 # runner's own suite and the test kit's build their clients by hand, without a password. Of the whole workspace, since of a part cargo would compile

@@ -1,7 +1,4 @@
 //! Avro through a real schema registry: events in, results out, in Confluent's wire format.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use apache_avro::{
     Schema,
@@ -13,7 +10,7 @@ use cybervault_model::avro::Subject;
 use cybervault_stream::{RegistrySettings, SchemaRegistry};
 use cybervault_testkit::{Registry, topic::Record};
 
-use support::{Fleet, attack, unlimited};
+use crate::support::{Fleet, attack, unlimited};
 
 /// A value behind the byte 0 and its schema's id.
 fn framed(id: u32, body: &[u8]) -> Vec<u8> {

@@ -1,18 +1,14 @@
 //! The console in a real browser: sign in, watch an attack arrive, open it, approve an action, see it approved on the topic.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-#[path = "support/browser.rs"]
-mod browser;
-#[path = "support/gateway.rs"]
-mod gateway_support;
-mod support;
 
 use cybervault_testkit::{eventually, topic::Record};
 use serde_json::Value;
 
-use browser::Browser;
-use gateway_support::{Api, Gateway, key};
-use support::{Fleet, PATIENCE, attack, unlimited};
+use crate::support::{
+    self, Fleet, PATIENCE, attack,
+    browser::Browser,
+    gateway::{Api, Gateway, key},
+    unlimited,
+};
 
 #[test]
 fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {

@@ -1,13 +1,10 @@
 //! What can't be processed is kept, told, and can be sent back.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::Duration;
 
 use cybervault_testkit::topic::Record;
 
-use support::{Fleet, attack, count, unlimited};
+use crate::support::{Fleet, attack, count, unlimited};
 
 fn nested(depth: usize) -> String {
     let payload = format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));

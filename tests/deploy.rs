@@ -1,5 +1,4 @@
 //! What deploy/ hands to the binary is what the binary takes.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,

@@ -1,12 +1,9 @@
 //! `cybervault doctor` against a broker with users: what it finds wrong, and that it finds nothing wrong where nothing is.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use cybervault_testkit::{Kafka, User};
 use serde_json::Value;
 
-use support::{Fleet, unlimited};
+use crate::support::{self, Fleet, unlimited};
 
 fn doctor(fleet: &Fleet, args: &[&str], settings: &[&str]) -> (Option<i32>, Vec<Value>) {
     let output = fleet.command(&[&["doctor", "--json"], args].concat(), settings);

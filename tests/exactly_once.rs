@@ -1,14 +1,11 @@
 //! Exactly once, with workers that are killed at full speed.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::{fs::File, io::Write, thread, time::Duration};
 
 use cybervault_testkit::{eventually, topic::Record};
 use serde_json::{Value, json};
 
-use support::{Fleet, PATIENCE, assert_same_assessments, count, samples, score, unlimited};
+use crate::support::{Fleet, PATIENCE, assert_same_assessments, count, samples, score, unlimited};
 
 const KILLS: u32 = 32;
 const EVENTS: u32 = 208_000;

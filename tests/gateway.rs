@@ -1,9 +1,4 @@
 //! The REST API over a real Kafka: what goes in comes out on the topics and in the view, and nobody sees another's.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-#[path = "support/gateway.rs"]
-mod gateway_support;
-mod support;
 
 use std::{
     io::{Read, Write},
@@ -17,8 +12,10 @@ use std::{
 use cybervault_testkit::{eventually, topic::Record};
 use serde_json::{Value, json};
 
-use gateway_support::{Gateway, key};
-use support::{Fleet, PATIENCE, attack};
+use crate::support::{
+    Fleet, PATIENCE, attack,
+    gateway::{Gateway, key},
+};
 
 const TENANTS: &str = "tenants:\n- {tenant_id: acme, plan: enterprise}\n- {tenant_id: globex, plan: enterprise}\n\
                        - {tenant_id: small, plan: starter}\n- {tenant_id: gone, plan: starter, status: suspended}\n";

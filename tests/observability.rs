@@ -1,7 +1,4 @@
 //! Dashboard and alerts, against what a running CyberVault says: scraped and queried by a real Prometheus.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::{
     collections::BTreeSet,
@@ -132,7 +129,7 @@ fn is_trouble(query: &str) -> bool {
 #[test]
 fn every_query_of_dashboard_and_alerts_finds_what_a_running_fleet_tells() {
     // The embedded broker has no passwords.
-    if support::is_secured_already() {
+    if crate::support::is_secured_already() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

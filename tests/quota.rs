@@ -1,14 +1,11 @@
 //! Quotas, decided on record time and kept over restarts.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::Duration;
 
 use cybervault_testkit::topic::Record;
 use serde_json::{Value, json};
 
-use support::Fleet;
+use crate::support::Fleet;
 
 /// One second's worth and 15 % burst: 115 events at one instant, then one every 10 ms.
 const TENANTS: &str = "tenants:\n- {tenant_id: small, plan: starter, quota: {events_per_second: 100, burst_percent: 15}}\n\

@@ -1,7 +1,4 @@
 //! Our topics, read by Java's and Python's own clients as by ours: JSON, and Avro through a registry.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +8,7 @@ use std::{
 
 use cybervault_testkit::{Registry, eventually, reader, topic::Record};
 
-use support::{Fleet, samples, unlimited};
+use crate::support::{self, Fleet, samples, unlimited};
 
 fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/readers").join(name)

@@ -1,7 +1,4 @@
 //! The real thing: recorded Windows events, as they are, through public rules on a real broker.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-mod support;
 
 use std::{
     fs::{self, File},
@@ -10,7 +7,7 @@ use std::{
 
 use cybervault_testkit::{data, eventually, topic::Record};
 
-use support::{Fleet, PATIENCE, assert_same_assessments, score, unlimited};
+use crate::support::{Fleet, PATIENCE, assert_same_assessments, score, unlimited};
 
 const EVENTS: usize = 100_000;
 

@@ -1,12 +1,9 @@
 //! From a finding to an action that a person approves.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use cybervault_testkit::topic::{self, Record};
 use serde_json::{Value, json};
 
-use support::{Fleet, attack, unlimited};
+use crate::support::{self, Fleet, attack, unlimited};
 
 #[test]
 fn a_proposed_action_waits_for_a_decision_and_takes_it_once() {

@@ -1,12 +1,9 @@
 //! SCRAM over TLS, and no more granted than the README's table says.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use cybervault_testkit::{Kafka, User, eventually, topic::Record};
 use serde_json::json;
 
-use support::{Fleet, unlimited};
+use crate::support::{self, Fleet, unlimited};
 
 const INPUTS: [&str; 4] = ["telemetry.events", "threat.assessments", "response.decisions", "response.candidates"];
 const OUTPUTS: [&str; 5] =

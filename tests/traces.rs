@@ -1,9 +1,4 @@
 //! Traces: whose trace a record belongs to is carried on from topic to topic, and a collector is told of what was done.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/gateway.rs"]
-mod gateway_support;
-mod support;
 
 use std::{
     collections::HashMap,
@@ -24,8 +19,11 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use serde_json::json;
 
-use gateway_support::{Gateway, key};
-use support::{Fleet, PATIENCE, unlimited};
+use crate::support::{
+    Fleet, PATIENCE,
+    gateway::{Gateway, key},
+    unlimited,
+};
 
 const STATE: &str = "vendor=opaque,other=1";
 const PARENT: &str = "b7ad6b7169203331";

@@ -1,14 +1,11 @@
 //! State and internal records that earlier versions wrote, as they lie on Kafka: fixtures/records-VERSION.ndjson.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::{fs, path::Path};
 
 use cybervault_testkit::topic::{self, Record};
 use serde_json::{Value, json};
 
-use support::Fleet;
+use crate::support::{self, Fleet};
 
 const TENANTS: &str = "tenants:\n- {tenant_id: small, plan: starter, quota: {events_per_second: 100, burst_percent: 15}}\n\
                        - {tenant_id: acme, plan: enterprise}\n";

@@ -1,5 +1,4 @@
 //! A real Chromium, driven by the WebDriver protocol.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
 

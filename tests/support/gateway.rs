@@ -1,5 +1,4 @@
 //! A gateway under test, and a client that holds every answer against schemas/openapi.yaml.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
     collections::HashMap,

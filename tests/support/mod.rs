@@ -1,5 +1,8 @@
 //! A fleet under test: topics of its own on a real Kafka, a configuration, and the built binary.
-#![allow(dead_code, clippy::print_stderr, clippy::unwrap_used)]
+
+pub(crate) mod browser;
+pub(crate) mod evtx;
+pub(crate) mod gateway;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,5 +1,5 @@
 //! The matcher as a whole.
-#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod allocations;
 mod cases;

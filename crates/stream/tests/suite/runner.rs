@@ -1,5 +1,4 @@
 //! The runner against a real Kafka: what it promises through restarts, rebalances, poison and a broker that goes away.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,

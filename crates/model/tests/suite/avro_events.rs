@@ -1,5 +1,4 @@
 //! Events in Avro: both framings, senders with other schemas, and records made to cost much.
-#![expect(clippy::unwrap_used)]
 
 use std::sync::Arc;
 

@@ -2,8 +2,6 @@
 //!
 //! A case file is commands, then `----`, then what they answer, then an empty line. `UPDATE_CASES=1` writes the answers.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use cybervault_model::{

@@ -1,7 +1,5 @@
 //! Assessments of events, over the public interface.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use cybervault_model::{
     ActionKind, Assessment, ContributionKind, Decoder, Evidence, Incoming, Level, Severity, TenantId, Timestamp,
     Verdict,

@@ -1,7 +1,5 @@
 //! What is admitted, over the public interface.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::num::NonZeroU32;
 
 use cybervault_model::{Plan, QuotaOverride, RejectionReason, Tenant, TenantId, TenantStatus, Timestamp};

@@ -1,8 +1,4 @@
 //! The command line, through the binary: what it prints and how it exits.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/evtx.rs"]
-mod evtx;
 
 use std::{
     fs,
@@ -12,6 +8,8 @@ use std::{
 };
 
 use serde_json::{Value, json};
+
+use crate::support::evtx;
 
 fn content(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../content").join(path)

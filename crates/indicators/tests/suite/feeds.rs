@@ -1,5 +1,4 @@
 //! Feeds as they are handed around, and events that have what they list.
-#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 use cybervault_indicators::{Builder, Feed, FeedReport, Format, Found, Indicators, Kind};
 use cybervault_model::{

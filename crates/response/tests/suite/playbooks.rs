@@ -1,7 +1,5 @@
 //! Playbooks: which assessments they act on, those that ship with the product, and their schema.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{fs, path::PathBuf};
 
 use cybervault_model::{

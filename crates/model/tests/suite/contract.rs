@@ -1,5 +1,4 @@
 //! schemas/ is the contract: what is written follows it, and what was written before can still be read.
-#![expect(clippy::unwrap_used)]
 
 use std::{collections::HashMap, fmt::Debug, fs, path::PathBuf, sync::Arc};
 
