@@ -17,7 +17,7 @@ run: toolchain ## Play the samples through everything on the embedded broker, an
 # The test build brings test-kafka along; building that on its own would compile half the tree twice.
 test: prerequisites ## Run all suites against a real Kafka: yours (KAFKA_BOOTSTRAP_SERVERS), Docker's or one from Maven
 	cargo test --workspace --locked --no-run
-	$(TARGET)/debug/test-kafka cargo test --workspace --locked
+	$(TARGET)/debug/test-kafka .ci/test --workspace --locked
 
 # By default each suite tries as many as a minute allows. Here they are half a million of each kind, which takes ten minutes.
 fuzz: toolchain ## Try more than a million damaged rules, events and feeds
@@ -29,10 +29,12 @@ fuzz: toolchain ## Try more than a million damaged rules, events and feeds
 # the dependencies anew, with that part's features.
 test-matrix: prerequisites ## Run the suites on the oldest versions of Kafka, and with SCRAM over TLS
 	cargo test --workspace --locked --no-run
-	for version in 3.9.1 4.0.0; do \
-		KAFKA_VERSION=$$version $(TARGET)/debug/test-kafka cargo test --workspace --locked || exit 1; \
-	done
-	KAFKA_SECURITY=sasl_ssl $(TARGET)/debug/test-kafka cargo test --workspace --exclude cybervault-stream --exclude cybervault-testkit --locked
+	failed=; for version in 3.9.1 4.0.0; do \
+		KAFKA_VERSION=$$version $(TARGET)/debug/test-kafka .ci/test --workspace --locked || failed="$$failed $$version"; \
+	done; \
+	KAFKA_SECURITY=sasl_ssl $(TARGET)/debug/test-kafka .ci/test --workspace --exclude cybervault-stream \
+		--exclude cybervault-testkit --locked || failed="$$failed sasl_ssl"; \
+	[ -z "$$failed" ] || { echo "failed on:$$failed" >&2; exit 1; }
 
 lint: toolchain $(TOOLS)/ready ## What is checked before anything is merged
 	cargo fmt --all --check

@@ -8,7 +8,7 @@ use apache_avro::{
 };
 use cybervault_model::avro::Subject;
 use cybervault_stream::{RegistrySettings, SchemaRegistry};
-use cybervault_testkit::{Registry, topic::Record};
+use cybervault_testkit::{PATIENCE, Registry, topic::Record};
 
 use crate::support::{Fleet, attack, unlimited};
 
@@ -20,7 +20,8 @@ fn framed(id: u32, body: &[u8]) -> Vec<u8> {
 #[test]
 fn events_and_assessments_travel_in_confluents_wire_format() {
     let (registry, fleet) = (Registry::start(), Fleet::new("avro", &unlimited(["acme"])));
-    let client = SchemaRegistry::new(&RegistrySettings::new(registry.url())).unwrap();
+    let settings = RegistrySettings { timeout: PATIENCE, ..RegistrySettings::new(registry.url()) };
+    let client = SchemaRegistry::new(&settings).unwrap();
     let id = client.register(&format!("{}-value", fleet.topic("telemetry.events")), Subject::TelemetryEvent).unwrap();
 
     let schema = Schema::parse_str(Subject::TelemetryEvent.schema_json()).unwrap();

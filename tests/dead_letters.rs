@@ -1,10 +1,8 @@
 //! What can't be processed is kept, told, and can be sent back.
 
-use std::time::Duration;
-
 use cybervault_testkit::topic::Record;
 
-use crate::support::{Fleet, attack, count, unlimited};
+use crate::support::{Fleet, PATIENCE, attack, count, unlimited};
 
 fn nested(depth: usize) -> String {
     let payload = format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
@@ -75,7 +73,7 @@ fn after_a_fix_dead_letters_are_sent_back_once() {
     let dead = fleet.wait_for(&mut strict, "telemetry.dlq", 2);
     assert_eq!(count(dead.iter().filter_map(|letter| letter.header("error.reason"))), count(["too_deep", "not_json"]));
     strict.terminate();
-    assert!(strict.wait(Duration::from_secs(30)).success());
+    assert!(strict.wait(PATIENCE).success());
 
     let mut worker = fleet.worker("w1", &["emit=all"]);
     for _ in 0..2 {

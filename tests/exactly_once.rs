@@ -69,7 +69,7 @@ fn workers_killed_again_and_again_write_what_an_offline_pass_writes_once() {
     let [mut first, mut second] = workers.map(|(_, worker)| worker);
     for worker in [&mut first, &mut second] {
         worker.terminate();
-        assert!(worker.wait(Duration::from_secs(30)).success(), "{}", worker.log());
+        assert!(worker.wait(PATIENCE).success(), "{}", worker.log());
     }
     let states = count(fleet.read("response.actions").iter().map(|record| {
         let action: Value = serde_json::from_slice(&record.value).unwrap();

@@ -7,13 +7,11 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
-use cybervault_testkit::{Worker, eventually};
+use cybervault_testkit::{PATIENCE, Worker, eventually};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(120);
 /// What is there only after trouble that no sample makes, or once somebody listens.
 const TROUBLE: [&str; 7] = [
     "cybervault_transaction_aborts_total",

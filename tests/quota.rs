@@ -1,11 +1,9 @@
 //! Quotas, decided on record time and kept over restarts.
 
-use std::time::Duration;
-
 use cybervault_testkit::topic::Record;
 use serde_json::{Value, json};
 
-use crate::support::Fleet;
+use crate::support::{Fleet, PATIENCE};
 
 /// One second's worth and 15 % burst: 115 events at one instant, then one every 10 ms.
 const TENANTS: &str = "tenants:\n- {tenant_id: small, plan: starter, quota: {events_per_second: 100, burst_percent: 15}}\n\
@@ -33,7 +31,7 @@ fn a_restart_refills_no_bucket() {
     assert_eq!(rejected[0]["retry_after_ms"], 10);
     assert_eq!(rejected[0]["origin"]["offset"], 115);
     worker.terminate();
-    assert!(worker.wait(Duration::from_secs(30)).success());
+    assert!(worker.wait(PATIENCE).success());
 
     // The state is read back: at the same instant nothing more is admitted, a little later a little is.
     let mut worker = fleet.worker("w1", &[]);

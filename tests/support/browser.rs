@@ -1,13 +1,12 @@
 //! A real Chromium, driven by the WebDriver protocol.
 
-use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
+use std::{fs, net::TcpListener, path::Path, process::Command};
 
-use cybervault_testkit::{Worker, eventually};
+use cybervault_testkit::{PATIENCE, Worker, eventually};
 use serde_json::{Value, json};
 
 /// WebDriver's name for a reference to an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Browser {
     _driver: Worker,

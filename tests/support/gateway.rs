@@ -5,7 +5,6 @@ use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
     sync::LazyLock,
-    time::Duration,
 };
 
 use cybervault_testkit::{Worker, eventually};
@@ -20,6 +19,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 });
 
 pub(crate) struct Gateway {
+    #[allow(dead_code, reason = "it ends with this value; what it logged is for tests that ask")]
     pub(crate) process: Worker,
     pub(crate) base: String,
 }
@@ -97,7 +97,7 @@ impl Api {
     pub(crate) fn new(base: &str, key: &str) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(30)))
+            .timeout_global(Some(PATIENCE))
             .allow_non_standard_methods(true);
         Self { base: base.to_owned(), key: key.to_owned(), agent: config.build().into() }
     }

@@ -9,7 +9,6 @@ use std::{
     fs,
     path::PathBuf,
     process::{Command, Output},
-    time::Duration,
 };
 
 use cybervault_testkit::{
@@ -18,10 +17,11 @@ use cybervault_testkit::{
 };
 use serde_json::{Value, json};
 
+/// The one deadline of all tests; it only ends those that hang.
+pub(crate) use cybervault_testkit::PATIENCE;
+
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cybervault");
 pub(crate) const PARTITIONS: i32 = 4;
-/// Patience with a debug build that shares two cores with a broker.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 const TOPICS: [&str; 8] = [
     "telemetry.events",

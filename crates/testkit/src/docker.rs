@@ -1,7 +1,6 @@
 //! Kafka in a container.
 
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use testcontainers::core::IntoContainerPort;
@@ -11,11 +10,10 @@ use testcontainers::{Container, GenericImage, ImageExt};
 use crate::kafka::{COMMON, free_ports, version};
 use crate::process::Watchdog;
 use crate::topic;
-use crate::wait::poll;
+use crate::wait::{PATIENCE, poll};
 
 /// Names another image than Apache's own; it has to take `KAFKA_…` variables as that one does.
 const OVERRIDE: &str = "CYBERVAULT_TEST_KAFKA_IMAGE";
-const START: Duration = Duration::from_secs(120);
 
 /// A broker in a container, which goes with this value or, at the latest, with this process.
 #[derive(Debug)]
@@ -75,9 +73,9 @@ impl Docker {
     }
 
     fn await_answer(&self) -> Result<()> {
-        if poll(START, || topic::answers(&self.bootstrap).then_some(())).is_none() {
+        if poll(PATIENCE, || topic::answers(&self.bootstrap).then_some(())).is_none() {
             let log = self.container.stderr_to_vec().unwrap_or_default();
-            bail!("Kafka on {} does not answer after {START:?}:\n{}", self.bootstrap, String::from_utf8_lossy(&log));
+            bail!("Kafka on {} does not answer after {PATIENCE:?}:\n{}", self.bootstrap, String::from_utf8_lossy(&log));
         }
         Ok(())
     }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 use crate::docker::{self, Docker};
 use crate::process::{Process, Watchdog};
 use crate::security::{self, Security, User};
-use crate::wait::poll;
+use crate::wait::{PATIENCE, poll};
 use crate::{cache, maven, topic};
 
 /// Names a Kafka that runs already; the suites use it and start none.
@@ -26,9 +25,6 @@ const SECURITY: &str = "KAFKA_SECURITY";
 /// Settings of any broker under test: one node is enough for every internal topic, and nothing waits for a second one.
 pub(crate) const COMMON: &str = include_str!("../kafka/common.properties");
 const VERSION: &str = "4.3.1";
-/// A cold start takes 5 s on an idle machine; builds often run beside it.
-const START: Duration = Duration::from_secs(120);
-const STOP: Duration = Duration::from_secs(30);
 
 /// A real Apache Kafka.
 #[derive(Debug)]
@@ -255,14 +251,14 @@ impl Local {
         // Whether it answers is asked where no password is needed.
         let port = self.security.as_ref().map_or(self.port, |security| security.back_door);
         let bootstrap = format!("127.0.0.1:{port}");
-        let up = poll(START, || match process.exited() {
+        let up = poll(PATIENCE, || match process.exited() {
             Some(status) => Some(Err(status)),
             None => topic::answers(&bootstrap).then_some(Ok(())),
         });
         match up {
             Some(Ok(())) => self.process = Some(process),
             Some(Err(status)) => bail!("Kafka ended ({status}) instead of starting:\n{}", process.tail()),
-            None => bail!("Kafka on {bootstrap} does not answer after {START:?}:\n{}", process.tail()),
+            None => bail!("Kafka on {bootstrap} does not answer after {PATIENCE:?}:\n{}", process.tail()),
         }
         Ok(())
     }
@@ -270,7 +266,7 @@ impl Local {
     fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.terminate();
-            process.wait(STOP);
+            process.wait(PATIENCE);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the suites run against: a real Kafka, a schema registry, sample data, and the product as a process.
 //!
-//! Nothing here waits by sleeping for a fixed time: [`eventually`] polls for a fact and says which one never came.
+//! Nothing here waits by sleeping for a fixed time: [`eventually`] polls for a fact and says which one never came. [`PATIENCE`] is
+//! the one deadline.
 #![forbid(unsafe_code)]
 // Notices of a suite go where cargo's own go.
 #![allow(clippy::print_stderr)]
@@ -25,4 +26,4 @@ pub use postgres::Postgres;
 pub use process::{Process, Worker};
 pub use registry::Registry;
 pub use security::User;
-pub use wait::eventually;
+pub use wait::{PATIENCE, eventually};

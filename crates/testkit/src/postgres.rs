@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::LazyLock,
-    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -15,12 +14,11 @@ use crate::{
     command::run,
     kafka::free_ports,
     process::{Process, Watchdog},
-    wait::poll,
+    wait::{PATIENCE, poll},
 };
 
 /// Names a PostgreSQL that runs already, as `postgres://user:password@host/database`; its user may create databases.
 const URL: &str = "CYBERVAULT_TEST_POSTGRES";
-const START: Duration = Duration::from_secs(60);
 
 /// A real PostgreSQL.
 #[derive(Debug)]
@@ -89,7 +87,7 @@ impl Postgres {
         server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", "", "-F", "-N", "200"]);
         let log = tempfile::NamedTempFile::new()?.into_temp_path();
         let mut process = Process::start(&mut server, &log)?;
-        let up = poll(START, || match process.exited() {
+        let up = poll(PATIENCE, || match process.exited() {
             Some(status) => Some(Err(status)),
             None => process.log().contains("ready to accept connections").then_some(Ok(())),
         });

@@ -1,21 +1,23 @@
 //! A schema registry.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::kafka::{NO_JAVA, free_ports};
 use crate::process::Process;
-use crate::wait::poll;
+use crate::wait::{PATIENCE, poll};
 use crate::{cache, maven};
 
+/// Where it serves Confluent's API.
+const API: &str = "/apis/ccompat/v7";
 const ARTIFACT: &str = "io.apicurio:apicurio-registry-app";
 /// The last line of releases that runs on Java 17.
 const VERSION: &str = "3.0.9";
-const START: Duration = Duration::from_secs(120);
 
 /// A schema registry that speaks Confluent's API: Apicurio, empty at start, all in memory.
 #[derive(Debug)]
@@ -49,19 +51,32 @@ impl Registry {
             .env("QUARKUS_HTTP_HOST", "127.0.0.1")
             .env("QUARKUS_HTTP_PORT", port.to_string());
         let mut process = Process::start(&mut java, &folder.path().join("registry.log")).context(NO_JAVA)?;
-        // It opens its port last, once the storage behind it is there.
-        let up = poll(START, || match process.exited() {
+        // Its port opens before the storage behind it has answered for the first time, which may take longer than a client waits.
+        let up = poll(PATIENCE, || match process.exited() {
             Some(status) => Some(Err(status)),
-            None => std::net::TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(Ok(())),
+            None => answers(port).then_some(Ok(())),
         });
         match up {
             Some(Ok(())) => {}
             Some(Err(status)) => bail!("the registry ended ({status}) instead of starting:\n{}", process.tail()),
-            None => bail!("the registry does not answer after {START:?}:\n{}", process.tail()),
+            None => bail!("the registry does not answer after {PATIENCE:?}:\n{}", process.tail()),
         }
-        let url = format!("http://127.0.0.1:{port}/apis/ccompat/v7");
+        let url = format!("http://127.0.0.1:{port}{API}");
         Ok(Self { url, _process: process, _folder: folder })
     }
+}
+
+/// Whether it lists its subjects.
+fn answers(port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        write!(connection, "GET {API}/subjects HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.split(' ').nth(1) == Some("200"))
 }
 
 /// The folder with the unpacked registry, fetched by the first who asks.

@@ -2,21 +2,19 @@
 //!
 //! Everything panics with what went wrong: in a test there is nobody to hand an error to.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::security;
-
-/// Patience with a broker that shares two cores with a build.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use crate::{security, wait::PATIENCE};
 
 /// A record, to be written or as read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,7 +56,7 @@ pub fn create(bootstrap: &str, topics: &[&str], partitions: i32, settings: &[(&s
             settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
         })
         .collect();
-    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
     let created = futures_executor::block_on(admin.create_topics(&new, &options));
     for result in created.unwrap_or_else(|error| panic!("cannot create {topics:?} on {bootstrap}: {error}")) {
         result.unwrap_or_else(|(name, error)| panic!("cannot create topic {name}: {error}"));
@@ -67,7 +65,7 @@ pub fn create(bootstrap: &str, topics: &[&str], partitions: i32, settings: &[(&s
 
 /// Writes all records and returns once the broker has them.
 pub fn write(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = Record>) {
-    let producer: BaseProducer = client(bootstrap)
+    let producer: BaseProducer<Undelivered> = client(bootstrap)
         .set("enable.idempotence", "true")
         // As Java's clients and the product's: the same key comes to the same partition.
         .set("partitioner", "murmur2_random")
@@ -75,7 +73,8 @@ pub fn write(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = Rec
         .set("batch.size", "1000000")
         // What is too large is for the broker and the product to say.
         .set("message.max.bytes", "10000000")
-        .create()
+        .set("message.timeout.ms", &PATIENCE.as_millis().to_string())
+        .create_with_context(Undelivered::default())
         .expect("a producer");
     for record in records {
         let mut unsent = outgoing(topic, &record);
@@ -89,6 +88,24 @@ pub fn write(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = Rec
     }
     while producer.in_flight_count() > 0 {
         producer.poll(Duration::from_millis(1));
+    }
+    let failed = producer.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    assert!(failed.is_none(), "cannot write to {topic}: {failed:?}");
+}
+
+/// Why a record did not arrive, the last such.
+#[derive(Default)]
+struct Undelivered(Mutex<Option<KafkaError>>);
+
+impl ClientContext for Undelivered {}
+
+impl ProducerContext for Undelivered {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = delivered {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        }
     }
 }
 
@@ -124,11 +141,11 @@ pub fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
     consumer.assign(&assignment).expect("partitions can be assigned");
     let mut records = Vec::new();
     while !partitions.is_empty() {
-        match consumer.poll(TIMEOUT) {
+        match consumer.poll(PATIENCE) {
             Some(Ok(message)) => records.push(incoming(&message)),
             Some(Err(KafkaError::PartitionEOF(ended))) => partitions.retain(|&partition| partition != ended),
             Some(Err(error)) => panic!("cannot read {topic}: {error}"),
-            None => panic!("nothing from {topic} on {bootstrap} in {TIMEOUT:?}"),
+            None => panic!("nothing from {topic} on {bootstrap} in {PATIENCE:?}"),
         }
     }
     records.sort_by_key(|record| (record.partition, record.offset));
@@ -136,7 +153,7 @@ pub fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT);
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE);
     let metadata = metadata.unwrap_or_else(|error| panic!("cannot look up {topic}: {error}"));
     let found = &metadata.topics()[0];
     assert!(found.error().is_none(), "cannot read {topic}: {:?}", found.error());
@@ -159,8 +176,10 @@ fn incoming(message: &BorrowedMessage<'_>) -> Record {
 
 /// Whether a broker answers.
 pub(crate) fn answers(bootstrap: &str) -> bool {
-    let consumer: BaseConsumer = client(bootstrap).set("log_level", "0").create().expect("a consumer");
-    consumer.fetch_metadata(None, Duration::from_millis(500)).is_ok_and(|metadata| !metadata.brokers().is_empty())
+    let consumer: BaseConsumer =
+        client(bootstrap).set("log_level", "0").set("reconnect.backoff.max.ms", "500").create().expect("a consumer");
+    // Long enough for a connection to a busy broker; asked again until there is one.
+    consumer.fetch_metadata(None, Duration::from_secs(5)).is_ok_and(|metadata| !metadata.brokers().is_empty())
 }
 
 fn client(bootstrap: &str) -> ClientConfig {

@@ -1,5 +1,8 @@
 use std::time::{Duration, Instant};
 
+/// The only deadline that a test has. It ends a test that hangs, and decides nothing: what a test waits for may take long where a
+/// machine is busy with other things.
+pub const PATIENCE: Duration = Duration::from_secs(600);
 /// How often a fact is looked for: short against what a test waits for, long against what looking costs.
 const STEP: Duration = Duration::from_millis(20);
 

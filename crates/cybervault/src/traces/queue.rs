@@ -181,6 +181,9 @@ mod tests {
 
     use super::*;
 
+    /// Ends a test that hangs.
+    const PATIENCE: Duration = Duration::from_secs(600);
+
     /// Says how many spans it was given, and waits for the word to go on.
     #[derive(Debug)]
     struct Slow {
@@ -220,14 +223,14 @@ mod tests {
         let slow = Slow { given, go_on: Mutex::new(go_on) };
         let queue = SpanQueue::start(slow, Heard::default(), 3).unwrap();
         queue.on_end(span());
-        assert_eq!(sent.recv_timeout(Duration::from_secs(10)), Ok(1));
+        assert_eq!(sent.recv_timeout(PATIENCE), Ok(1));
         // The exporter hangs: three wait, the others are dropped.
         (0..10).for_each(|_| queue.on_end(span()));
         assert!(matches!(queue.shutdown_with_timeout(Duration::from_millis(20)), Err(OTelSdkError::Timeout(_))));
         // It goes on, and sends what is left before it ends.
         word.send(()).unwrap();
-        assert_eq!(sent.recv_timeout(Duration::from_secs(10)), Ok(3));
+        assert_eq!(sent.recv_timeout(PATIENCE), Ok(3));
         word.send(()).unwrap();
-        assert!(queue.shutdown_with_timeout(Duration::from_secs(10)).is_ok());
+        assert!(queue.shutdown_with_timeout(PATIENCE).is_ok());
     }
 }

@@ -14,7 +14,7 @@ use cybervault_stream::{
     BatchLimits, Failure, Follower, Health, KafkaSettings, Outbox, Output, OwnedRecord, Poison, Publisher, Record,
     Runner, RunnerSettings, Stage, Start, State, StateLimits, StreamError, TopicPlan, apply_topics, headers,
 };
-use cybervault_testkit::{Kafka, eventually};
+use cybervault_testkit::{Kafka, PATIENCE, eventually};
 
 /// Records of a batch.
 const MAX_RECORDS: usize = 500;
@@ -96,7 +96,7 @@ impl Bench {
             batch: BatchLimits { max_records: MAX_RECORDS, ..BatchLimits::default() },
             state: StateLimits::default(),
             record_spans: None,
-            shutdown: Duration::from_secs(20),
+            shutdown: PATIENCE,
         }
     }
 
@@ -119,11 +119,14 @@ impl Bench {
             let key = format!("key-{}", number % 40);
             publisher.send(&self.topic("in"), key.as_bytes(), number.to_string().as_bytes(), &[], None).unwrap();
         }
-        publisher.flush(Duration::from_secs(30)).unwrap();
+        publisher.flush(PATIENCE).unwrap();
     }
 
     fn read(&self, topic: &str) -> Vec<OwnedRecord> {
-        let mut follower = Follower::open(&self.kafka, &[&self.topic(topic)], Start::Beginning).unwrap();
+        // A busy broker may let a request wait for longer than a client does.
+        let mut follower = eventually("a follower", PATIENCE, || {
+            Follower::open(&self.kafka, &[&self.topic(topic)], Start::Beginning).ok()
+        });
         let mut records = Vec::new();
         while !follower.is_at_end() {
             records.extend(follower.next(Duration::from_millis(100)).unwrap());
@@ -134,9 +137,8 @@ impl Bench {
     /// Waits until `count` records are out, then checks that each key's are numbered without gap or repetition and in
     /// the order of their sending.
     fn check_output(&self, count: usize) {
-        let found = eventually("all output", Duration::from_secs(90), || {
-            Some(self.read("out")).filter(|records| records.len() >= count)
-        });
+        let found =
+            eventually("all output", PATIENCE, || Some(self.read("out")).filter(|records| records.len() >= count));
         let mut seen: BTreeMap<Vec<u8>, (u64, u64)> = BTreeMap::new();
         for record in &found {
             let text = String::from_utf8(record.value.clone()).unwrap();
@@ -159,7 +161,7 @@ struct Worker {
 
 impl Worker {
     fn wait_ready(&self) {
-        eventually("a ready worker", Duration::from_secs(60), || self.health.obstacles().is_empty().then_some(()));
+        eventually("a ready worker", PATIENCE, || self.health.obstacles().is_empty().then_some(()));
     }
 
     fn stop(self) {
@@ -204,11 +206,10 @@ fn poison_goes_to_the_dead_letters_untouched_and_its_neighbours_go_through() {
     for value in sent {
         publisher.send(&bench.topic("in"), b"key", value, &[("tenant_id", b"acme")], None).unwrap();
     }
-    publisher.flush(Duration::from_secs(10)).unwrap();
+    publisher.flush(PATIENCE).unwrap();
     let worker = bench.worker("w");
-    let dead = eventually("two dead letters", Duration::from_secs(60), || {
-        Some(bench.read("dead")).filter(|records| records.len() == 2)
-    });
+    let dead =
+        eventually("two dead letters", PATIENCE, || Some(bench.read("dead")).filter(|records| records.len() == 2));
     for (letter, (value, reason, offset)) in dead.iter().zip([("poison", "poison", "1"), ("panic", "panic", "3")]) {
         assert_eq!(letter.value, value.as_bytes());
         assert_eq!(letter.key.as_deref(), Some(&b"key"[..]));
@@ -217,7 +218,7 @@ fn poison_goes_to_the_dead_letters_untouched_and_its_neighbours_go_through() {
         assert_eq!(letter.header(headers::TOPIC), Some(&*bench.topic("in")));
         assert_eq!(letter.header("tenant_id"), Some("acme"));
     }
-    eventually("the good records", Duration::from_secs(60), || (bench.read("out").len() == 3).then_some(()));
+    eventually("the good records", PATIENCE, || (bench.read("out").len() == 3).then_some(()));
     worker.stop();
 }
 
@@ -242,7 +243,7 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
     bench.feed(0, 5_000);
     bench.check_output(5_000);
     kafka.stop();
-    eventually("a worker that says it is not ready", Duration::from_secs(30), || {
+    eventually("a worker that says it is not ready", PATIENCE, || {
         (!worker.health.obstacles().is_empty()).then_some(())
     });
     kafka.restart();
