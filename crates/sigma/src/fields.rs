@@ -7,10 +7,10 @@ use foldhash::fast::FixedState;
 use rsigma_parser::fieldpath::unescape_brackets;
 
 use crate::{
-    keys::KeyBits,
+    keys::{KeyBits, Naming},
     mapping::FieldPaths,
     scalar::Scalar,
-    walk::{each_value, follow},
+    walk::follow,
 };
 
 /// A hash map for keys that rules choose. Its keys don't come from tenants, so its hash may be a fixed one.
@@ -100,6 +100,8 @@ pub(crate) struct FieldTable {
     pub(crate) targets: Vec<Target>,
     /// Targets that count only for fields not found otherwise, with the keys that lead to them.
     pub(crate) otherwise: Vec<Otherwise>,
+    /// How the events' keys are compared with these.
+    pub(crate) naming: Naming,
 }
 
 #[derive(Debug)]
@@ -115,10 +117,11 @@ impl FieldTable {
     /// `aliases` say.
     pub(crate) fn new<'m>(
         fields: &Fields,
+        naming: Naming,
         inside: &[String],
         aliases: impl IntoIterator<Item = &'m FieldPaths>,
     ) -> Self {
-        let mut table = Self { keys: vec![Key::default()], targets: Vec::new(), otherwise: Vec::new() };
+        let mut table = Self { keys: vec![Key::default()], targets: Vec::new(), otherwise: Vec::new(), naming };
         // In the order of their numbers, so that the same rules give the same table.
         let mut own: Vec<_> = fields.ids.iter().collect();
         own.sort_by_key(|(_, id)| **id);
@@ -131,15 +134,12 @@ impl FieldTable {
         }
         for (name, paths) in aliases.into_iter().flatten() {
             let Some(id) = fields.get(name) else { continue };
-            for path in paths.iter().filter(|path| path.path() != name) {
+            let is_own = |path: &str| naming.path(path).eq(naming.path(name));
+            for path in paths.iter().filter(|path| !is_own(path.path())) {
                 for place in places(path.path(), inside) {
                     let target = table.target(id, path.before(), &place);
                     if path.is_otherwise() {
-                        table.otherwise.push(Otherwise {
-                            path: place.split('.').map(Into::into).collect(),
-                            target,
-                            waits: None,
-                        });
+                        table.otherwise.push(Otherwise { path: naming.path(&place).collect(), target, waits: None });
                     } else {
                         table.reach(&place, target);
                     }
@@ -179,30 +179,31 @@ impl FieldTable {
         index(self.targets.len() - 1)
     }
 
-    /// A key with the dots in it is as good as nested objects.
     fn reach(&mut self, path: &str, target: u32) {
-        self.lead(std::iter::once(path), target);
-        if path.contains('.') {
-            self.lead(path.split('.'), target);
-        }
-    }
-
-    fn lead<'k>(&mut self, path: impl Iterator<Item = &'k str>, target: u32) {
         let mut at = 0;
-        for key in path {
+        for key in self.naming.path(path) {
             let next = index(self.keys.len());
-            self.keys[at].bits.add(key);
-            at = *self.keys[at].keys.entry(key.into()).or_insert(next) as usize;
+            self.keys[at].bits.add(&key);
+            at = *self.keys[at].keys.entry(key).or_insert(next) as usize;
             if at == self.keys.len() {
                 self.keys.push(Key::default());
             }
         }
         self.keys[at].targets.push(target);
     }
+
+    /// The key that an event's `name` leads to from the key `at`.
+    pub(crate) fn step(&self, at: u32, name: &str) -> Option<u32> {
+        if self.naming.is_plain(name) {
+            return self.keys[at as usize].next(name);
+        }
+        let next = |at: u32, part| self.naming.kept(part, |key| self.keys[at as usize].next(key));
+        name.split('.').try_fold(at, next)
+    }
 }
 
 impl Key {
-    pub(crate) fn next(&self, name: &str) -> Option<u32> {
+    fn next(&self, name: &str) -> Option<u32> {
         self.bits.may_have(name).then(|| self.keys.get(name).copied())?
     }
 }
@@ -212,43 +213,43 @@ pub(crate) fn places<'p>(path: &'p str, inside: &[String]) -> impl Iterator<Item
     std::iter::once(path.into()).chain(inside.iter().map(move |object| format!("{object}.{path}").into()))
 }
 
-/// A place in an event: a key, or keys inside each other that may be one with dots in it as well.
+/// A place in an event: a key, or keys inside each other of which any may be one with dots in it.
 #[derive(Debug)]
 pub(crate) struct Place {
-    whole: Box<str>,
-    keys: Box<[Box<str>]>,
+    /// The key, or the first ones of the path joined by dots, the longest first, each with those that are left.
+    starts: Box<[(Box<str>, Box<[Box<str>]>)]>,
 }
 
 impl Place {
     pub(crate) fn new(path: &str) -> Self {
-        let keys = if path.contains('.') { path.split('.').map(Into::into).collect() } else { Box::default() };
-        Self { whole: path.into(), keys }
+        let keys: Vec<&str> = path.split('.').collect();
+        let start =
+            |length: usize| (keys[..length].join(".").into(), keys[length..].iter().map(|key| (*key).into()).collect());
+        Self { starts: (1..=keys.len()).rev().map(start).collect() }
     }
 
     /// Where it is in events with these keys at the top; `bits` are these, too.
     pub(crate) fn among(&self, names: &[&str], bits: KeyBits) -> Among {
         let is_there = |key: &str| bits.may_have(key).then(|| names.iter().position(|name| *name == key))?;
-        match is_there(&self.whole) {
-            Some(at) => Among::AtTop(at),
-            None if self.keys.first().is_some_and(|first| is_there(first).is_some()) => Among::Inside,
+        let found = self.starts.iter().find_map(|(start, rest)| Some((is_there(start)?, rest.is_empty())));
+        match found {
+            Some((at, true)) => Among::AtTop(at),
+            Some((_, false)) => Among::Inside,
             None => Among::Nowhere,
         }
     }
 
     /// The first value there in an event with these keys.
     pub(crate) fn first<'e>(&self, event: Element<'e>, keys: KeyBits) -> Option<Scalar<'e>> {
-        if !keys.may_have(&self.whole) && !self.keys.first().is_some_and(|first| keys.may_have(first)) {
-            return None;
-        }
-        let whole = event.entries().find(|(key, _)| *key == &*self.whole);
-        if whole.is_none() && self.keys.is_empty() {
-            return None;
-        }
         let mut first = None;
-        let mut found = |value: Element<'e>| first = first.or_else(|| Some(value.into()));
-        match whole {
-            Some((_, value)) => each_value(value, 0, &mut found),
-            None => follow(event, &self.keys, 0, &mut found),
+        for (start, rest) in self.starts.iter().filter(|(start, _)| keys.may_have(start)) {
+            let mut found = |value: Element<'e>| first = first.or_else(|| Some(value.into()));
+            for (_, value) in event.entries().filter(|(key, _)| *key == &**start) {
+                follow(value, Naming::default(), rest, 0, &mut found);
+            }
+            if first.is_some() {
+                break;
+            }
         }
         first
     }

@@ -14,43 +14,68 @@ macro_rules! builtin {
     };
 }
 
-/// The mappings that ship with the product, in the order in which events are held against them.
-const BUILTIN: [(&str, &str); 35] = builtin![
+/// The mappings that ship with the product, in the order in which events are held against them, save for those that say `before`.
+const BUILTIN: [(&str, &str); 60] = builtin![
     "windows",
+    "windows_nested",
+    "splunk_windows",
+    "windows_provider",
+    "get_winevent",
     "winlogbeat",
     "winlogbeat_6",
     "evtx",
+    "velociraptor",
+    "evtxecmd",
+    "chainsaw",
+    "otel_windows",
+    "wazuh_windows",
+    "wazuh_sysmon_linux",
+    "wazuh_audit",
     "endpoint_telemetry",
     "file_hash",
     "network_traffic",
+    "defender_xdr",
+    "crowdstrike",
     "cloudtrail",
+    "wazuh_aws",
     "azure_diagnostics",
     "azure_log_analytics",
     "azure_graph",
     "okta",
+    "okta_ecs",
     "github",
+    "wazuh_github",
     "kubernetes",
     "bitbucket",
     "google_cloud",
+    "wazuh_google_cloud",
     "google_workspace",
     "m365_audit",
+    "wazuh_m365",
     "m365_alert",
     "onelogin",
     "duo",
     "opencanary",
     "fortigate",
     "zeek",
+    "zeek_plain",
+    "zeek_ecs",
     "suricata",
+    "wazuh_suricata",
     "laurel",
     "auditd",
     "ocsf_api",
     "ocsf",
     "ecs",
+    "auditbeat",
     "w3c_web",
     "w3c_proxy",
     "nginx",
+    "cef",
     "syslog",
-    "syslog_journald"
+    "syslog_journald",
+    "syslog_ecs",
+    "wazuh_syslog"
 ];
 
 /// A mapping that can't be used.
@@ -64,13 +89,13 @@ pub enum MappingError {
         /// What the parser says.
         reason: String,
     },
-    /// A `like` that names no mapping read before.
-    #[error("mapping {path} is to be like {like}, which has not been read before it")]
-    Like {
+    /// A `like` or `before` that names no mapping read before.
+    #[error("mapping {path} names {name}, which has not been read before it")]
+    Other {
         /// The file.
         path: String,
-        /// What `like` names.
-        like: String,
+        /// What it names.
+        name: String,
     },
     /// A `when` that can't be looked up.
     #[error("mapping {path}: a source's `when` must name the first, or all, of `by` ({by}), in one value or a list")]
@@ -100,21 +125,25 @@ impl Mappings {
     /// # Errors
     /// When one of them is no mapping.
     pub fn read<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, MappingError> {
-        let mut list = Vec::new();
-        let mut paths = Vec::new();
+        let mut list: Vec<Mapping> = Vec::new();
+        let mut paths: Vec<String> = Vec::new();
         for (path, text) in files {
             let mut mapping: Mapping = yaml_serde::from_str(text)
                 .map_err(|error| MappingError::Syntax { path: path.to_owned(), reason: error.to_string() })?;
-            if let Some(like) = &mapping.like {
-                let known = paths.iter().position(|known| known == like).and_then(|at| list.get(at));
-                let known = known.ok_or_else(|| MappingError::Like { path: path.to_owned(), like: like.clone() })?;
-                mapping.take_over(known);
+            let known = |name: &String| {
+                let at = paths.iter().position(|known: &String| known == name);
+                at.ok_or_else(|| MappingError::Other { path: path.to_owned(), name: name.clone() })
+            };
+            let like = mapping.like.as_ref().map(known).transpose()?;
+            let at = mapping.before.as_ref().map(known).transpose()?.unwrap_or(paths.len());
+            if let Some(like) = like.and_then(|at| list.get(at)) {
+                mapping.take_over(like);
             }
-            paths.push(path.to_owned());
             if !mapping.sources.iter().all(|source| mapping.can_look_up(source)) {
                 return Err(MappingError::When { path: path.to_owned(), by: mapping.by.join(", ") });
             }
-            list.push(mapping);
+            paths.insert(at, path.to_owned());
+            list.insert(at, mapping);
         }
         Ok(Self { list })
     }
@@ -143,13 +172,18 @@ pub(crate) struct Mapping {
     pub(crate) events: Events,
     /// The mapping whose product, sources and fields this one has, too.
     like: Option<String>,
+    /// The mapping that events are held against only after this one, though it was read before.
+    before: Option<String>,
     #[serde(default)]
     pub(crate) product: Product,
     #[serde(default)]
     pub(crate) by: Vec<String>,
     /// Where the fields of `by` are, if not under their own names.
     #[serde(default)]
-    pub(crate) at: BTreeMap<String, Vec<String>>,
+    pub(crate) at: BTreeMap<String, Vec<ValueAt>>,
+    /// Whether upper and lower case are the same in the names of its events' fields.
+    #[serde(default)]
+    pub(crate) any_case: bool,
     /// Objects in which fields are found under their own names, too.
     #[serde(default)]
     pub(crate) inside: Vec<String>,
@@ -165,6 +199,7 @@ impl Mapping {
             self.product = other.product.clone();
         }
         self.by.clone_from(&other.by);
+        self.any_case |= other.any_case;
         self.sources.extend_from_slice(&other.sources);
         for (field, paths) in &other.fields {
             self.fields.entry(field.clone()).or_insert_with(|| paths.clone());
@@ -172,8 +207,8 @@ impl Mapping {
     }
 
     /// Where a field of `by` is.
-    pub(crate) fn places<'m>(&'m self, by: &'m String) -> &'m [String] {
-        self.at.get(by).map_or(std::slice::from_ref(by), Vec::as_slice)
+    pub(crate) fn places(&self, by: &str) -> Vec<ValueAt> {
+        self.at.get(by).cloned().unwrap_or_else(|| vec![ValueAt::Whole(by.to_owned())])
     }
 
     /// Whether `source` asks for the first of `by`, or for all, or for nothing.
@@ -194,7 +229,52 @@ pub(crate) struct Events {
     pub(crate) kind: Option<String>,
     /// … or those without an envelope that have all of these keys.
     #[serde(default)]
-    pub(crate) has: Vec<String>,
+    pub(crate) has: Vec<Has>,
+}
+
+/// A key that events of a mapping have.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Has {
+    /// At this path.
+    At(String),
+    /// At any one of these.
+    AtAny(Vec<String>),
+}
+
+impl Has {
+    pub(crate) fn paths(&self) -> &[String] {
+        match self {
+            Self::At(path) => std::slice::from_ref(path),
+            Self::AtAny(paths) => paths,
+        }
+    }
+}
+
+/// Where a value that tells log sources apart is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum ValueAt {
+    /// All that is at this path.
+    Whole(String),
+    /// What stands behind the first such text there, or all of it where there is none.
+    Behind { path: String, behind: String },
+}
+
+impl ValueAt {
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Self::Whole(path) | Self::Behind { path, .. } => path,
+        }
+    }
+
+    /// What of the text at the path counts.
+    pub(crate) fn of<'t>(&self, text: &'t str) -> &'t str {
+        match self {
+            Self::Whole(_) => text,
+            Self::Behind { behind, .. } => text.split_once(&**behind).map_or(text, |(_, rest)| rest),
+        }
+    }
 }
 
 /// The product that a mapping's sources have.
@@ -304,6 +384,7 @@ mod tests {
             ("events: {type: x}\nby: [A, B]\nsources: [{when: {B: 1}}]", "must name the first"),
             ("events: {type: x}\nsources: []\nfoo: 1", "unknown field `foo`"),
             ("events: {type: x}\nlike: other.yaml", "has not been read before"),
+            ("events: {type: x}\nbefore: other.yaml", "has not been read before"),
         ] {
             let error = Mappings::read([("m.yaml", text)]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -178,7 +178,12 @@ impl Matcher {
     }
 
     /// The event's route, and what is known of events like it.
-    fn route(&self, event: &TelemetryEvent<'_>, routing: Routing, scratch: &mut Scratch) -> (usize, Option<At>) {
+    pub(crate) fn route(
+        &self,
+        event: &TelemetryEvent<'_>,
+        routing: Routing,
+        scratch: &mut Scratch,
+    ) -> (usize, Option<At>) {
         let Scratch { memo, routes, text, .. } = scratch;
         let (at, known, is_first) = self.router.route(event, routing, routes, text);
         if is_first {

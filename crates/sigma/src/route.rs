@@ -9,9 +9,9 @@ use crate::{
     compile::Compiled,
     fields::{Among, FieldTable, Fields, FixedMap, Place},
     fold::fold_into,
-    keys::KeyBits,
+    keys::{KeyBits, Naming},
     load::RuleSource,
-    mapping::{Mapping, Mappings, Product, Source},
+    mapping::{Mapping, Mappings, Product, Source, ValueAt},
     predicate::append_text,
     routes::{Allowed, Keywords, Route, Routes},
     scalar::Scalar,
@@ -26,8 +26,7 @@ pub enum Routing {
     /// An event is tried against the rules for its log sources; against none where these are unknown.
     #[default]
     Auto,
-    /// Every event is tried against every rule. A log without an envelope has its own fields only, since what others it has
-    /// depends on its source.
+    /// Every event is tried against every rule; its fields are those that it has with [`Self::Auto`].
     Off,
 }
 
@@ -39,8 +38,11 @@ struct Triple {
     category: u32,
 }
 
-/// A name that no rule has.
+/// A name that neither rules nor mappings have.
 const UNKNOWN: u32 = u32::MAX;
+
+/// What stands for such names where sources are told.
+const OTHER: &str = "other";
 
 impl Triple {
     /// Whether a rule for this source is one for events of `event`.
@@ -68,7 +70,9 @@ pub(crate) struct Router {
     formats: Vec<Format>,
     fields: Arc<Fields>,
     tables: Vec<LateTable>,
+    /// The names that rules and mappings have, numbered from 1.
     names: FixedMap<Box<str>, u32>,
+    by_number: Vec<Box<str>>,
     /// The distinct sources that rules ask for, each with those rules.
     wanted: Vec<(Triple, Allowed)>,
     /// The rules for events of a source, worked out ahead for the sources that mappings give.
@@ -91,11 +95,14 @@ struct LateTable {
 #[derive(Debug)]
 struct Format {
     mapping: Mapping,
-    has: Vec<Place>,
+    /// Where its events have something, at one place of each.
+    has: Vec<Vec<Place>>,
     /// Where the product is named.
     product: Option<Place>,
+    /// The product's number, where it is always the same.
+    product_number: u32,
     /// Where each field of the mapping's `by` is.
-    by: Vec<Vec<Place>>,
+    by: Vec<Vec<(Place, ValueAt)>>,
     table: usize,
     /// By the values of the mapping's `by`, joined: the sources of such events.
     by_values: FixedMap<Box<str>, Vec<usize>>,
@@ -131,6 +138,7 @@ impl Router {
             fields: fields.clone(),
             tables: vec![LateTable::default()],
             names: FixedMap::default(),
+            by_number: Vec::new(),
             wanted: Vec::new(),
             known: FixedMap::default(),
             none,
@@ -159,7 +167,10 @@ impl Router {
             None => 0,
             Some(name) => {
                 let next = u32::try_from(self.names.len() + 1).unwrap_or(UNKNOWN);
-                *self.names.entry(name.as_str().into()).or_insert(next)
+                *self.names.entry(name.as_str().into()).or_insert_with(|| {
+                    self.by_number.push(name.as_str().into());
+                    next
+                })
             }
         };
         Triple {
@@ -175,7 +186,7 @@ impl Router {
             self.tables.push(LateTable { of: Some((format, source)), made: OnceLock::new() });
             self.tables.len() - 1
         };
-        let is_plain = mapping.fields.is_empty() && mapping.inside.is_empty();
+        let is_plain = mapping.fields.is_empty() && mapping.inside.is_empty() && !mapping.any_case;
         let table = if is_plain { PLAIN } else { add(None) };
         let own_table = |(index, source): (usize, &Source)| (!source.fields.is_empty()).then(|| add(Some(index)));
         let tables = mapping.sources.iter().enumerate().map(own_table).collect();
@@ -190,14 +201,18 @@ impl Router {
             }
         }
         let product = match &mapping.product {
-            Product::Named(name) => self.number(Some(name)),
-            _ => 0,
+            Product::Named(name) => Some(name.clone()),
+            _ => None,
         };
-        let numbers = |source: &Source| Triple {
-            product: source.product.as_deref().map_or(product, |product| self.number(Some(product))),
-            service: self.number(source.service.as_deref()),
-            category: self.number(source.category.as_deref()),
+        let numbers = |source: &Source| {
+            self.intern(&RuleSource {
+                product: source.product.clone().or_else(|| product.clone()),
+                service: source.service.clone(),
+                category: source.category.clone(),
+            })
         };
+        let numbers: Vec<_> = mapping.sources.iter().map(numbers).collect();
+        let product_number = self.intern(&RuleSource { product, ..RuleSource::default() }).product;
         let mut present: FixedMap<Box<str>, u64> = FixedMap::default();
         let wants = |source: &Source| {
             source.present.iter().fold(0, |wants, key| {
@@ -207,18 +222,19 @@ impl Router {
             })
         };
         let wants = mapping.sources.iter().map(wants).collect();
-        let numbers = mapping.sources.iter().map(numbers).collect();
         let present_bits = present.keys().map(|key| &**key).collect();
         let inside = present.iter().filter(|(key, _)| key.contains('.'));
         let present_inside = inside.map(|(key, bit)| (Place::new(key), *bit)).collect();
-        let all = |paths: &[String]| paths.iter().map(|path| Place::new(path)).collect();
+        let has = |paths: &[String]| paths.iter().map(|path| Place::new(path)).collect();
+        let by = |by: &String| mapping.places(by).into_iter().map(|at| (Place::new(at.path()), at)).collect();
         Format {
-            has: all(&mapping.events.has),
+            has: mapping.events.has.iter().map(|has_one| has(has_one.paths())).collect(),
+            product_number,
             product: match &mapping.product {
                 Product::In { from, .. } => Some(Place::new(from)),
                 _ => None,
             },
-            by: mapping.by.iter().map(|by| all(mapping.places(by))).collect(),
+            by: mapping.by.iter().map(by).collect(),
             mapping: mapping.clone(),
             table,
             by_values,
@@ -236,10 +252,11 @@ impl Router {
     pub(crate) fn table(&self, at: usize) -> &FieldTable {
         let LateTable { of, made } = &self.tables[at];
         made.get_or_init(|| {
-            let Some((format, source)) = *of else { return FieldTable::new(&self.fields, &[], []) };
+            let Some((format, source)) = *of else { return FieldTable::new(&self.fields, Naming::default(), &[], []) };
             let mapping = &self.formats[format].mapping;
             let own = source.map(|source| &mapping.sources[source].fields);
-            FieldTable::new(&self.fields, &mapping.inside, std::iter::once(&mapping.fields).chain(own))
+            let naming = Naming { any_case: mapping.any_case };
+            FieldTable::new(&self.fields, naming, &mapping.inside, std::iter::once(&mapping.fields).chain(own))
         })
     }
 
@@ -289,9 +306,12 @@ impl Router {
     ) -> (usize, Option<At>, bool) {
         let shape = routes.shapes.of(event, routing, |names| self.plan(event, names));
         if let Some((_, Some(known))) = shape {
-            return (routes.shapes.usual(known).route, Some(known), false);
+            let at = routes.shapes.usual(known).route;
+            routes.last = Some(at);
+            return (at, Some(known), false);
         }
         let (at, is_first) = self.look_up(event, routing, routes, buffer);
+        routes.last = Some(at);
         let Routes { routes, shapes, .. } = routes;
         let route = &routes[at];
         let table = self.table(route.table);
@@ -326,17 +346,6 @@ impl Router {
         buffer: &mut String,
     ) -> (usize, bool) {
         routes.signs.clear();
-        if routing == Routing::Off {
-            let of_kind =
-                |format: &&Format| format.mapping.events.kind.as_ref().is_some_and(|kind| is_of_kind(event, kind));
-            let table = self.formats.iter().find(of_kind).map_or(PLAIN, |format| format.table);
-            routes.signs.push(sign(table));
-            return routes.find(|number, _| {
-                let mut allowed = self.none.clone();
-                allowed.fill(u64::MAX);
-                Route { number, table, keywords: self.keywords(&allowed), allowed, is_open: true }
-            });
-        }
         let mut table = None;
         let sent = event.source;
         let number = |sent: Option<&str>, mapped: u32| if sent.is_some() { self.number(sent) } else { mapped };
@@ -349,17 +358,33 @@ impl Router {
             ]);
         });
         let table = table.unwrap_or(base);
-        // The zero tells it from an open one.
-        routes.signs.extend([sign(table), 0]);
+        let is_open = routing == Routing::Off;
+        routes.signs.extend([sign(table), u32::from(is_open)]);
         routes.find(|number, signs| {
             let mut allowed = self.none.clone();
             // What is left over are the two signs behind the sources.
-            for source in signs.as_chunks().0 {
-                let [product, service, category] = *source;
-                self.allow(Triple { product, service, category }, &mut allowed);
+            let sources = signs.as_chunks().0.iter().map(|[product, service, category]| Triple {
+                product: *product,
+                service: *service,
+                category: *category,
+            });
+            if is_open {
+                allowed.fill(u64::MAX);
+            } else {
+                sources.clone().for_each(|source| self.allow(source, &mut allowed));
             }
-            Route { number, table, keywords: self.keywords(&allowed), allowed, is_open: false }
+            let sources = sources.map(|source| self.named(source)).collect();
+            Route { number, id: 0, table, keywords: self.keywords(&allowed), allowed, is_open, sources }
         })
+    }
+
+    /// The source with its names, as far as rules or mappings know them: others may be anything that a sender makes up.
+    fn named(&self, source: Triple) -> RuleSource {
+        let name = |number: u32| match number {
+            0 => None,
+            number => Some(self.by_number.get(number as usize - 1).map_or(OTHER, |name| name).to_owned()),
+        };
+        RuleSource { product: name(source.product), service: name(source.service), category: name(source.category) }
     }
 
     fn keywords(&self, allowed: &Allowed) -> Keywords {
@@ -398,10 +423,16 @@ impl Router {
         let (format, keys) = self.format_of(event);
         let mut any = false;
         if let Some(format) = format {
-            self.each_source_of(format, event, keys, buffer, &mut |source| {
+            let product = self.each_source_of(format, event, keys, buffer, &mut |source| {
                 any = true;
                 give(source);
             });
+            // An event of a known form is its product's, whatever else is unknown of it.
+            if !any && let Some((product, number)) = product {
+                any = true;
+                let numbers = Triple { product: number, ..Triple::default() };
+                give(EventSource { product: Some(product), numbers, ..EventSource::default() });
+            }
         }
         if !any && (sent.product.is_some() || sent.service.is_some() || sent.category.is_some()) {
             give(EventSource::default());
@@ -415,7 +446,10 @@ impl Router {
         let keys = if is_told { KeyBits::of(event.payload) } else { KeyBits::ANY };
         let format = self.formats.iter().find(|format| match &format.mapping.events.kind {
             Some(wanted) => is_of_kind(event, wanted),
-            None => is_told && format.has.iter().all(|place| place.first(event.payload, keys).is_some()),
+            None => {
+                let is_there = |place: &Place| place.first(event.payload, keys).is_some();
+                is_told && format.has.iter().all(|places| places.iter().any(is_there))
+            }
         });
         (format, keys)
     }
@@ -439,7 +473,8 @@ impl Router {
 }
 
 impl Router {
-    /// Calls `found` for every log source that the event's mapping gives it.
+    /// Calls `found` for every log source that the event's mapping gives it. Returns the product that the mapping or the event names,
+    /// and its number.
     fn each_source_of<'e>(
         &'e self,
         format: &'e Format,
@@ -447,17 +482,22 @@ impl Router {
         keys: KeyBits,
         buffer: &mut String,
         found: &mut impl FnMut(EventSource<'e>),
-    ) {
-        let mut product_number = None;
+    ) -> Option<(&'e str, u32)> {
+        let (mut product_number, mut named) = (None, None);
         let product = match &format.mapping.product {
             Product::None => None,
-            Product::Named(name) => Some(name.as_str()),
+            Product::Named(name) => {
+                named = Some((name.as_str(), format.product_number));
+                Some(name.as_str())
+            }
             Product::In { otherwise, .. } => {
-                let name = match format.product.as_ref().and_then(|place| place.first(event.payload, keys)) {
-                    Some(Scalar::Text(name)) if !name.is_empty() => name,
-                    _ => otherwise,
+                let in_event = match format.product.as_ref().and_then(|place| place.first(event.payload, keys)) {
+                    Some(Scalar::Text(name)) if !name.is_empty() => Some(name),
+                    _ => None,
                 };
-                product_number = Some(self.number(Some(name)));
+                let name = in_event.unwrap_or(otherwise);
+                let number = self.number(Some(name));
+                (product_number, named) = (Some(number), in_event.map(|name| (name, number)));
                 Some(name)
             }
         };
@@ -479,9 +519,11 @@ impl Router {
         format.unconditional.iter().for_each(|index| give(*index));
         buffer.clear();
         for (position, places) in format.by.iter().enumerate() {
-            let value = places
-                .iter()
-                .find_map(|place| place.first(event.payload, keys).filter(|value| *value != Scalar::Other));
+            let value = places.iter().find_map(|(place, at)| match place.first(event.payload, keys)? {
+                Scalar::Other => None,
+                Scalar::Text(text) => Some(Scalar::Text(at.of(text))),
+                value => Some(value),
+            });
             let value = value.unwrap_or(Scalar::Null);
             if position > 0 {
                 buffer.push('\0');
@@ -493,23 +535,30 @@ impl Router {
                 give(*index);
             }
         }
+        named
     }
 }
 
 impl Format {
     /// Whether events with these keys are told to fit; `None` where that depends on what is inside of them.
     fn fits(&self, names: &[&str], bits: KeyBits) -> Option<bool> {
-        let places = || self.has.iter().map(|place| place.among(names, bits));
-        if places().any(|place| place == Among::Nowhere) {
-            return Some(false);
+        let mut fits = Some(true);
+        for places in &self.has {
+            let found = || places.iter().map(|place| place.among(names, bits));
+            if found().all(|place| place == Among::Nowhere) {
+                return Some(false);
+            }
+            if !found().any(|place| matches!(place, Among::AtTop(_))) {
+                fits = None;
+            }
         }
-        places().all(|place| place != Among::Inside).then_some(true)
+        fits
     }
 
     /// Which values decide the log sources of events with these keys; `None` where that depends on what is inside of them.
     fn plan(&self, names: &[&str], bits: KeyBits) -> Option<Plan> {
         let mut values = Vec::new();
-        for place in self.product.iter().chain(self.by.iter().flatten()) {
+        for place in self.product.iter().chain(self.by.iter().flatten().map(|(place, _)| place)) {
             match place.among(names, bits) {
                 Among::Nowhere => {}
                 Among::AtTop(at) => values.push(at),

@@ -4,6 +4,7 @@ use crate::{
     bits::{self, Words},
     compile::Asked,
     fields::FixedMap,
+    load::RuleSource,
     shape::Shapes,
 };
 
@@ -12,12 +13,16 @@ use crate::{
 pub(crate) struct Route {
     /// Not 0.
     pub(crate) number: u32,
+    /// No other route ever has it, not even once all are forgotten.
+    pub(crate) id: u64,
     /// Which table of fields.
     pub(crate) table: usize,
     pub(crate) allowed: Allowed,
     /// Whether all keywords are looked for, whosever they are.
     pub(crate) is_open: bool,
     pub(crate) keywords: Keywords,
+    /// The log sources of its events; none where these are unknown.
+    pub(crate) sources: Vec<RuleSource>,
 }
 
 /// How an event is searched for keywords.
@@ -71,6 +76,10 @@ pub(crate) struct Routes {
     pub(crate) routes: Vec<Route>,
     /// What events are like that came.
     pub(crate) shapes: Shapes,
+    /// The route of the event at hand.
+    pub(crate) last: Option<usize>,
+    /// How many there have been.
+    ever: u64,
     numbers: FixedMap<Box<[u32]>, usize>,
     /// What decides the route of the event at hand.
     pub(crate) signs: Vec<u32>,
@@ -88,7 +97,9 @@ impl Routes {
         }
         let at = known.unwrap_or_else(|| {
             let at = self.routes.len();
-            self.routes.push(make(u32::try_from(at + 1).unwrap_or(u32::MAX), &self.signs));
+            self.ever += 1;
+            let route = make(u32::try_from(at + 1).unwrap_or(u32::MAX), &self.signs);
+            self.routes.push(Route { id: self.ever, ..route });
             self.numbers.insert(self.signs.as_slice().into(), at);
             at
         });

@@ -181,9 +181,6 @@ impl Shape {
     fn sign(&self, event: &TelemetryEvent<'_>, recurring: Recurring<'_>, routing: Routing, signs: &mut Vec<u8>) {
         signs.clear();
         signs.push(routing as u8);
-        if routing == Routing::Off {
-            return;
-        }
         let value = |key: &usize| self.places[*key].map_or(Scalar::Other, |at| recurring.value(at).into());
         let decides = self.plan.as_ref().is_some_and(|plan| {
             signs.extend(plan.present.iter().map(|key| u8::from(value(key).is_something())));

@@ -4,6 +4,7 @@ use cybervault_model::json::{Element, Node};
 
 use crate::{
     fields::{FieldId, FieldTable, Otherwise},
+    keys::Naming,
     scalar::Scalar,
 };
 
@@ -37,14 +38,14 @@ impl FieldTable {
                 None if misses => (place, &[*target][..]),
                 None => continue,
             };
-            follow(event, path, 0, &mut |value| sink.value(place, targets, value));
+            follow(event, self.naming, path, 0, &mut |value| sink.value(place, targets, value));
         }
     }
 
     /// `at` is the key that led here, if it is one that leads to fields.
     fn object<'e>(&self, at: Option<u32>, object: Element<'e>, depth: usize, sink: &mut impl Sink<'e>) {
         for (name, value) in object.entries() {
-            let next = at.and_then(|at| self.keys[at as usize].next(name));
+            let next = at.and_then(|at| self.step(at, name));
             let key = next.map(|next| &self.keys[next as usize]);
             let is_field = key.is_some_and(|key| !key.targets.is_empty());
             if let (Some(next), Some(key)) = (next, key)
@@ -77,20 +78,23 @@ impl FieldTable {
 /// The values at `path` in `value`, lists gone through.
 pub(crate) fn follow<'e, K: AsRef<str>>(
     value: Element<'e>,
+    naming: Naming,
     path: &[K],
     depth: usize,
     found: &mut impl FnMut(Element<'e>),
 ) {
-    let Some((first, rest)) = path.split_first() else { return each_value(value, depth, found) };
+    if path.is_empty() {
+        return each_value(value, depth, found);
+    }
     if depth > MAX_DEPTH {
         return;
     }
     for (name, inner) in value.entries() {
-        if name == first.as_ref() {
-            follow(inner, rest, depth + 1, found);
+        if let Some(rest) = naming.behind(path, name) {
+            follow(inner, naming, rest, depth + 1, found);
         }
     }
-    value.elements().for_each(|element| follow(element, path, depth + 1, found));
+    value.elements().for_each(|element| follow(element, naming, path, depth + 1, found));
 }
 
 /// A value, or every element of a list.

@@ -7,7 +7,8 @@ use cybervault_sigma::{Mappings, Routing, RuleFile, load};
 use crate::{differential::public_rules, matcher, raw, reader};
 
 /// A case is an event (`event JSON`); its log sources (`is PRODUCT/SERVICE/CATEGORY`, `-` for none), each; and rules for a log
-/// source with one selection, which are true of it (`hit SOURCE SELECTION`) or not (`miss SOURCE SELECTION`).
+/// source with one selection, which are true of it (`hit SOURCE SELECTION`) or not (`miss SOURCE SELECTION`). What hits does so
+/// whether events are routed or not.
 #[test]
 fn vendors_events_have_their_log_sources_and_hit_rules_for_these() {
     let mut wrong = String::new();
@@ -23,8 +24,11 @@ fn vendors_events_have_their_log_sources_and_hit_rules_for_these() {
         assert!(!of("hit ").is_empty(), "{title}: no rule hits");
         for (kind, expected) in [("hit ", true), ("miss ", false)] {
             for rule in of(kind) {
-                if hits(rule, event) != expected {
+                if hits(rule, event, Routing::Auto) != expected {
                     writeln!(wrong, "{title}: not a {kind}: {rule}").unwrap();
+                }
+                if expected && !hits(rule, event, Routing::Off) {
+                    writeln!(wrong, "{title}: no hit without routing: {rule}").unwrap();
                 }
             }
         }
@@ -40,7 +44,7 @@ fn log_sources(event: &str) -> BTreeSet<String> {
     sources.iter().map(ToString::to_string).collect()
 }
 
-fn hits(rule: &str, event: &str) -> bool {
+fn hits(rule: &str, event: &str, routing: Routing) -> bool {
     let (source, selection) = rule.split_once(' ').unwrap();
     let names = source.split('/').zip(["product", "service", "category"]).filter(|(name, _)| *name != "-");
     let source: Vec<_> = names.map(|(name, key)| format!("{key}: {name}")).collect();
@@ -50,7 +54,7 @@ fn hits(rule: &str, event: &str) -> bool {
     let mut reader = reader();
     let document = reader.read(event.as_bytes()).unwrap();
     let mut scratch = matcher.scratch();
-    !matcher.matches(&raw(&document, event.as_bytes()), Routing::Auto, &mut scratch).is_empty()
+    !matcher.matches(&raw(&document, event.as_bytes()), routing, &mut scratch).is_empty()
 }
 
 /// Which of the public rules are for log sources that some mapping gives.
