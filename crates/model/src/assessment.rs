@@ -1,6 +1,6 @@
 //! What was found about one event, and why.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -249,6 +249,33 @@ pub struct Entity {
     pub value: String,
 }
 
+impl Entity {
+    /// The name that it has wherever it is spoken of: see [`host_identity`].
+    pub fn identity(&self) -> Cow<'_, str> {
+        match self.kind {
+            EntityKind::Host => host_identity(&self.value),
+            _ => Cow::Borrowed(&self.value),
+        }
+    }
+}
+
+/// What is the same of a host's short name and of its fully qualified one, in whatever case: `ws-1` of `WS-1.corp.example`. An
+/// address, or what is no name of a host, is itself.
+///
+/// Hosts of two domains may have the same short name. So what is done to a host names it as the event did.
+pub fn host_identity(name: &str) -> Cow<'_, str> {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let is_name = name.trim_end_matches('.').split('.').all(is_label) && name.parse::<IpAddr>().is_err();
+    let short = if is_name { name.split('.').next().unwrap_or(name) } else { name };
+    if short.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(short.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(short)
+    }
+}
+
 /// An action that would contain what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecommendedAction {
@@ -299,7 +326,7 @@ impl Assessment {
     /// The record's key: `tenant|entity`.
     pub fn key(&self) -> String {
         match self.entities.first() {
-            Some(entity) => format!("{}|{}", self.tenant_id, entity.value),
+            Some(entity) => format!("{}|{}", self.tenant_id, entity.identity()),
             None => format!("{}|", self.tenant_id),
         }
     }
@@ -314,6 +341,22 @@ mod tests {
         assert_eq!(assessment_id("acme", "e1"), assessment_id("acme", "e1"));
         assert_ne!(assessment_id("acme", "e1"), assessment_id("acm", "ee1"));
         assert_eq!(assessment_id("acme", "e1").len(), "ta_".len() + 32);
+    }
+
+    #[test]
+    fn a_hosts_names_are_one() {
+        for (name, identity) in [
+            ("ws-1", "ws-1"),
+            ("WS-1.corp.example", "ws-1"),
+            ("ws-1.corp.example.", "ws-1"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("a b.c", "a b.c"),
+            ("a..b", "a..b"),
+            ("", ""),
+        ] {
+            assert_eq!(host_identity(name), identity, "{name}");
+        }
     }
 
     #[test]

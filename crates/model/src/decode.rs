@@ -22,6 +22,7 @@ use crate::{
     ContentType, TelemetryEvent,
     avro::{self, NoRegistry, WriterSchemas},
     json::{Document, Element, Limits, ReadError, Reader},
+    reshape::payload_in,
 };
 
 /// A record as it came, as far as it matters here.
@@ -35,6 +36,8 @@ pub struct Incoming<'d> {
     pub tenant_header: Option<&'d [u8]>,
     /// The header `content-type`.
     pub content_type: Option<&'d [u8]>,
+    /// The header `log_source`: `product/service/category` of a sender that can't put it into an envelope.
+    pub source_header: Option<&'d [u8]>,
 }
 
 /// Decodes one record after the other into the same memory: nothing is allocated for records of usual size.
@@ -53,6 +56,8 @@ pub struct Incoming<'d> {
 pub struct Decoder {
     limits: Limits,
     reader: Reader,
+    /// Reads payloads that were made again.
+    reshaped: Reader,
     envelopes: KnownParts,
     schemas: Arc<dyn WriterSchemas>,
 }
@@ -61,7 +66,10 @@ impl Decoder {
     /// A decoder that takes what `limits` allow, and no schema ids.
     pub fn new(limits: Limits) -> Self {
         let envelopes = KnownParts::default();
-        Self { limits, reader: Reader::new(limits), envelopes, schemas: Arc::new(NoRegistry) }
+        // What is added is no more than what is there.
+        let more = Limits { max_bytes: limits.max_bytes.saturating_mul(3), max_depth: limits.max_depth };
+        let (reader, reshaped) = (Reader::new(limits), Reader::new(more));
+        Self { limits, reader, reshaped, envelopes, schemas: Arc::new(NoRegistry) }
     }
 
     /// The same with a schema registry, for Confluent's wire format.
@@ -76,11 +84,11 @@ impl Decoder {
     /// When it is no event, or nobody's: what to tell the sender, and [`DecodeError::reason`] for the metrics. An error
     /// that [`DecodeError::is_retriable`] is about the registry rather than the record.
     pub fn decode<'d>(&'d mut self, record: &Incoming<'d>) -> Result<Decoded<'d>, DecodeError> {
-        let (document, envelope) = match ContentType::from_header(record.content_type)? {
+        let (document, envelope, text) = match ContentType::from_header(record.content_type)? {
             ContentType::Json => {
                 let document = self.reader.read(record.value)?;
                 let envelope = Envelope::read(&document, self.envelopes.of(&document))?;
-                (document, envelope)
+                (document, envelope, record.value)
             }
             ContentType::Avro => {
                 let (bytes, limit) = (record.value.len(), self.limits.max_bytes);
@@ -88,11 +96,19 @@ impl Decoder {
                     return Err(ReadError::TooLarge { bytes, limit }.into());
                 }
                 let event: AvroEvent<'d> = avro::read(record.value, &*self.schemas)?;
-                (self.reader.read(event.payload.as_bytes())?, event.envelope()?)
+                let document = self.reader.read(event.payload.as_bytes())?;
+                let form = self.envelopes.of(&document).form();
+                (document, Envelope { form, ..event.envelope()? }, event.payload.as_bytes())
             }
         };
         let tenant_id = tenant::resolve(record.tenant_header, envelope.tenant_id, record.key)?;
-        Ok(Decoded { document, envelope, tenant_id, bytes: record.value })
+        let envelope = envelope.sourced(record.source_header)?;
+        let payload = envelope.form.and_then(|form| {
+            let payload = if envelope.payload_at == 0 { Some(text) } else { payload_in(text) };
+            // Where it can't be made again it stays as it is.
+            self.reshaped.read(&form.reshape(payload?)?).ok()
+        });
+        Ok(Decoded { document, payload, envelope, tenant_id, bytes: record.value })
     }
 }
 
@@ -100,6 +116,8 @@ impl Decoder {
 #[derive(Debug)]
 pub struct Decoded<'d> {
     document: Document<'d>,
+    /// The payload, made again.
+    payload: Option<Document<'d>>,
     envelope: Envelope<'d>,
     tenant_id: &'d str,
     bytes: &'d [u8],
@@ -114,7 +132,10 @@ impl Decoded<'_> {
             kind: self.envelope.kind,
             sent_time: self.envelope.occurred_at,
             source: self.envelope.source,
-            payload: Element::of(&self.document, self.envelope.payload_at),
+            payload: match &self.payload {
+                Some(payload) => payload.top(),
+                None => Element::of(&self.document, self.envelope.payload_at),
+            },
             bytes: self.bytes,
         }
     }
@@ -169,6 +190,31 @@ mod tests {
     }
 
     #[test]
+    fn a_header_names_the_log_source_where_no_envelope_does() {
+        let mut decoder = Decoder::new(Limits::default());
+        let raw = r#"{"query":"evil.example"}"#;
+        let sealed = r#"{"type":"raw","payload":{},"source":{"product":"linux"}}"#;
+        let source = |product, service, category| Ok(Source { product, service, category });
+        let long = format!("zeek/{}", "x".repeat(129));
+        for (value, header, expected) in [
+            (raw, Some("zeek/dns"), source(Some("zeek"), Some("dns"), None)),
+            (raw, Some("windows/-/process_creation"), source(Some("windows"), None, Some("process_creation"))),
+            (raw, Some("//dns"), source(None, None, Some("dns"))),
+            (raw, Some(""), source(None, None, None)),
+            (raw, None, source(None, None, None)),
+            (sealed, Some("zeek/dns"), source(Some("linux"), None, None)),
+            (raw, Some("a/b/c/d"), Err("wrong_schema")),
+            (raw, Some(&*long), Err("wrong_schema")),
+        ] {
+            let source_header = header.map(str::as_bytes);
+            let record = Incoming { key: Some(b"acme"), value: value.as_bytes(), source_header, ..Incoming::default() };
+            let decoded = decoder.decode(&record);
+            let found = decoded.as_ref().map(|decoded| decoded.event().source).map_err(DecodeError::reason);
+            assert_eq!(found, expected, "{value} {header:?}");
+        }
+    }
+
+    #[test]
     fn a_wrong_field_is_named() {
         let mut decoder = Decoder::new(Limits::default());
         let long = format!(r#"{{"type":"x","payload":{{}},"event_id":"{}"}}"#, "e".repeat(257));
@@ -211,7 +257,7 @@ mod tests {
                 key: key.map(str::as_bytes),
                 value: value.as_bytes(),
                 tenant_header: header.map(str::as_bytes),
-                content_type: None,
+                ..Incoming::default()
             };
             let found = decoder.decode(&record).map(|decoded| decoded.event().tenant_id.to_owned());
             let found = found.as_deref().map_err(DecodeError::reason);

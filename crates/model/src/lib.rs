@@ -14,6 +14,8 @@ mod event;
 pub mod json;
 mod prefetch;
 mod rejection;
+mod reshape;
+mod source_report;
 mod tenant;
 mod time;
 mod trace;
@@ -23,7 +25,7 @@ pub use action::{
 };
 pub use assessment::{
     Assessment, AttackRef, Contribution, ContributionKind, Entity, EntityKind, Evidence, Level, RecommendedAction,
-    Score, Severity, Verdict, assessment_id, derived_id, hex,
+    Score, Severity, Verdict, assessment_id, derived_id, hex, host_identity,
 };
 pub use codec::{EncodeError, Encoding, Record, SchemaIds, decode_value};
 pub use content_type::ContentType;
@@ -31,6 +33,7 @@ pub use decode::{DecodeError, Decoded, Decoder, Incoming};
 pub use event::{EventKind, SentTime, Source, TelemetryEvent};
 pub use prefetch::{in_turn, prefetch};
 pub use rejection::{Origin, QuotaRejection, RejectionReason};
+pub use source_report::{KeysCount, SourceCount, SourceReport};
 pub use tenant::{InvalidTenantId, Plan, QuotaOverride, Tenant, TenantId, TenantStatus};
 pub use time::Timestamp;
 pub use trace::{TraceContext, TraceParent};

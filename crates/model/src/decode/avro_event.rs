@@ -50,6 +50,7 @@ impl<'d> AvroEvent<'d> {
                 category: name("source.category", source.and_then(|source| source.category))?,
             },
             payload_at: 0,
+            form: None,
         })
     }
 }

@@ -4,6 +4,7 @@ use super::DecodeError;
 use crate::{
     EventKind, SentTime, Source,
     json::{Document, Node, Recurring, StaticNode},
+    reshape::Form,
 };
 
 /// What a record says about itself, apart from its payload.
@@ -16,6 +17,8 @@ pub(super) struct Envelope<'d> {
     pub(super) source: Source<'d>,
     /// The payload's node: the top where the whole object is it.
     pub(super) payload_at: usize,
+    /// The payload's form, if it is one that is made again.
+    pub(super) form: Option<Form>,
 }
 
 impl Envelope<'_> {
@@ -29,6 +32,7 @@ impl Envelope<'_> {
         occurred_at: None,
         source: Source { product: None, service: None, category: None },
         payload_at: 0,
+        form: None,
     };
 }
 
@@ -41,6 +45,9 @@ pub(super) struct Parts {
     occurred_at: Option<usize>,
     source: Option<usize>,
     payload: Option<usize>,
+    /// The forms of the top and of the payload, if they are some that are made again.
+    form: Option<Form>,
+    payload_form: Option<Form>,
 }
 
 impl Parts {
@@ -59,7 +66,14 @@ impl Parts {
             };
             *part = Some(at);
         }
+        parts.form = Form::of(document, 0);
+        parts.payload_form = parts.kind.and(parts.payload).and_then(|at| Form::of(document, at));
         parts
+    }
+
+    /// The top's form, if it is one that is made again.
+    pub(super) fn form(&self) -> Option<Form> {
+        self.form
     }
 }
 
@@ -90,11 +104,12 @@ impl<'d> Envelope<'d> {
     /// Reads `document`, which has these parts.
     pub(super) fn read(document: &Document<'d>, parts: Parts) -> Result<Self, DecodeError> {
         let value = |part: Option<usize>| part.and_then(|at| document.node(at));
-        let Some(Node::String(name)) = value(parts.kind) else { return Ok(Envelope::RAW) };
+        let raw = Self { form: parts.form, ..Envelope::RAW };
+        let Some(Node::String(name)) = value(parts.kind) else { return Ok(raw) };
         let Some((payload_at, Node::Object { .. })) = parts.payload.zip(value(parts.payload)) else {
             return match EventKind::from_type(name) {
                 // Many logs have a `type`; only ours can't be anything but an envelope gone wrong.
-                EventKind::Vendor(_) => Ok(Envelope::RAW),
+                EventKind::Vendor(_) => Ok(raw),
                 _ => Err(DecodeError::wrong_schema("payload", "must be an object")),
             };
         };
@@ -105,7 +120,28 @@ impl<'d> Envelope<'d> {
             occurred_at: text("occurred_at", value(parts.occurred_at), Envelope::MAX_NAME)?.map(SentTime::Text),
             source: read_source(parts.source.zip(value(parts.source)), document)?,
             payload_at,
+            form: parts.payload_form,
         })
+    }
+}
+
+impl<'d> Envelope<'d> {
+    /// The same, with the log source that the record's header names if the envelope names none.
+    pub(super) fn sourced(self, header: Option<&'d [u8]>) -> Result<Self, DecodeError> {
+        let Some(header) = header.filter(|_| self.source == Source::default()) else { return Ok(self) };
+        let wrong =
+            || DecodeError::wrong_schema("log_source", "in the header must be product/service/category, `-` for none");
+        let text = str::from_utf8(header).map_err(|_| wrong())?;
+        let mut names = [None; 3];
+        for (at, name) in text.split('/').enumerate() {
+            let place = names.get_mut(at).ok_or_else(wrong)?;
+            *place = match name.trim() {
+                "" | "-" => None,
+                name => Some(within("log_source", name, Envelope::MAX_NAME)?),
+            };
+        }
+        let [product, service, category] = names;
+        Ok(Self { source: Source { product, service, category }, ..self })
     }
 }
 

@@ -65,7 +65,7 @@ fn decoder(schema: &str) -> Decoder {
 }
 
 fn record(value: &[u8]) -> Incoming<'_> {
-    Incoming { key: Some(b"acme|host"), value, tenant_header: None, content_type: Some(b"application/avro") }
+    Incoming { key: Some(b"acme|host"), value, content_type: Some(b"application/avro"), ..Incoming::default() }
 }
 
 #[test]

@@ -12,7 +12,7 @@ const VALID: &str = r#"{"event_id":"e1","tenant_id":"acme","type":"endpoint_tele
 
 /// Decodes `value` and everything that is computed only on demand.
 fn exercise(decoder: &mut Decoder, value: &[u8], content_type: Option<&[u8]>) {
-    let record = Incoming { key: Some(b"acme"), value, tenant_header: None, content_type };
+    let record = Incoming { key: Some(b"acme"), value, content_type, ..Incoming::default() };
     match decoder.decode(&record) {
         Ok(decoded) => {
             let event = decoded.event();

@@ -69,7 +69,7 @@ fn decode_and_match(lines: &[&[u8]], detection: &Detection, args: &BenchMatchArg
     let mut hits = 0;
     let started = Instant::now();
     for line in in_turn(lines) {
-        let incoming = Incoming { key: Some(b"bench"), value: line, tenant_header: None, content_type: None };
+        let incoming = Incoming { key: Some(b"bench"), value: line, ..Incoming::default() };
         if let Ok(decoded) = decoder.decode(&incoming) {
             hits += detection.matcher.matches(&decoded.event(), args.route.into(), &mut scratch).len() as u64;
         }
