@@ -45,15 +45,25 @@ pub(crate) fn entities(fields: &FieldValues<'_>) -> Vec<Entity> {
     for (kind, names) in FIELDS {
         let first = entities.len();
         for value in places.by_ref().take(names.len()).flat_map(fields) {
-            if entities.len() - first < MAX_OF_A_KIND
-                && let Some(value) = name_of(kind, &value)
-                && !entities[first..].iter().any(|known| known.value.eq_ignore_ascii_case(&value))
-            {
-                entities.push(Entity { kind, value });
+            let Some(value) = name_of(kind, &value) else { continue };
+            let found = Entity { kind, value };
+            match entities[first..].iter().position(|known| is_same(known, &found)) {
+                // Of a short name and a fully qualified one, the latter says more.
+                Some(at) if found.value.len() > entities[first + at].value.len() => entities[first + at] = found,
+                Some(_) => {}
+                None if entities.len() - first < MAX_OF_A_KIND => entities.push(found),
+                None => {}
             }
         }
     }
     entities
+}
+
+/// Whether two names are one entity's. Two fully qualified names of hosts are not, even if their short ones are the same.
+fn is_same(known: &Entity, found: &Entity) -> bool {
+    let is_short = |entity: &Entity| entity.identity().len() == entity.value.len();
+    known.value.eq_ignore_ascii_case(&found.value)
+        || (is_short(known) || is_short(found)) && known.identity() == found.identity()
 }
 
 /// The name in a field's `value`; `None` where it says nothing.
@@ -122,6 +132,15 @@ mod tests {
         ];
         let sha256 = format!("Hash {}", sha256.to_lowercase());
         assert_eq!(found(&fields), ["Host WS1", "User eve", "Ip 10.0.0.5", "Ip 198.51.100.42", &sha256]);
+    }
+
+    #[test]
+    fn a_hosts_short_and_fully_qualified_names_are_one_entity() {
+        let hosts = |names: &[&str]| found(&names.iter().map(|name| ("Computer", *name)).collect::<Vec<_>>());
+        assert_eq!(hosts(&["ws-1", "WS-1.corp.example"]), ["Host WS-1.corp.example"]);
+        assert_eq!(hosts(&["ws-1.corp.example", "WS-1"]), ["Host ws-1.corp.example"]);
+        assert_eq!(hosts(&["ws-1.a.example", "ws-1.b.example"]), ["Host ws-1.a.example", "Host ws-1.b.example"]);
+        assert_eq!(hosts(&["192.0.2.7", "192.0.2.8"]), ["Host 192.0.2.7", "Host 192.0.2.8"]);
     }
 
     #[test]

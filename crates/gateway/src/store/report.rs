@@ -55,7 +55,7 @@ impl Store {
             }
         }
         let entities = "SELECT COUNT(*) FROM (SELECT DISTINCT kind, value FROM assessment_entities \
-                        WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $3) e";
+                        WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $3 AND kind <> 'host_name') e";
         facts.entities = number(&of(entities).fetch_one(&self.read).await.attempt(what)?, 0, what)?;
         let techniques = "SELECT COUNT(DISTINCT technique_id) FROM assessment_attack \
                           WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $3 AND technique_id <> ''";
