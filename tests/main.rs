@@ -25,5 +25,6 @@ mod readers;
 mod recorded_events;
 mod response;
 mod security;
+mod sources;
 mod traces;
 mod upgrade;

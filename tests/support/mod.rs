@@ -23,10 +23,11 @@ pub(crate) use cybervault_testkit::PATIENCE;
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cybervault");
 pub(crate) const PARTITIONS: i32 = 4;
 
-const TOPICS: [&str; 8] = [
+const TOPICS: [&str; 9] = [
     "telemetry.events",
     "telemetry.api",
     "telemetry.dlq",
+    "telemetry.sources",
     "threat.assessments",
     "quota.rejections",
     "response.actions",

@@ -68,6 +68,10 @@ fn describe() {
         "How full a tenant's quota bucket is, 0 to 1: at 1 events are rejected"
     );
     describe_counter!("cybervault_quota_rejections_total", "Rejected events by reason");
+    describe_counter!(
+        "cybervault_log_source_events_total",
+        "Admitted events by tenant and log source; those of several under each, those of no known one under the product `none`"
+    );
     describe_counter!("cybervault_rule_hits_total", "Hits by rule");
     describe_counter!("cybervault_assessments_total", "Assessments written, by severity");
     describe_counter!("cybervault_playbook_candidates_total", "Actions that playbooks asked for");

@@ -130,6 +130,7 @@ pub(crate) fn settings(
         assessments: config.topic(|names| &names.threat_assessments),
         actions: config.topic(|names| &names.response_actions),
         rejections: config.topic(|names| &names.quota_rejections),
+        sources: config.topic(|names| &names.telemetry_sources),
         decisions: config.topic(|names| &names.response_decisions),
     };
     Settings {

@@ -12,6 +12,7 @@ mod stage;
 
 mod pipeline;
 mod reload;
+mod sources;
 
 mod gateway;
 

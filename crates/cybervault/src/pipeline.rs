@@ -22,6 +22,7 @@ use cybervault_stream::{
 use crate::{
     config::{Config, OutputEncoding, Role},
     live::Live,
+    sources::{SourceBoard, SourceTeller},
     stage::{Assess, AssessTopics, RespondGuard, RespondSelect, TenantLabels},
 };
 
@@ -41,6 +42,7 @@ const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     runners: Vec<(String, JoinHandle<Result<(), StreamError>>)>,
+    sources: Option<SourceTeller>,
 }
 
 impl Pipeline {
@@ -63,13 +65,16 @@ impl Pipeline {
             encoding,
             schemas,
             labels: TenantLabels::new(config.metrics.top_tenants),
+            board: SourceBoard::default(),
             live,
             health,
             stop,
         };
-        let mut pipeline = Self { runners: Vec::new() };
         let (assess, respond) =
             (config.worker.roles.contains(&Role::Assess), config.worker.roles.contains(&Role::Respond));
+        let topic = config.topic(|names| &names.telemetry_sources);
+        let teller = assess.then(|| SourceTeller::start(starter.board.clone(), config.kafka(), topic)).transpose()?;
+        let mut pipeline = Self { runners: Vec::new(), sources: teller };
         for n in 0..config.worker.runners {
             if assess {
                 pipeline.runners.push(starter.assess(n)?);
@@ -95,6 +100,9 @@ impl Pipeline {
             };
             first = first.and(ended);
         }
+        if let Some(sources) = self.sources {
+            sources.end();
+        }
         first
     }
 }
@@ -106,6 +114,7 @@ struct Starter<'a> {
     encoding: Encoding,
     schemas: Arc<dyn WriterSchemas>,
     labels: TenantLabels,
+    board: SourceBoard,
     live: &'a Arc<Live>,
     health: &'a Health,
     stop: &'a Arc<AtomicBool>,
@@ -130,7 +139,7 @@ impl Starter<'_> {
             self.schemas.clone(),
             topics,
             (self.encoding.clone(), config.emit),
-            self.labels.clone(),
+            (self.labels.clone(), self.board.clone()),
         );
         self.spawn(settings, stage, n)
     }

@@ -5,6 +5,7 @@ mod meters;
 mod replay;
 mod respond_guard;
 mod respond_select;
+mod sources;
 
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub(crate) use self::{
 
 /// The header that names the tenant.
 pub(crate) const TENANT_HEADER: &str = "tenant_id";
+/// The header that names the log source of an event without an envelope.
+pub(crate) const SOURCE_HEADER: &str = "log_source";
 /// The header that says what a record on `response.candidates` is.
 pub(crate) const KIND_HEADER: &str = "kind";
 /// The header with the time of the record behind a record on `response.candidates`, in milliseconds.

@@ -14,6 +14,7 @@ mod pipeline;
 mod quota;
 mod reports;
 mod session;
+mod sources;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/findings/{assessment_id}", get(finding::page))
         .route("/entities/{kind}/{*value}", get(entity::page))
         .route("/attack", get(attack::page))
+        .route("/sources", get(sources::page))
         .route("/quota", get(quota::page))
         .route("/approvals", get(approvals::page))
         .route("/approvals/{action_id}", post(approvals::decide_on))

@@ -15,6 +15,7 @@ mod keys;
 mod look;
 mod quota;
 mod routes;
+mod sources;
 mod stream;
 mod trace;
 
@@ -32,6 +33,7 @@ pub(crate) use self::{
     error::{ApiError, Code},
     guard::{Caller, caller},
     routes::router,
+    sources::WINDOW_MS as SOURCES_WINDOW_MS,
     stream::{event_id, read_event_id, subscribe},
 };
 

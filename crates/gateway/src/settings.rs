@@ -56,6 +56,8 @@ pub struct Topics {
     pub actions: Arc<str>,
     /// In: rejections.
     pub rejections: Arc<str>,
+    /// In: what log sources events belong to.
+    pub sources: Arc<str>,
     /// Out: decisions.
     pub decisions: Arc<str>,
 }

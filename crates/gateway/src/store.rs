@@ -16,6 +16,7 @@ mod rejections;
 mod report;
 mod retention;
 mod sessions;
+mod sources;
 mod view;
 mod writing;
 
@@ -47,7 +48,8 @@ pub use self::{
 use crate::key::random_text;
 
 /// What the migrations are, oldest first. A release never changes one that another release has run.
-const MIGRATIONS: [&str; 2] = [include_str!("store/schema.sql"), include_str!("store/indexes.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("store/schema.sql"), include_str!("store/indexes.sql"), include_str!("store/sources.sql")];
 
 /// Rows a statement.
 const MOST_ROWS: usize = 128;

@@ -12,8 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cybervault_model::{Assessment, ContentType, QuotaRejection, RejectionReason, ResponseAction, decode_value};
-use cybervault_stream::{Follower, OwnedRecord, Start, StreamError};
+use cybervault_model::{
+    Assessment, ContentType, QuotaRejection, RejectionReason, ResponseAction, SourceReport, TenantId, decode_value,
+};
+use cybervault_stream::{Follower, OwnedRecord, Start, StreamError, offsets};
 use metrics::{counter, gauge, histogram};
 use tokio::{runtime::Handle, sync::Notify};
 
@@ -114,7 +116,14 @@ impl View {
     fn write(&self) -> Result<(), ViewError> {
         let topics = &self.settings.topics;
         let mut offsets = self.runtime.block_on(self.store.view_offsets())?;
-        let names = [&*topics.assessments, &*topics.actions, &*topics.rejections];
+        let mut names = vec![&*topics.assessments, &*topics.actions, &*topics.rejections];
+        // Fleets that were set up before there was this topic go on without it.
+        match offsets::ends(&self.settings.kafka, &topics.sources) {
+            Ok(_) => names.push(&topics.sources),
+            Err(error) => {
+                tracing::warn!(%error, topic = &*topics.sources, "log sources are not shown; `cybervault topics apply` creates their topic");
+            }
+        }
         let mut follower = Follower::open(&self.settings.kafka, &names, Start::At(offsets.clone()))?;
         let (mut renewed, mut current) = (Instant::now(), Instant::now());
         while !self.is_stopped() {
@@ -188,6 +197,19 @@ impl View {
         } else if record.topic == *topics.actions {
             decode_value::<ResponseAction>(value, content_type, schemas)
                 .map(|action| Some(Landed::Action(Box::new(action))))
+        } else if record.topic == *topics.sources {
+            let read = serde_json::from_slice::<SourceReport>(value).map_err(|error| error.to_string());
+            let report = read.and_then(|report| match TenantId::new(&report.tenant_id) {
+                Ok(_) => Ok(report),
+                Err(error) => Err(error.to_string()),
+            });
+            return match report {
+                Ok(report) => Some(Landed::Sources(Box::new(report))),
+                Err(error) => {
+                    pass_over(record, &error);
+                    None
+                }
+            };
         } else {
             // Nobody could look at what belongs to no tenant, and anyone could make up ever more of these.
             decode_value::<QuotaRejection>(value, content_type, schemas).map(|rejection| {
@@ -195,9 +217,13 @@ impl View {
             })
         };
         read.unwrap_or_else(|error| {
-            counter!("cybervault_view_unreadable_total").increment(1);
-            tracing::warn!(topic = record.topic, partition = record.partition, offset = record.offset, %error, "a record is passed over");
+            pass_over(record, &error);
             None
         })
     }
+}
+
+fn pass_over(record: &OwnedRecord, error: &dyn std::fmt::Display) {
+    counter!("cybervault_view_unreadable_total").increment(1);
+    tracing::warn!(topic = record.topic, partition = record.partition, offset = record.offset, %error, "a record is passed over");
 }

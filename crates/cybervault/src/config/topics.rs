@@ -59,6 +59,8 @@ topic_names! {
     telemetry_api = "telemetry.api",
     /// Out: what could not be processed. Default: `telemetry.dlq`.
     telemetry_dlq = "telemetry.dlq",
+    /// Out: what log sources events belong to, by tenant. Default: `telemetry.sources`.
+    telemetry_sources = "telemetry.sources",
     /// Out: assessments. Default: `threat.assessments`.
     threat_assessments = "threat.assessments",
     /// Out: events that were not admitted. Default: `quota.rejections`.
@@ -96,6 +98,7 @@ impl Config {
             (&names.telemetry_events, &events[..]),
             (&names.telemetry_api, &[("max.message.bytes", &*input_bytes), ("retention.ms", &*month)]),
             (&names.telemetry_dlq, &[("max.message.bytes", &*dead_bytes), ("retention.ms", &month)]),
+            (&names.telemetry_sources, &[("retention.ms", &*week)]),
             (&names.threat_assessments, &[("retention.ms", &*month)]),
             (&names.quota_rejections, &[("retention.ms", &*week)]),
             (&names.response_actions, &[("retention.ms", &*month)]),

@@ -13,14 +13,17 @@ use cybervault_stream::{Failure, Outbox, Record, Stage, State};
 use metrics::counter;
 
 use super::{
-    TENANT_HEADER, TenantLabels,
+    SOURCE_HEADER, TENANT_HEADER, TenantLabels,
     meters::{RuleMeters, Tally, TenantMeters},
-    push, undecodable,
+    push,
+    sources::SourceMeters,
+    undecodable,
 };
 use crate::{
     config::Emit,
     detection::{Detection, Findings},
     live::Live,
+    sources::SourceBoard,
 };
 
 /// Where the assess stage writes.
@@ -56,13 +59,14 @@ pub(crate) struct Assess {
 struct Meters {
     tenants: TenantMeters,
     rules: RuleMeters,
+    sources: SourceMeters,
     rejections: [(RejectionReason, Tally); 4],
     assessments: [Tally; Severity::ALL.len()],
     indicators: [Tally; Kind::ALL.len()],
 }
 
 impl Meters {
-    fn new(labels: TenantLabels) -> Self {
+    fn new(labels: TenantLabels, board: SourceBoard) -> Self {
         let reasons = [
             RejectionReason::UnknownTenant,
             RejectionReason::SuspendedTenant,
@@ -70,8 +74,9 @@ impl Meters {
             RejectionReason::BytesPerSecond,
         ];
         Self {
-            tenants: TenantMeters::new(labels),
+            tenants: TenantMeters::new(labels.clone()),
             rules: RuleMeters::default(),
+            sources: SourceMeters::new(board, labels),
             rejections: reasons.map(|reason| {
                 (reason, Tally::new(counter!("cybervault_quota_rejections_total", "reason" => reason.as_str())))
             }),
@@ -85,6 +90,7 @@ impl Meters {
     fn hand_over(&mut self, admission: &Admission, out: &mut Outbox) {
         self.tenants.hand_over(admission, out);
         self.rules.hand_over(out);
+        self.sources.hand_over(out);
         self.rejections.iter_mut().for_each(|(_, tally)| tally.hand_over(out));
         self.assessments.iter_mut().for_each(|tally| tally.hand_over(out));
         self.indicators.iter_mut().for_each(|tally| tally.hand_over(out));
@@ -99,7 +105,7 @@ impl Assess {
         schemas: Arc<dyn WriterSchemas>,
         topics: AssessTopics,
         (encoding, emit): (Encoding, Emit),
-        labels: TenantLabels,
+        (labels, board): (TenantLabels, SourceBoard),
     ) -> Self {
         let detection = live.detection();
         Self {
@@ -113,7 +119,7 @@ impl Assess {
             emit,
             key: Vec::new(),
             findings: Findings::default(),
-            meters: Meters::new(labels),
+            meters: Meters::new(labels, board),
         }
     }
 }
@@ -125,6 +131,7 @@ impl Stage for Assess {
         if !Arc::ptr_eq(&detection, &self.detection) {
             self.scratch = detection.matcher.scratch();
             self.meters.rules = RuleMeters::default();
+            self.meters.sources.forget();
             self.detection = detection;
         }
     }
@@ -136,6 +143,7 @@ impl Stage for Assess {
             value: record.value,
             tenant_header: record.headers.get(TENANT_HEADER),
             content_type: record.headers.get(ContentType::HEADER),
+            source_header: record.headers.get(SOURCE_HEADER),
         };
         let decoded = decoder.decode(&incoming).map_err(|error| undecodable(&error))?;
         let event = decoded.event();
@@ -207,6 +215,7 @@ impl Rest<'_> {
         let tenant_id = tenant.tenant_id();
         let (detection, record_time) = (self.detection, Some(record.timestamp));
         detection.find(event, record_time, Routing::Auto, self.scratch, self.findings);
+        self.meters.sources.count(tenant_id, event, self.scratch);
         if !self.findings.is_empty() || self.emit == Emit::All {
             let assessment = detection.assess(tenant_id, event, record_time, self.scratch, self.findings);
             let key = assessment.key();

@@ -28,6 +28,11 @@ impl TenantLabels {
         Self { max, named: Arc::default() }
     }
 
+    /// The tenant's own label, or that of all without one.
+    pub(super) fn of<'t>(&self, tenant_id: &'t TenantId) -> &'t str {
+        if self.has_own(tenant_id) { tenant_id.as_str() } else { OTHER }
+    }
+
     fn has_own(&self, tenant_id: &TenantId) -> bool {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named.contains(tenant_id) || (named.len() < self.max && named.insert(tenant_id.clone()))

@@ -18,6 +18,7 @@ use crate::{
     config::{Config, Emit},
     content::Sources,
     live::Live,
+    sources::SourceBoard,
 };
 
 const NOON: i64 = 1_795_608_000_000;
@@ -37,7 +38,14 @@ fn live() -> Arc<Live> {
 
 fn assess(emit: Emit) -> Assess {
     let topics = AssessTopics { assessments: "assessments".into(), rejections: "rejections".into() };
-    Assess::new(live(), Limits::default(), Arc::new(NoRegistry), topics, (Encoding::Json, emit), TenantLabels::new(2))
+    Assess::new(
+        live(),
+        Limits::default(),
+        Arc::new(NoRegistry),
+        topics,
+        (Encoding::Json, emit),
+        (TenantLabels::new(2), SourceBoard::default()),
+    )
 }
 
 fn state() -> State {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The pages in the order of the menu: path, name, icon, and what a key has to have.
-const MENU: [(&str, &str, &str, Scope); 7] = [
+const MENU: [(&str, &str, &str, Scope); 8] = [
     ("/", "Live", "M3 12h4l3 8 4-16 3 8h4", Scope::ThreatRead),
     (
         "/approvals",
@@ -28,6 +28,7 @@ const MENU: [(&str, &str, &str, Scope); 7] = [
         "M4 4h4v4H4zM10 4h4v4h-4zM16 4h4v4h-4zM4 10h4v4H4zM10 10h4v4h-4zM16 16h4v4h-4zM10 16h4v4h-4z",
         Scope::ThreatRead,
     ),
+    ("/sources", "Log sources", "M4 6h16M4 12h10M4 18h16M18 10l3 2-3 2", Scope::ThreatRead),
     ("/quota", "Quota", "M4 18a9 9 0 1 1 16 0M12 14l4-5", Scope::QuotaRead),
     ("/pipeline", "Pipeline", "M4 7h10M4 12h16M4 17h7M17 5l3 2-3 2M14 15l3 2-3 2", Scope::Admin),
     ("/reports", "Reports", "M7 3h7l5 5v13H7zM14 3v5h5M10 13h6M10 17h6", Scope::ThreatRead),

@@ -12,7 +12,7 @@ use axum::{
 use super::{
     ApiError, Code, analyze, compliance, decide, docs, edge, entities,
     guard::{Gate, guard},
-    health, keys, look, quota, stream,
+    health, keys, look, quota, sources, stream,
 };
 use crate::{app::App, console, key::Scope, limit::Class};
 
@@ -62,6 +62,7 @@ fn table() -> Vec<Route> {
         route("POST", "/v3/response/actions/{action_id}/approve", S::ResponseWrite, decide::approve),
         route("POST", "/v3/response/actions/{action_id}/deny", S::ResponseWrite, decide::deny),
         route("GET", "/v3/quota", S::QuotaRead, quota::quota),
+        route("GET", "/v3/log-sources", S::ThreatRead, sources::log_sources),
         route("GET", "/v3/rules", S::ThreatRead, look::rules),
         route("GET", "/v3/entities/{kind}/{value}", S::ThreatRead, entities::entity),
         route("GET", "/v3/compliance/reports", S::ThreatRead, compliance::reports),

@@ -40,7 +40,7 @@ struct Growing {
     id: &'static str,
 }
 
-const GROWING: [Growing; 3] = [
+const GROWING: [Growing; 6] = [
     Growing {
         table: "assessments",
         time: "created_at",
@@ -49,6 +49,9 @@ const GROWING: [Growing; 3] = [
     },
     Growing { table: "actions", time: "created_at", parts: &["action_states"], id: "action_id" },
     Growing { table: "rejections", time: "minute", parts: &[], id: "" },
+    Growing { table: "source_hours", time: "hour", parts: &[], id: "" },
+    Growing { table: "log_sources", time: "hour", parts: &[], id: "" },
+    Growing { table: "unknown_keys", time: "last_at", parts: &[], id: "" },
 ];
 
 impl Store {

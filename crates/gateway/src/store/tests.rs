@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use cybervault_model::{
     ActionKind, ActionMode, ActionState, Assessment, AttackRef, Contribution, ContributionKind, Entity, EntityKind,
-    Origin, QuotaRejection, RejectionReason, ResponseAction, Score, Severity, Target, TargetKind, TenantId, Timestamp,
-    Verdict, assessment_id,
+    KeysCount, Origin, QuotaRejection, RejectionReason, ResponseAction, Score, Severity, SourceCount, SourceReport,
+    Target, TargetKind, TenantId, Timestamp, Verdict, assessment_id,
 };
 use cybervault_testkit::Postgres;
 use sqlx::Connection;
@@ -437,6 +437,45 @@ async fn a_transaction_that_nobody_ended_leaves_nothing_and_is_in_nobodys_way() 
         store.takes_writes().await.unwrap();
         let found = sqlx::query("SELECT value FROM counters WHERE name = 'left'").fetch_optional(&store.read).await;
         assert!(found.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_sources_add_up_and_so_many_sets_of_keys_are_kept() {
+    on_each(async |store| {
+        let report = |n: i64, keys: &str| {
+            Landed::Sources(Box::new(SourceReport {
+                tenant_id: "acme".to_owned(),
+                at: Timestamp::from_millis(AT + n),
+                events: 10,
+                unknown: 6,
+                sources: vec![SourceCount {
+                    product: Some("windows".to_owned()),
+                    service: None,
+                    category: Some("process_creation".to_owned()),
+                    events: 4,
+                }],
+                unknown_keys: vec![KeysCount { keys: keys.to_owned(), events: 6 }],
+            }))
+        };
+        let twice = vec![report(0, "a, b"), report(1, "a, b"), report(2, "c\0")];
+        assert!(land(&store, -1, twice).await);
+        let (acme, from) = (tenant("acme"), Timestamp::from_millis(AT));
+        let found = store.source_use(&acme, from).await.unwrap();
+        assert_eq!((found.events, found.unknown, found.sources.len()), (30, 18, 1));
+        assert_eq!(found.sources[0].events, 12);
+        assert_eq!(found.sources[0].category.as_deref(), Some("process_creation"));
+        let keys: Vec<_> = found.unknown_keys.iter().map(|keys| (&*keys.keys, keys.events)).collect();
+        assert_eq!(keys, [("a, b", 12), ("c\u{fffd}", 6)]);
+        assert!(!found.is_mostly_unknown(), "ten events tell nothing");
+        let many = (3..53).map(|n| report(n, &format!("k{n}"))).collect();
+        assert!(land(&store, 2, many).await);
+        let found = store.source_use(&acme, from).await.unwrap();
+        assert_eq!(found.unknown_keys.len(), 20);
+        assert!(found.is_mostly_unknown());
+        let others = store.source_use(&tenant("globex"), from).await.unwrap();
+        assert_eq!((others.events, others.unknown_keys.len()), (0, 0));
     })
     .await;
 }

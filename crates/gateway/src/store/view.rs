@@ -3,13 +3,13 @@
 //! The offsets in the database are the only ones there are. A transaction names the offset that each partition has to
 //! stand at: where another replica has been faster, nothing of it is written.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use cybervault_model::{Assessment, QuotaRejection, ResponseAction, Timestamp};
+use cybervault_model::{Assessment, Entity, QuotaRejection, ResponseAction, SourceReport, Timestamp};
 use serde::Serialize;
 use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::Query};
 
-use super::{Attempt, Store, StoreError, number, pieces, text, writing::Writing};
+use super::{Attempt, Store, StoreError, number, pieces, sources::SourceSums, text, writing::Writing};
 
 /// The lease of whoever writes the view.
 const WRITER: &str = "view";
@@ -22,6 +22,7 @@ pub(crate) enum Landed {
     Assessment { assessment: Box<Assessment>, created_at: Timestamp },
     Action(Box<ResponseAction>),
     Rejection(Box<QuotaRejection>),
+    Sources(Box<SourceReport>),
 }
 
 /// The next offset of each partition, by topic and partition.
@@ -104,13 +105,15 @@ impl Store {
             transaction.rollback(what).await?;
             return Ok(false);
         }
-        let count = batch.landed.iter().filter(|landed| !matches!(landed, Landed::Rejection(_))).count();
+        let is_fed = |landed: &&Landed| matches!(landed, Landed::Assessment { .. } | Landed::Action(_));
+        let count = batch.landed.iter().filter(is_fed).count();
         let mut seq = reserve(&mut transaction, count).await?;
         let mut next = || {
             seq += 1;
             seq
         };
         let (mut findings, mut actions, mut rejections) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        let mut sources = SourceSums::default();
         for landed in &batch.landed {
             match landed {
                 Landed::Assessment { assessment, created_at } => {
@@ -119,6 +122,7 @@ impl Store {
                 }
                 Landed::Action(action) => actions.push((next(), &**action)),
                 Landed::Rejection(rejection) => add_rejection(&mut rejections, rejection),
+                Landed::Sources(report) => sources.add(report),
             }
         }
         let findings: Vec<_> = findings.into_values().collect();
@@ -128,6 +132,7 @@ impl Store {
         for (seq, action) in actions {
             insert_action(&mut transaction, seq, action).await?;
         }
+        sources.insert(&mut transaction).await?;
         for ((tenant_id, minute, reason), sum) in rejections {
             insert_rejections(&mut transaction, (tenant_id, minute, reason), &sum).await?;
         }
@@ -149,6 +154,9 @@ impl Store {
             "actions",
             "action_states",
             "rejections",
+            "source_hours",
+            "log_sources",
+            "unknown_keys",
             "consumer_offsets",
             "leases",
         ] {
@@ -185,6 +193,14 @@ async fn reserve(transaction: &mut Writing, count: usize) -> Result<i64, StoreEr
     Ok(number(&row, 0, what)? - count)
 }
 
+/// By what names an entity is looked up. A host's short and its fully qualified name are those of one host; what an event called it
+/// leads to that event alone.
+fn names(entity: &Entity) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+    let own = (entity.kind.as_str(), entity.identity());
+    let called = (own.1 != entity.value).then(|| ("host_name", Cow::Borrowed(&*entity.value)));
+    std::iter::once(own).chain(called)
+}
+
 type Numbered<'a> = (i64, &'a Assessment, Timestamp);
 
 impl Store {
@@ -219,17 +235,25 @@ impl Store {
 
         let entities: Vec<_> = findings
             .iter()
-            .flat_map(|(_, found, at)| found.entities.iter().map(move |entity| (*found, *at, entity)))
+            .flat_map(|(_, found, at)| {
+                found.entities.iter().flat_map(names).map(move |(kind, value)| (*found, *at, kind, value))
+            })
             .collect();
         let columns = "tenant_id, kind, value, created_at, assessment_id";
-        self.insert_details(transaction, "assessment_entities", columns, &entities, |insert, (found, at, entity)| {
-            insert
-                .bind(found.tenant_id.as_str())
-                .bind(entity.kind.as_str())
-                .bind(clean(&entity.value))
-                .bind(at.as_millis())
-                .bind(&found.assessment_id)
-        })
+        self.insert_details(
+            transaction,
+            "assessment_entities",
+            columns,
+            &entities,
+            |insert, (found, at, kind, value)| {
+                insert
+                    .bind(found.tenant_id.as_str())
+                    .bind(*kind)
+                    .bind(clean(value))
+                    .bind(at.as_millis())
+                    .bind(&found.assessment_id)
+            },
+        )
         .await?;
 
         let attack: Vec<_> = findings
@@ -372,6 +396,6 @@ async fn insert_rejections(
 }
 
 /// PostgreSQL holds no NUL in a text.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

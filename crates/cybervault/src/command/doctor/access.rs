@@ -30,7 +30,8 @@ fn plan(config: &Config) -> AccessPlan {
     if config.worker.roles.contains(&Role::Assess) {
         stages.push(pipeline::ASSESS);
         inputs.extend([&names.telemetry_events, &names.state_assess]);
-        outputs.extend([&names.threat_assessments, &names.quota_rejections, &names.state_assess]);
+        outputs.extend([&names.threat_assessments, &names.quota_rejections, &names.telemetry_sources]);
+        outputs.push(&names.state_assess);
     }
     if config.worker.roles.contains(&Role::Respond) {
         stages.extend(STAGES_OF_RESPOND);
