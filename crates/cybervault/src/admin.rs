@@ -94,8 +94,8 @@ struct Served {
     health: Health,
 }
 
-/// Serves metrics and health on `listen`, and takes signals: SIGTERM and SIGINT set `stop` (the second time they end the
-/// process), SIGHUP wakes `reload`. Returns the address, which matters where `listen` has port 0.
+/// Serves metrics and health on `listen`, and takes signals: SIGTERM and SIGINT set `stop`, and end the process after `shutdown`
+/// or when they come a second time; SIGHUP wakes `reload`. Returns the address, which matters where `listen` has port 0.
 ///
 /// # Errors
 /// When the address can't be listened on.
@@ -105,6 +105,7 @@ pub(crate) fn start(
     health: Health,
     stop: Arc<AtomicBool>,
     reload: Reload,
+    shutdown: Duration,
 ) -> anyhow::Result<SocketAddr> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = runtime.block_on(TcpListener::bind(listen)).with_context(|| {
@@ -114,11 +115,11 @@ pub(crate) fn start(
     let upkeep = metrics.clone();
     let router = Router::new()
         .route("/metrics", get(render))
-        .route("/livez", get(|| async { "alive\n" }))
+        .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .with_state(Served { metrics, health });
     let serve = async move {
-        tokio::spawn(take_signals(stop, reload));
+        tokio::spawn(take_signals(stop, reload, shutdown));
         tokio::spawn(async move {
             let mut interval = interval(UPKEEP);
             loop {
@@ -140,6 +141,15 @@ async fn render(State(served): State<Served>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
+/// Alive is who comes forward: a supervisor should start a stage that hangs anew.
+async fn alive(State(served): State<Served>) -> Response {
+    let hanging = served.health.hanging();
+    if hanging.is_empty() {
+        return "alive\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, hanging.join("\n") + "\n").into_response()
+}
+
 async fn ready(State(served): State<Served>) -> Response {
     let obstacles = served.health.obstacles();
     if obstacles.is_empty() {
@@ -148,7 +158,7 @@ async fn ready(State(served): State<Served>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, obstacles.join("\n") + "\n").into_response()
 }
 
-async fn take_signals(stop: Arc<AtomicBool>, reload: Reload) {
+async fn take_signals(stop: Arc<AtomicBool>, reload: Reload, shutdown: Duration) {
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
     let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = signals else {
         tracing::error!("signals can't be taken");
@@ -171,5 +181,21 @@ async fn take_signals(stop: Arc<AtomicBool>, reload: Reload) {
             std::process::exit(1);
         }
         tracing::info!(name, "told to stop; the last batch is being committed");
+        end_after(shutdown);
+    }
+}
+
+/// Ends the process after `shutdown`, whatever hangs by then. On a thread of its own: nothing else may keep it from that.
+fn end_after(shutdown: Duration) {
+    let end = move || {
+        thread::sleep(shutdown);
+        tracing::error!(
+            after_ms = shutdown.as_millis(),
+            "not stopped in time, leaving at once; what was not committed comes again"
+        );
+        std::process::exit(1);
+    };
+    if let Err(error) = thread::Builder::new().name("shutdown".to_owned()).spawn(end) {
+        tracing::error!(%error, "no thread can be started to end a shutdown that hangs");
     }
 }

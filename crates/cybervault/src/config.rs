@@ -24,7 +24,7 @@ use cybervault_model::json::Limits;
 use cybervault_quota::Plans;
 use cybervault_response::Guardrails;
 use cybervault_scoring::Weights;
-use cybervault_stream::{BatchLimits, KafkaSettings, StateLimits};
+use cybervault_stream::{BatchLimits, Health, KafkaSettings, Sizes, StateLimits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -157,13 +157,28 @@ pub(crate) struct Worker {
     /// Runners of each stage, each with a thread, a consumer and a producer of its own. Default: 1.
     #[schemars(range(min = 1, max = 64))]
     pub(crate) runners: u32,
-    /// How many milliseconds a shutdown waits for Kafka. Default: 10,000.
+    /// How many milliseconds a shutdown may take: the process ends by then, whatever hangs. Default: 10,000.
+    #[schemars(range(min = 1))]
     pub(crate) shutdown_ms: u64,
+    /// After how many milliseconds without a step, though records wait, a stage counts as hanging: `/livez` then fails. Default:
+    /// 60,000.
+    #[schemars(range(min = 1000))]
+    pub(crate) stalled_after_ms: u64,
+    /// Whether a worker is the same member of its groups after a restart, by `worker.instance`: it then has its partitions back
+    /// at once, and one that is gone for good is missed only after `session.timeout.ms`, 6 s. Default: true.
+    pub(crate) static_membership: bool,
 }
 
 impl Default for Worker {
     fn default() -> Self {
-        Self { roles: vec![Role::Assess, Role::Respond], instance: None, runners: 1, shutdown_ms: 10_000 }
+        Self {
+            roles: vec![Role::Assess, Role::Respond],
+            instance: None,
+            runners: 1,
+            shutdown_ms: 10_000,
+            stalled_after_ms: 60_000,
+            static_membership: true,
+        }
     }
 }
 
@@ -171,6 +186,16 @@ impl Worker {
     /// The worker's name: as configured, else the host's.
     pub(crate) fn instance(&self) -> String {
         self.instance.clone().unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned())
+    }
+
+    /// How long a shutdown may take.
+    pub(crate) fn shutdown(&self) -> Duration {
+        Duration::from_millis(self.shutdown_ms)
+    }
+
+    /// The health of stages that have not started yet.
+    pub(crate) fn health(&self) -> Health {
+        Health::new(Duration::from_millis(self.stalled_after_ms))
     }
 }
 
@@ -204,12 +229,20 @@ pub(crate) struct EventLimits {
     /// Objects and lists inside each other, 1 to 1,000. Default: 64.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) max_depth: usize,
+    /// Bytes that a compressed batch of records may become. A larger one is read again by itself, and no other batch meanwhile.
+    /// Default: 64 MiB.
+    #[schemars(range(min = 18_874_368))]
+    pub(crate) max_batch_bytes: usize,
+    /// Bytes that such a batch may become. A larger one is stepped over and told on the dead-letter topic. Default: 160 MiB.
+    #[schemars(range(min = 18_874_368, max = 1_000_000_000))]
+    pub(crate) max_lone_batch_bytes: usize,
 }
 
 impl Default for EventLimits {
     fn default() -> Self {
         let Limits { max_bytes, max_depth } = Limits::default();
-        Self { max_event_bytes: max_bytes, max_depth }
+        let Sizes { batch, lone_batch, .. } = Sizes::default();
+        Self { max_event_bytes: max_bytes, max_depth, max_batch_bytes: batch, max_lone_batch_bytes: lone_batch }
     }
 }
 
@@ -354,11 +387,28 @@ impl Default for Log {
 impl Config {
     /// How the client reaches Kafka.
     pub(crate) fn kafka(&self) -> KafkaSettings {
+        let sizes = Sizes {
+            record: self.largest_record(),
+            batch: self.limits.max_batch_bytes,
+            lone_batch: self.limits.max_lone_batch_bytes.max(self.limits.max_batch_bytes),
+        };
         KafkaSettings {
             bootstrap: self.kafka.bootstrap.clone(),
             client: self.kafka.client.options(),
             reader_group: format!("cybervault.{}reader", self.kafka.topic_prefix),
+            sizes,
         }
+    }
+
+    /// The largest record that is written, before compression: a dead letter, which holds an event and its headers.
+    pub(crate) fn largest_record(&self) -> usize {
+        (self.limits.max_event_bytes * 2 + 64 * 1024).max(4 * 1024 * 1024)
+    }
+
+    /// What this worker is called in its groups, without the stage and the runner.
+    pub(crate) fn member_name(&self) -> String {
+        let set = self.kafka.client.options().remove("group.instance.id");
+        set.unwrap_or_else(|| self.worker.instance())
     }
 
     /// When a batch ends.

@@ -205,6 +205,7 @@ pub(crate) fn runner_settings(config: &Config, stage: &str, n: u32) -> RunnerSet
         kafka: config.kafka(),
         stage: stage.into(),
         transactional_id: format!("{group}.{}.{n}", config.worker.instance()),
+        member: config.worker.static_membership.then(|| format!("{group}.{}.{n}", config.member_name())),
         group,
         inputs: Vec::new(),
         outputs: Vec::new(),

@@ -70,6 +70,7 @@ impl BareLoop {
             }
             if in_batch == self.batch || seen == records {
                 let offsets = next.iter().map(|(partition, next)| (self.input.clone(), *partition, *next)).collect();
+                let out_bytes = out.byte_len();
                 committer.commit(Batch { out, offsets, group: consumer.group_metadata(), ..Batch::default() })?;
                 let (batch, outcome) = loop {
                     if let Some(found) = committer.outcome(Duration::from_secs(1))? {
@@ -81,6 +82,7 @@ impl BareLoop {
                     Outcome::Aborted { error, .. } => {
                         return Err(StreamError::Fatal { what: "the bare loop's transaction".into(), reason: error });
                     }
+                    Outcome::TooLarge { topic } => return Err(StreamError::RecordTooLarge { topic, bytes: out_bytes }),
                     Outcome::Fatal(error) => return Err(error),
                 }
                 out = batch.out;

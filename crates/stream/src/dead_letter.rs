@@ -17,9 +17,38 @@ pub mod headers {
     /// Its own time, in milliseconds since the Unix epoch.
     pub const TIMESTAMP: &str = "origin.timestamp";
 
+    /// How many bytes the value has, where only its head and tail are kept: it is larger than what can be written.
+    pub const VALUE_BYTES: &str = "origin.value.bytes";
+    /// The SHA-256 of the whole value, in hexadecimal.
+    pub const VALUE_SHA256: &str = "origin.value.sha256";
+    /// How many bytes of the value are its head; the rest is its tail.
+    pub const VALUE_HEAD: &str = "origin.value.head_bytes";
+    /// How many bytes the key has, where it is left out.
+    pub const KEY_BYTES: &str = "origin.key.bytes";
+    /// How many of the record's headers are left out.
+    pub const HEADERS_LEFT_OUT: &str = "origin.headers.left_out";
+    /// The last offset of what was stepped over, where it is more than one record.
+    pub const LAST_OFFSET: &str = "origin.last_offset";
+
+    const ADDED: [&str; 13] = [
+        REASON,
+        MESSAGE,
+        STAGE,
+        TOPIC,
+        PARTITION,
+        OFFSET,
+        TIMESTAMP,
+        VALUE_BYTES,
+        VALUE_SHA256,
+        VALUE_HEAD,
+        KEY_BYTES,
+        HEADERS_LEFT_OUT,
+        LAST_OFFSET,
+    ];
+
     /// Whether a header was added when the record was given up, and is to go when it is sent back.
     pub fn is_added(name: &str) -> bool {
-        [REASON, MESSAGE, STAGE, TOPIC, PARTITION, OFFSET, TIMESTAMP].contains(&name)
+        ADDED.contains(&name)
     }
 }
 

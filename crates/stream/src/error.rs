@@ -18,6 +18,14 @@ pub enum StreamError {
         /// What the client says.
         reason: String,
     },
+    /// A call got no answer in its time.
+    #[error("{what}: no answer from Kafka within {seconds} s; going on from the last commit")]
+    NoAnswer {
+        /// What was attempted.
+        what: String,
+        /// How long.
+        seconds: u64,
+    },
     /// A topic is not there.
     #[error("topic `{0}` does not exist; create it with `cybervault topics apply`")]
     MissingTopic(String),
@@ -73,6 +81,18 @@ pub enum StreamError {
 }
 
 impl StreamError {
+    /// Whether no waiting and no other attempt mends it.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Configuration(_)
+                | Self::MissingTopic(_)
+                | Self::PartitionMismatch { .. }
+                | Self::Denied { .. }
+                | Self::RecordTooLarge { .. }
+        )
+    }
+
     /// Names what was attempted when `error` came back.
     pub(crate) fn from_kafka(what: impl Into<String>, error: &KafkaError) -> Self {
         Self::from_kafka_needing(what, error, Needs::default())

@@ -16,8 +16,8 @@ use std::{
 use cybervault_model::{Timestamp, prefetch};
 use rdkafka::{
     bindings as c,
-    consumer::{BaseConsumer, Consumer},
-    error::{IsError, KafkaError},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{IsError, KafkaError, RDKafkaErrorCode},
 };
 
 use crate::{
@@ -30,14 +30,17 @@ use crate::{
 const MOST: usize = 64;
 
 /// Where the records of a group member's partitions come.
-pub(crate) struct Intake {
+pub(crate) struct Intake<C: ConsumerContext = GroupContext> {
     queue: NonNull<c::rd_kafka_queue_t>,
     /// Outlives the queue.
-    consumer: Arc<BaseConsumer<GroupContext>>,
+    consumer: Arc<BaseConsumer<C>>,
 }
 
-impl Intake {
-    pub(crate) fn new(consumer: Arc<BaseConsumer<GroupContext>>) -> Result<Self, StreamError> {
+// SAFETY: the client's queues belong to no thread.
+unsafe impl<C: ConsumerContext> Send for Intake<C> {}
+
+impl<C: ConsumerContext> Intake<C> {
+    pub(crate) fn new(consumer: Arc<BaseConsumer<C>>) -> Result<Self, StreamError> {
         // SAFETY: the client lives, and goes on living while this does.
         let queue = unsafe { c::rd_kafka_queue_new(consumer.client().native_ptr()) };
         let queue = NonNull::new(queue).ok_or_else(|| StreamError::Configuration("the client has no queue".into()))?;
@@ -62,7 +65,7 @@ impl Intake {
     }
 
     /// Takes what is there; waits at most so long for the first record, and for no other.
-    pub(crate) fn take(&self, wait: Duration) -> Lot {
+    pub(crate) fn take(&self, wait: Duration) -> Lot<C> {
         let mut found = [ptr::null_mut(); MOST];
         // Told to wait, it would wait until all places are taken.
         let first = if wait.is_zero() { 0 } else { self.consume(wait, &mut found[..1]) };
@@ -82,7 +85,7 @@ impl Intake {
     }
 }
 
-impl Drop for Intake {
+impl<C: ConsumerContext> Drop for Intake<C> {
     fn drop(&mut self) {
         // SAFETY: it is used no more, and the client still lives.
         unsafe { c::rd_kafka_queue_destroy(self.queue.as_ptr()) }
@@ -110,13 +113,13 @@ impl Drop for Message {
 }
 
 /// Records taken at once, which lie in the client's memory as long as this is there.
-pub(crate) struct Lot {
+pub(crate) struct Lot<C: ConsumerContext = GroupContext> {
     messages: Vec<Message>,
     /// Outlives them, as it comes behind them.
-    _consumer: Arc<BaseConsumer<GroupContext>>,
+    _consumer: Arc<BaseConsumer<C>>,
 }
 
-impl Lot {
+impl<C: ConsumerContext> Lot<C> {
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -137,6 +140,17 @@ impl Lot {
     }
 }
 
+/// A batch of records that the client can't take apart.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    /// Its first offset.
+    pub(crate) base: i64,
+    /// What the client says.
+    pub(crate) text: String,
+}
+
 /// A record in the client's memory, or an error in a record's place.
 pub(crate) struct Taken<'l> {
     message: &'l Message,
@@ -148,6 +162,25 @@ impl<'l> Taken<'l> {
     pub(crate) fn error(&self) -> Option<KafkaError> {
         let code = self.message.get().err;
         code.is_error().then(|| KafkaError::MessageConsumption(code.into()))
+    }
+
+    /// Why the batch at this offset can't be read, if that is the error: it comes again however often it is asked for.
+    pub(crate) fn unreadable(&self) -> Option<Unreadable> {
+        let message = self.message.get();
+        let KafkaError::MessageConsumption(code) = self.error()? else { return None };
+        matches!(
+            code,
+            RDKafkaErrorCode::BadCompression
+                | RDKafkaErrorCode::BadMessage
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::NotImplemented
+        )
+        .then(|| {
+            // SAFETY: an error's value is its text.
+            let text = unsafe { bytes(message.payload, message.len) }.unwrap_or_default();
+            let text = String::from_utf8_lossy(text).into_owned();
+            Unreadable { topic: self.topic.to_owned(), partition: message.partition, base: message.offset, text }
+        })
     }
 
     /// Has the processor fetch the record's value, which another core has written, while something else is done.

@@ -190,15 +190,12 @@ impl Writer {
             let outcome = write(transactor, &mut batch, &entries);
             let goes_on = match outcome {
                 // One that is too large must not take the others down with it: each is then tried by itself.
-                Outcome::Fatal(StreamError::RecordTooLarge { .. }) if entries.len() > 1 => {
-                    transactor.abort().is_ok()
-                        && entries.into_iter().all(|entry| {
-                            let one = [entry];
-                            let outcome = write(transactor, &mut batch, &one);
-                            self.tell(transactor, outcome, one)
-                        })
-                }
-                outcome => self.tell(transactor, outcome, entries),
+                Outcome::TooLarge { .. } if entries.len() > 1 => entries.into_iter().all(|entry| {
+                    let one = [entry];
+                    let outcome = write(transactor, &mut batch, &one);
+                    self.tell(outcome, one)
+                }),
+                outcome => self.tell(outcome, entries),
             };
             if !goes_on {
                 return true;
@@ -208,21 +205,34 @@ impl Writer {
     }
 
     /// Tells those who wait what became of it. Whether the producer can go on.
-    fn tell(&self, transactor: &Transactor, outcome: Outcome, entries: impl IntoIterator<Item = Entry>) -> bool {
+    fn tell(&self, outcome: Outcome, entries: impl IntoIterator<Item = Entry>) -> bool {
+        let largest = |entry: &Entry| entry.records.iter().map(|record| record.value.len()).max().unwrap_or_default();
         let (result, goes_on) = match outcome {
             Outcome::Committed { seconds, .. } => {
                 histogram!("cybervault_journal_transaction_seconds").record(seconds);
                 (Ok(()), true)
             }
             Outcome::Aborted { error, .. } => (Err(JournalError::Unavailable(error)), true),
-            Outcome::Fatal(error @ StreamError::RecordTooLarge { .. }) => {
-                (Err(JournalError::TooLarge(error.to_string())), transactor.abort().is_ok())
+            Outcome::TooLarge { topic } => {
+                let entries: Vec<Entry> = entries.into_iter().collect();
+                let bytes = entries.iter().map(largest).max().unwrap_or_default();
+                let error = StreamError::RecordTooLarge { topic, bytes };
+                return self.answer(Err(JournalError::TooLarge(error.to_string())), true, entries);
             }
             Outcome::Fatal(error) => {
                 tracing::warn!(%error, "the producers can't go on; new ones take over");
                 (Err(JournalError::Unavailable(error.to_string())), false)
             }
         };
+        self.answer(result, goes_on, entries)
+    }
+
+    fn answer(
+        &self,
+        result: Result<(), JournalError>,
+        goes_on: bool,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> bool {
         self.healthy.store(goes_on, Ordering::Relaxed);
         let word = if result.is_ok() { "committed" } else { "failed" };
         for entry in entries {

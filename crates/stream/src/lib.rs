@@ -15,7 +15,9 @@ mod stage;
 mod state;
 
 mod changelog;
+mod inflate;
 mod intake;
+mod lag;
 mod measures;
 mod metadata;
 mod rebalance;
@@ -53,7 +55,7 @@ pub use pulse::Pulse;
 pub use record::{Headers, Record};
 pub use registry::{RegistryError, RegistrySettings, SchemaRegistry};
 pub use runner::{BatchLimits, Runner, RunnerSettings};
-pub use settings::KafkaSettings;
+pub use settings::{KafkaSettings, Sizes};
 pub use spans::span_context;
 pub use stage::{Failure, Stage};
 pub use state::{State, StateLimits};

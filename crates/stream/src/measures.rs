@@ -32,6 +32,19 @@ pub fn describe() {
         "cybervault_records_deleted_unread_total",
         "Offsets that retention deleted before a stage had processed them, a partition"
     );
+    describe_gauge!(
+        "cybervault_partition_stalled_seconds",
+        Unit::Seconds,
+        "For how long records of a partition have waited without any being committed; 0 while it moves"
+    );
+    describe_counter!(
+        "cybervault_batches_read_alone_total",
+        "Batches too large to be read with others, by outcome: read, or stepped_over"
+    );
+    describe_gauge!(
+        "cybervault_clients_left_behind",
+        "Kafka clients that did not close in time and were left to a thread of their own"
+    );
     describe_gauge!("cybervault_state_entries", "Entries in a partition's state");
     describe_gauge!("cybervault_state_bytes", Unit::Bytes, "Bytes in a partition's state");
     describe_gauge!("cybervault_state_fill_ratio", "How full a partition's state is, 0 to 1 (entries or bytes)");
@@ -115,12 +128,26 @@ impl Measures {
             .increment(1);
     }
 
+    /// What became of a batch that could not be read with all others.
+    pub(crate) fn read_alone(&self, outcome: &'static str) {
+        counter!("cybervault_batches_read_alone_total", "stage" => self.stage.to_string(), "outcome" => outcome)
+            .increment(1);
+    }
+
     pub(crate) fn rebalanced(&self, kind: &'static str) {
         counter!("cybervault_rebalances_total", "stage" => self.stage.to_string(), "kind" => kind).increment(1);
     }
 
     pub(crate) fn restarted(&self) {
         counter!("cybervault_session_restarts_total", "stage" => self.stage.to_string()).increment(1);
+    }
+
+    /// For how long records of a partition have waited without any being committed.
+    pub(crate) fn stalled(&self, topic: &str, partition: i32) -> Gauge {
+        gauge!(
+            "cybervault_partition_stalled_seconds",
+            "stage" => self.stage.to_string(), "topic" => topic.to_string(), "partition" => partition.to_string()
+        )
     }
 
     /// A gauge of one partition.

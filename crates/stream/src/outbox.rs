@@ -1,10 +1,43 @@
 //! What a batch will write: kept in one block of memory until its transaction begins.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    fmt::{Display, Write},
+    ops::Range,
+    sync::Arc,
+};
 
 use cybervault_model::{Timestamp, TraceContext, TraceParent};
+use sha2::{Digest, Sha256};
 
 use crate::{Poison, Record, dead_letter::headers};
+
+/// What Kafka's format adds to a header at most.
+const HEADER_ROOM: usize = 10;
+/// Room for the headers that a dead letter gets.
+const ADDED_ROOM: usize = 4096;
+/// How much of a value's head, and of its tail, is kept at most where all of it is too much.
+const MOST_OF_A_PART: usize = 64 * 1024;
+
+/// Where dead letters go, from which stage, and how large one may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeadLetters<'a> {
+    pub(crate) topic: &'a Arc<str>,
+    pub(crate) stage: &'a str,
+    pub(crate) limit: usize,
+}
+
+/// Records that can't be read, and are stepped over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unread<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    /// The first offset that is stepped over …
+    pub(crate) first: i64,
+    /// … and the last.
+    pub(crate) last: i64,
+    pub(crate) reason: &'static str,
+    pub(crate) message: &'a str,
+}
 
 /// One record to be written.
 #[derive(Clone, Copy, Debug)]
@@ -121,26 +154,97 @@ impl Outbox {
         self.entries.push(Entry { topic: topic.clone(), partition: Some(partition), time: None, key, value, headers });
     }
 
-    /// Adds `record` as it came, with the reason beside it.
-    pub(crate) fn push_dead(&mut self, topic: &Arc<str>, stage: &str, record: &Record<'_>, poison: &Poison) {
+    /// Adds `record` as it came, with the reason beside it. Of one that would have more than `limit` bytes only a part is kept: the
+    /// value's head, tail, size and hash, and where all of it lies.
+    pub(crate) fn push_dead(&mut self, to: DeadLetters<'_>, record: &Record<'_>, poison: &Poison) {
         let first_header = self.headers.len();
         let is_replaced = |name| {
             headers::is_added(name)
                 || (self.carried.is_some() && [TraceContext::PARENT, TraceContext::STATE].contains(&name))
         };
         let kept: Vec<_> = record.headers.iter().filter(|(name, _)| !is_replaced(name)).collect();
+        let kept_bytes: usize = kept.iter().map(|(name, value)| name.len() + value.len() + HEADER_ROOM).sum();
+        let key_bytes = record.key.map_or(0, <[u8]>::len);
+        let is_whole = record.value.len() + key_bytes + kept_bytes + ADDED_ROOM <= to.limit;
+        // In a part of a record, all that an outsider chooses has a share of the room.
+        let share = to.limit.saturating_sub(ADDED_ROOM) / 4;
+        let mut room = if is_whole { usize::MAX } else { share };
+        let mut left_out = 0;
         for (name, value) in kept {
-            self.push_header(name, value);
+            match room.checked_sub(name.len() + value.len() + HEADER_ROOM) {
+                Some(left) => {
+                    room = left;
+                    self.push_header(name, value);
+                }
+                None => left_out += 1,
+            }
         }
         self.push_carried();
         self.push_header(headers::REASON, poison.reason.as_bytes());
         self.push_header(headers::MESSAGE, poison.bounded_message().as_bytes());
-        self.push_header(headers::STAGE, stage.as_bytes());
+        self.push_header(headers::STAGE, to.stage.as_bytes());
         self.push_header(headers::TOPIC, record.topic.as_bytes());
-        self.push_header(headers::PARTITION, record.partition.to_string().as_bytes());
-        self.push_header(headers::OFFSET, record.offset.to_string().as_bytes());
-        self.push_header(headers::TIMESTAMP, record.timestamp.as_millis().to_string().as_bytes());
-        self.push_as_it_came(topic, record, first_header);
+        self.push_number(headers::PARTITION, record.partition);
+        self.push_number(headers::OFFSET, record.offset);
+        self.push_number(headers::TIMESTAMP, record.timestamp.as_millis());
+        if is_whole {
+            return self.push_as_it_came(to.topic, record, first_header);
+        }
+        let (head, tail) = ends(record.value, share.min(MOST_OF_A_PART));
+        self.push_number(headers::VALUE_BYTES, record.value.len());
+        self.push_header(headers::VALUE_SHA256, hex(&Sha256::digest(record.value)).as_bytes());
+        self.push_number(headers::VALUE_HEAD, head.len());
+        if left_out > 0 {
+            self.push_number(headers::HEADERS_LEFT_OUT, left_out);
+        }
+        let key = record.key.filter(|key| key.len() <= share);
+        if key_bytes > share {
+            self.push_number(headers::KEY_BYTES, key_bytes);
+        }
+        let headers = first_header..self.headers.len();
+        let key = key.map(|key| self.append(key));
+        let start = self.append(head).start;
+        let value = Some(start..self.append(tail).end);
+        self.entries.push(Entry { topic: to.topic.clone(), partition: None, time: None, key, value, headers });
+    }
+
+    /// Adds a dead letter without a key or a value, for records that can't be read: what is known of them is in the headers.
+    pub(crate) fn push_unread(&mut self, to: DeadLetters<'_>, unread: &Unread<'_>) {
+        let first_header = self.headers.len();
+        self.push_header(headers::REASON, unread.reason.as_bytes());
+        self.push_header(headers::MESSAGE, unread.message.as_bytes());
+        self.push_header(headers::STAGE, to.stage.as_bytes());
+        self.push_header(headers::TOPIC, unread.topic.as_bytes());
+        self.push_number(headers::PARTITION, unread.partition);
+        self.push_number(headers::OFFSET, unread.first);
+        self.push_number(headers::LAST_OFFSET, unread.last);
+        let headers = first_header..self.headers.len();
+        self.entries.push(Entry {
+            topic: to.topic.clone(),
+            partition: None,
+            time: None,
+            key: None,
+            value: None,
+            headers,
+        });
+    }
+
+    /// The first of the records from `mark` on that has more than `limit` allows its topic: which topic, and its bytes.
+    pub(crate) fn too_large_since(&self, mark: Mark, limit: impl Fn(&str) -> usize) -> Option<(&str, usize)> {
+        let new = self.entries[mark.entries..].iter().map(|entry| (&*entry.topic, self.size(entry)));
+        new.into_iter().find(|(topic, bytes)| *bytes > limit(topic))
+    }
+
+    /// The bytes of the largest record for `topic`.
+    pub(crate) fn largest(&self, topic: &str) -> usize {
+        let those = self.entries.iter().filter(|entry| *entry.topic == *topic);
+        those.map(|entry| self.size(entry)).max().unwrap_or_default()
+    }
+
+    fn size(&self, entry: &Entry) -> usize {
+        let headers: usize = self.headers(entry).map(|(name, value)| name.len() + value.len() + HEADER_ROOM).sum();
+        let part = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        part(self.key(entry)) + part(self.value(entry)) + headers
     }
 
     /// Adds `record` as it came, but with these headers.
@@ -157,6 +261,10 @@ impl Outbox {
         let key = record.key.map(|key| self.append(key));
         let value = (!record.is_tombstone).then(|| self.append(record.value));
         self.entries.push(Entry { topic: topic.clone(), partition: None, time: None, key, value, headers });
+    }
+
+    fn push_number(&mut self, name: &str, value: impl Display) {
+        self.push_header(name, value.to_string().as_bytes());
     }
 
     fn push_header(&mut self, name: &str, value: &[u8]) {
@@ -241,6 +349,19 @@ impl Outbox {
     }
 }
 
+/// The first and the last `most` bytes, each of them once.
+fn ends(bytes: &[u8], most: usize) -> (&[u8], &[u8]) {
+    let (head, rest) = bytes.split_at(most.min(bytes.len()));
+    (head, &rest[rest.len().saturating_sub(most)..])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // a String takes everything
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -257,7 +378,7 @@ mod tests {
         let Ok(()) = written;
     }
 
-    fn headers(out: &Outbox, at: usize) -> Vec<(&str, &[u8])> {
+    fn headers_of(out: &Outbox, at: usize) -> Vec<(&str, &[u8])> {
         out.headers(&out.entries[at]).collect()
     }
 
@@ -270,9 +391,9 @@ mod tests {
         push(&mut out, &[("traceparent", b"as it came")]);
         out.carry(None);
         push(&mut out, &[]);
-        assert_eq!(headers(&out, 0), [("kind", &b"x"[..]), ("traceparent", STEP), ("tracestate", b"a=b")]);
-        assert_eq!(headers(&out, 1), [("traceparent", &b"as it came"[..])]);
-        assert_eq!(headers(&out, 2), []);
+        assert_eq!(headers_of(&out, 0), [("kind", &b"x"[..]), ("traceparent", STEP), ("tracestate", b"a=b")]);
+        assert_eq!(headers_of(&out, 1), [("traceparent", &b"as it came"[..])]);
+        assert_eq!(headers_of(&out, 2), []);
     }
 
     #[test]
@@ -288,18 +409,55 @@ mod tests {
             is_tombstone: true,
             headers: Headers::new(&came),
         };
-        let dead = |out: &mut Outbox| out.push_dead(&"dead".into(), "assess", &record, &Poison::new("not_json", "it"));
+        let topic = "dead".into();
+        let to = DeadLetters { topic: &topic, stage: "assess", limit: usize::MAX };
+        let dead = |out: &mut Outbox| out.push_dead(to, &record, &Poison::new("not_json", "it"));
         let mut out = Outbox::default();
         dead(&mut out);
         out.carry(record.headers.trace().map(|trace| trace.step(0xab)).as_ref());
         dead(&mut out);
         let traces =
-            |at| -> Vec<_> { headers(&out, at).into_iter().filter(|(name, _)| name.contains("tra")).collect() };
+            |at| -> Vec<_> { headers_of(&out, at).into_iter().filter(|(name, _)| name.contains("tra")).collect() };
         assert_eq!(traces(0), [("traceparent", PARENT), ("tracestate", b"a=b")]);
         assert_eq!(traces(1), [("traceparent", STEP), ("tracestate", b"a=b")]);
-        assert!(headers(&out, 1).contains(&("tenant_id", b"acme")));
+        assert!(headers_of(&out, 1).contains(&("tenant_id", b"acme")));
         let dead = &out.entries[1];
         assert_eq!((out.key(dead), out.value(dead)), (None, None));
+    }
+
+    #[test]
+    fn of_a_dead_letter_that_is_too_large_a_part_is_kept_that_fits_and_tells_of_the_whole() {
+        const LIMIT: usize = 200_000;
+        let topic = "dead".into();
+        let to = DeadLetters { topic: &topic, stage: "assess", limit: LIMIT };
+        let value: Vec<u8> = (0..300_000u32).flat_map(u32::to_be_bytes).collect();
+        let many: Vec<(&str, &[u8])> = (0..100).map(|n| ("h", &value[n..n + 10_000])).collect();
+        for (key, headers, value) in
+            [(1, &[][..], &value[..]), (1, &many, &value[..7]), (150_000, &[][..], &value), (199_000, &[], &[])]
+        {
+            let record = Record {
+                topic: "in",
+                partition: 0,
+                offset: 7,
+                timestamp: Timestamp::from_millis(0),
+                key: Some(&vec![b'k'; key]),
+                value,
+                is_tombstone: false,
+                headers: Headers::new(headers),
+            };
+            let mut out = Outbox::default();
+            out.push_dead(to, &record, &Poison::new("too_large", "it"));
+            let dead = &out.entries[0];
+            assert!(out.size(dead) <= LIMIT, "{}", out.size(dead));
+            let find = |name| out.headers(dead).find(|(key, _)| *key == name).map(|(_, value)| value.to_vec());
+            assert_eq!(find(headers::VALUE_BYTES), Some(value.len().to_string().into_bytes()));
+            assert_eq!(find(headers::VALUE_SHA256), Some(hex(&Sha256::digest(value)).into_bytes()));
+            let kept = out.value(dead).unwrap();
+            let head: usize = String::from_utf8(find(headers::VALUE_HEAD).unwrap()).unwrap().parse().unwrap();
+            assert!(value.starts_with(&kept[..head]) && value.ends_with(&kept[head..]));
+            assert_eq!(find(headers::KEY_BYTES).is_some(), out.key(dead).is_none());
+            assert_eq!(find(headers::HEADERS_LEFT_OUT).is_some(), headers.len() == many.len());
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol},
     error::KafkaError,
     statistics::Broker,
-    types::RDKafkaRespErr,
+    types::{RDKafkaErrorCode, RDKafkaRespErr},
 };
 use tracing::{debug, warn};
 
@@ -106,6 +106,10 @@ pub(crate) fn answers(statistics: &Statistics) -> bool {
 
 impl ClientContext for GroupContext {
     fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        if matches!(code, Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure)) {
+            self.health.broker_was_away();
+        }
         warn!(stage = %self.stage, %error, reason, "Kafka");
     }
 

@@ -13,6 +13,7 @@ use crate::{
     Health, KafkaSettings, Stage, StateLimits, StreamError,
     error::{Needs, is_denied_alone},
     health::RunnerHealth,
+    lag::LagMonitor,
     measures::Measures,
     session::Session,
     settings::{LoneConsumer, reason},
@@ -49,6 +50,9 @@ pub struct RunnerSettings {
     /// Unique among live workers of the stage, and the same after a restart: the new worker then ends what the old one
     /// left open at once, instead of after the transaction's time-out.
     pub transactional_id: String,
+    /// The member of the group that this runner is, over restarts, too: it then gets its partitions back at once. `None` for a
+    /// member that is new each time.
+    pub member: Option<String>,
     /// What is read. A stage with state reads one topic: its state's partitions are that topic's.
     pub inputs: Vec<Arc<str>>,
     /// What is written, to be checked at the start.
@@ -61,7 +65,7 @@ pub struct RunnerSettings {
     pub batch: BatchLimits,
     /// How much state a partition may have.
     pub state: StateLimits,
-    /// How long a shutdown waits for Kafka.
+    /// How long a shutdown waits for Kafka: the last commit has four fifths of it, leaving the rest.
     pub shutdown: Duration,
     /// How many of a batch's records, of those whose sender's trace is recorded, have a span of their own. `None` where
     /// nobody gathers spans; headers are carried on all the same.
@@ -80,7 +84,9 @@ pub struct Runner<S> {
 /// Restarts after an error that a new session may mend: this many within [`RESTART_WINDOW`], then the process ends.
 const MAX_RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_secs(300);
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// For how long after brokers were away an error is put down to that.
+const OUTAGE: Duration = Duration::from_secs(60);
 /// How long a topic may be missing at the start.
 const NEW_TOPIC: Duration = Duration::from_secs(5);
 
@@ -88,7 +94,7 @@ impl<S: Stage> Runner<S> {
     /// A runner that goes on until `stop` is true.
     pub fn new(settings: RunnerSettings, stage: S, health: &Health, stop: Arc<AtomicBool>) -> Self {
         let health = health.of_runner(&settings.stage, &settings.transactional_id);
-        let stop = Stop::new(stop, settings.shutdown);
+        let stop = Stop::new(stop, settings.shutdown * 4 / 5);
         Self { settings, stage, health, stop }
     }
 
@@ -98,7 +104,9 @@ impl<S: Stage> Runner<S> {
     /// What waiting and trying again can't mend: a missing topic or permission, another worker with the same
     /// transactional id, a record that Kafka does not take.
     pub fn run(mut self) -> Result<(), StreamError> {
-        let measures = Measures::new(&self.settings.stage);
+        let settings = &self.settings;
+        let measures = Measures::new(&settings.stage);
+        let _lag = LagMonitor::start(&settings.kafka, &settings.group, self.health.clone(), &settings.stage);
         let mut restarts: Vec<Instant> = Vec::new();
         while !self.stop.is_told() {
             if !self.wait_for_kafka()? {
@@ -109,28 +117,30 @@ impl<S: Stage> Runner<S> {
                 Ok(()) => break,
                 Err(ended) => ended,
             };
+            self.health.lets_go();
             self.health.waits_for(ended.to_string());
+            if ended.is_final() {
+                error!(stage = %self.settings.stage, error = %ended, "giving up");
+                return Err(ended);
+            }
             restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
-            let hopeless = matches!(
-                ended,
-                StreamError::Configuration(_)
-                    | StreamError::MissingTopic(_)
-                    | StreamError::PartitionMismatch { .. }
-                    | StreamError::Denied { .. }
-                    | StreamError::RecordTooLarge { .. }
-            );
-            // A broker that was away for longer than a transaction may take fences the producer, too: only when it
-            // happens again and again is it another worker with the same id.
+            // A broker that is away is waited for, however often, and takes fences of its own: one that was away for longer
+            // than a transaction may take has forgotten who may write. Without that, who is fenced again and again has a rival.
+            let by_outage = matches!(ended, StreamError::NoAnswer { .. } | StreamError::Unreachable { .. })
+                || self.health.since_outage().is_some_and(|since| since < OUTAGE);
             let allowed = if matches!(ended, StreamError::Fenced(_)) { 2 } else { MAX_RESTARTS };
-            if hopeless || restarts.len() >= allowed {
+            if !by_outage && restarts.len() >= allowed {
                 error!(stage = %self.settings.stage, error = %ended, "giving up");
                 return Err(ended);
             }
             warn!(stage = %self.settings.stage, error = %ended, "joining again from the last commit");
             measures.restarted();
-            restarts.push(Instant::now());
+            if !by_outage {
+                restarts.push(Instant::now());
+            }
             self.pause(Duration::from_millis(500));
         }
+        self.health.leaves();
         info!(stage = %self.settings.stage, "stopped");
         Ok(())
     }

@@ -4,7 +4,10 @@
 //! the state build on those of the committing one; so when a transaction is given up, both are taken back, newest first,
 //! and reading goes on at the last commit.
 
+mod alone;
 mod assignment;
+mod ending;
+mod sizes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,9 +33,11 @@ use crate::{
     clock::now,
     error::{Needs, is_denied},
     health::RunnerHealth,
-    intake::{Intake, Lot},
+    inflate,
+    intake::{Intake, Lot, Unreadable},
     measures::Measures,
-    rebalance::{GroupContext, GroupEvent, assign, unassign},
+    outbox::DeadLetters,
+    rebalance::{GroupContext, GroupEvent},
     spans::{BatchSpans, StageTracer},
     state::Undo,
     stop::Stop,
@@ -50,8 +55,13 @@ const BACKLOG_LINGER: u32 = 10;
 /// How many times as much a batch takes while the one before it commits, before it waits for that.
 const OVERFLOW: u64 = 2;
 
+/// How many of the client's events are heard between two lots.
+const HEARD_AT_ONCE: usize = 1000;
+
 /// How many records further on one is fetched into the processor's cache.
 const AHEAD: usize = 2;
+
+use sizes::SizeLimits;
 
 type TopicPartition = (Arc<str>, i32);
 
@@ -118,6 +128,9 @@ pub(crate) struct Session<'r, S> {
     ticked: Instant,
     /// Whether reading went back to the last commit.
     went_back: bool,
+    sizes: SizeLimits,
+    /// A batch to be got past.
+    unreadable: Option<Unreadable>,
 }
 
 impl<'r, S: Stage> Session<'r, S> {
@@ -131,10 +144,13 @@ impl<'r, S: Stage> Session<'r, S> {
             settings.changelog.is_none() || settings.inputs.len() == 1,
             "state follows one topic's partitions"
         );
+        inflate::bound(settings.kafka.sizes.batch);
         let committer = Committer::start(&settings.kafka, &settings.transactional_id, stop.deadline())?;
-        let consumer: BaseConsumer<GroupContext> = settings
-            .kafka
-            .group_consumer(&settings.group)
+        let mut config = settings.kafka.group_consumer(&settings.group);
+        if let Some(member) = &settings.member {
+            config.set("group.instance.id", member);
+        }
+        let consumer: BaseConsumer<GroupContext> = config
             // To a context that does not take them the client would log them.
             .set("statistics.interval.ms", "1000")
             .create_with_context(GroupContext::new(&settings.stage, health))
@@ -160,6 +176,8 @@ impl<'r, S: Stage> Session<'r, S> {
             count: 0,
             ticked: Instant::now(),
             went_back: false,
+            sizes: SizeLimits::new(settings.kafka.largest_record()),
+            unreadable: None,
         })
     }
 
@@ -168,17 +186,7 @@ impl<'r, S: Stage> Session<'r, S> {
         if ended.is_ok() {
             info!(stage = %self.settings.stage, "leaving the group");
         }
-        // What is open was committed by now, or is given up: leaving must not wait for it.
-        self.consumer.context().close();
-        while let Some(event) = self.consumer.context().next_event() {
-            let answered = match event {
-                GroupEvent::Assign(partitions) => assign(&self.consumer, &partitions),
-                GroupEvent::Revoke(partitions) => unassign(&self.consumer, &partitions),
-            };
-            if let Err(error) = answered {
-                debug!(stage = %self.settings.stage, %error, "leaving the group");
-            }
-        }
+        self.leave();
         ended
     }
 
@@ -192,10 +200,16 @@ impl<'r, S: Stage> Session<'r, S> {
             self.went_back = false;
             self.serve_client()?;
             self.read(&lot, linger)?;
-            if flows && self.open.opened.is_some() {
-                self.open.read.push(lot);
+            if flows {
+                self.health.step();
+                if self.open.opened.is_some() {
+                    self.open.read.push(lot);
+                }
             }
             self.advance(linger)?;
+            if let Some(batch) = self.unreadable.take() {
+                self.get_past(&batch)?;
+            }
         }
         self.finish()
     }
@@ -209,6 +223,11 @@ impl<'r, S: Stage> Session<'r, S> {
             }
             if let Some(ahead) = ahead.next() {
                 ahead.prefetch();
+            }
+            if let Some(batch) = one.unreadable() {
+                // Told again and again until it is got past.
+                self.unreadable.get_or_insert(batch);
+                continue;
             }
             if let Some(error) = one.error() {
                 self.client_error(&error)?;
@@ -224,18 +243,22 @@ impl<'r, S: Stage> Session<'r, S> {
         Ok(())
     }
 
-    /// Hears what the client has to say but records: the group's wishes are put down, to be answered by [`Self::advance`].
+    /// Hears all that the client has to say but records: the group's wishes are put down, to be answered by [`Self::advance`].
+    /// All of it, since a wish may come behind hundreds of errors.
     fn serve_client(&mut self) -> Result<(), StreamError> {
         let consumer = self.consumer.clone();
-        match consumer.poll(Duration::ZERO) {
-            None => Ok(()),
-            Some(Err(error)) => self.client_error(&error),
-            Some(Ok(record)) => {
-                // All partitions' records come in by the intake. It must not be lost: after this all goes on at the last commit.
-                let what = format!("{}, partition {}", record.topic(), record.partition());
-                Err(StreamError::Fatal { what, reason: "a record came where none is looked for".into() })
+        for _ in 0..HEARD_AT_ONCE {
+            match consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(Err(error)) => self.client_error(&error)?,
+                Some(Ok(record)) => {
+                    // All partitions' records come in by the intake. It must not be lost: after this all goes on at the last commit.
+                    let what = format!("{}, partition {}", record.topic(), record.partition());
+                    return Err(StreamError::Fatal { what, reason: "a record came where none is looked for".into() });
+                }
             }
         }
+        Ok(())
     }
 
     /// How long to wait for a record: not at all once the batch is due, so that it goes on only over a backlog.
@@ -298,7 +321,7 @@ impl<'r, S: Stage> Session<'r, S> {
         let (stage, out) = (&mut *self.stage, &mut self.open.out);
         let processed = catch_unwind(AssertUnwindSafe(|| stage.process(record, state, out)));
         let failure = match processed {
-            Ok(Ok(())) => None,
+            Ok(Ok(())) => self.sizes.check(&self.open.out, mark).map(Failure::Poison),
             Ok(Err(failure)) => Some(failure),
             Err(_) => {
                 self.measures.panics.increment(1);
@@ -315,7 +338,12 @@ impl<'r, S: Stage> Session<'r, S> {
                 self.open.out.rewind(mark);
                 debug!(stage = %self.settings.stage, topic = record.topic, partition = record.partition, offset = record.offset,
                     reason = poison.reason, message = poison.bounded_message(), "dead letter");
-                self.open.out.push_dead(&self.settings.dead_letters, &self.settings.stage, record, &poison);
+                let to = DeadLetters {
+                    topic: &self.settings.dead_letters,
+                    stage: &self.settings.stage,
+                    limit: self.sizes.limit(&self.settings.dead_letters),
+                };
+                self.open.out.push_dead(to, record, &poison);
                 self.open.out.count(self.measures.dead(poison.reason), 1);
             }
         }
@@ -419,6 +447,13 @@ impl<'r, S: Stage> Session<'r, S> {
                 }
                 self.committed_batch(committing);
             }
+            Outcome::TooLarge { topic } => {
+                let learned = self.sizes.refused(&topic, batch.out.largest(&topic), &self.settings.changelog)?;
+                warn!(stage = %self.settings.stage, topic, limit = learned,
+                    "a record was too large for its topic; the batch comes again, and what it came of becomes a dead letter");
+                self.measures.aborted("too_large");
+                self.take_back(Some(committing))?;
+            }
             Outcome::Aborted { reason, error } => {
                 warn!(stage = %self.settings.stage, reason, error, "a transaction was given up; its records come again");
                 self.measures.aborted(reason);
@@ -436,7 +471,7 @@ impl<'r, S: Stage> Session<'r, S> {
     fn committed_batch(&mut self, batch: Committing) {
         self.measures.batch.record(batch.records as f64);
         self.measures.records.increment(batch.records);
-        self.health.committed(batch.records);
+        self.health.committed(batch.records, &batch.next);
         self.measures.bytes.increment(batch.bytes);
         let now = now();
         for time in batch.sampled_times {
@@ -501,6 +536,7 @@ impl<'r, S: Stage> Session<'r, S> {
     /// Gives the open batch up and waits a while: something that the stage needs is not there.
     fn hold(&mut self, reason: &str) -> Result<(), StreamError> {
         warn!(stage = %self.settings.stage, reason, "waiting; the records come again");
+        self.health.step();
         self.measures.aborted("unavailable");
         self.wait_for_committer()?;
         self.take_back(None)?;
@@ -539,12 +575,12 @@ impl<'r, S: Stage> Session<'r, S> {
     }
 
     fn measure(&self) {
-        let ends = self.consumer.context().ends();
-        let idle = self.open.opened.is_none() && self.committing.is_none();
-        for ((topic, partition), next) in &self.committed {
-            if let Some(end) = ends.get(&(topic.to_string(), *partition)) {
-                let lag = if idle && end.reached { 0 } else { (end.stable - next).max(0) };
-                self.measures.lag(topic, *partition).set(lag as f64);
+        if self.open.opened.is_none() && self.committing.is_none() {
+            let ends = self.consumer.context().ends();
+            for at in self.committed.keys() {
+                if let Some(end) = ends.get(&(at.0.to_string(), at.1)).filter(|end| end.reached) {
+                    self.health.seen(at, end.stable);
+                }
             }
         }
         for (partition, state) in &self.states {
@@ -576,8 +612,8 @@ impl<'r, S: Stage> Session<'r, S> {
                     Err(StreamError::MissingTopic(self.settings.inputs.join(", ")))
                 }
                 _ => {
-                    warn!(stage = %self.settings.stage, %error, "reading");
-                    self.advance(self.settings.batch.linger)
+                    debug!(stage = %self.settings.stage, %error, "reading");
+                    Ok(())
                 }
             },
         }

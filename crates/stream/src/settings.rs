@@ -24,7 +24,31 @@ pub struct KafkaSettings {
     /// The group's id that consumers outside any group name, as librdkafka wants one. They never join it, but ask after it:
     /// it lies where the user may see groups. Empty, it is `cybervault.reader`.
     pub reader_group: String,
+    /// How much is read and written at once.
+    pub sizes: Sizes,
 }
+
+/// How much is read and written at once, in bytes. The client's own limits follow from these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// The largest record that is written, before compression. `message.max.bytes` in `kafka.client` stands above it.
+    pub record: usize,
+    /// What a compressed batch of records may become where it is read with all others.
+    pub batch: usize,
+    /// What a batch may become that is read alone, since it was larger than that.
+    pub lone_batch: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { record: 4 * MIB, batch: 64 * MIB, lone_batch: 160 * MIB }
+    }
+}
+
+const MIB: usize = 1024 * 1024;
+
+/// How much one answer to a fetch holds, unless a single batch is larger: the client's own default is 50 MB a broker.
+const FETCH: usize = 16 * MIB;
 
 /// Options that the exactly-once contract and readiness rest on; `kafka.client` may not set them.
 const RESERVED: [&str; 10] = [
@@ -98,7 +122,14 @@ impl KafkaSettings {
 
     /// Over `config`, what the user sets: `ClientConfig::config_map` can't be copied from, it masks passwords.
     fn over(&self, mut config: ClientConfig, not_for_this_kind: &[&str]) -> ClientConfig {
-        config.set("bootstrap.servers", &self.bootstrap).set("client.id", "cybervault");
+        config
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("client.id", "cybervault")
+            // A broker that hangs is given up, and one that is back is found, within seconds. The client's defaults are 60 s for an
+            // answer, 30 s for a connection, and up to 10 s between two attempts.
+            .set("socket.timeout.ms", "10000")
+            .set("socket.connection.setup.timeout.ms", "5000")
+            .set("reconnect.backoff.max.ms", "1000");
         for (name, value) in &self.client {
             if !RESERVED.contains(&name.as_str()) && !not_for_this_kind.contains(&name.as_str()) {
                 config.set(name, value);
@@ -117,9 +148,15 @@ impl KafkaSettings {
             .set("fetch.wait.max.ms", "50")
             .set("fetch.queue.backoff.ms", "10")
             .set("auto.offset.reset", "earliest")
-            .set("topic.metadata.refresh.interval.ms", "30000");
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            // A worker that died is missed after the first; a member beats by the client's own thread, whatever the stage does.
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1500")
+            .set("fetch.max.bytes", self.fetch_bytes().to_string())
+            .set("receive.message.max.bytes", self.sizes.batch.max(self.fetch_bytes() + MIB).to_string());
         let mut config = self.over(config, &PRODUCER_ONLY);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        config.remove("group.instance.id");
         config
     }
 
@@ -133,6 +170,19 @@ impl KafkaSettings {
             .set("auto.offset.reset", "error")
             .set("partition.assignment.strategy", "cooperative-sticky");
         config
+    }
+
+    /// A client that asks where `group` stands, without being a member of it.
+    pub(crate) fn reader_of(&self, group: &str) -> Result<LoneConsumer, StreamError> {
+        let mut config = self.consumer_defaults();
+        config.set("group.id", group).set("isolation.level", "read_committed");
+        config.create_with_context(Quiet::default()).map_err(|error| StreamError::Configuration(error.to_string()))
+    }
+
+    /// The same for one partition, with room for a batch that is larger than others.
+    pub(crate) fn roomy_consumer(&self) -> Result<LoneConsumer, StreamError> {
+        let roomy = Self { sizes: Sizes { batch: self.sizes.lone_batch, ..self.sizes }, ..self.clone() };
+        roomy.lone_consumer("read_committed")
     }
 
     /// A consumer outside any group, told its partitions, that says when it has come to an end.
@@ -152,7 +202,6 @@ impl KafkaSettings {
         let mut config = self.consumer_defaults();
         let group = if self.reader_group.is_empty() { "cybervault.reader" } else { &self.reader_group };
         config.set("group.id", group).set("isolation.level", isolation).set("enable.partition.eof", "true");
-        config.remove("group.instance.id");
         config
     }
 
@@ -165,11 +214,23 @@ impl KafkaSettings {
             .set("compression.codec", "lz4")
             .set("linger.ms", "1")
             .set("batch.size", "262144")
-            .set("message.max.bytes", "4194304")
+            .set("message.max.bytes", self.sizes.record.to_string())
             .set("queue.buffering.max.kbytes", "65536");
         let mut config = self.over(config, &CONSUMER_ONLY);
         config.set("enable.idempotence", "true");
         config
+    }
+
+    /// How much one answer to a fetch holds; the client wants it to be no less than its largest record.
+    fn fetch_bytes(&self) -> usize {
+        let number = |name| self.client.get(name).and_then(|value: &String| value.parse().ok());
+        number("fetch.max.bytes").unwrap_or_else(|| FETCH.max(number("message.max.bytes").unwrap_or_default()))
+    }
+
+    /// The largest record that the client takes to write, before compression.
+    pub(crate) fn largest_record(&self) -> usize {
+        let set = self.client.get("message.max.bytes").and_then(|value| value.parse().ok());
+        set.unwrap_or(self.sizes.record)
     }
 
     /// How long others wait for the open transaction of a worker that died, unless its successor takes its id.

@@ -28,8 +28,16 @@ use crate::{
     publisher::take_reports,
 };
 
-/// How long one client call may block before it is tried again.
-const CALL: Duration = Duration::from_secs(5);
+/// How long one client call may block before it is tried again. In between, reports of delivery are taken, for which the
+/// client itself waits where it gives a transaction up.
+const CALL: Duration = Duration::from_millis(500);
+
+/// How long one step of a transaction may take in all. After that the producer is given up; the next one ends what this one
+/// left open.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often it is said that a step is still being tried.
+const REMINDER: Duration = Duration::from_secs(10);
 
 /// How long reports of delivery are left to gather.
 const STEP: Duration = Duration::from_micros(200);
@@ -57,6 +65,10 @@ pub(crate) enum Outcome {
         reason: &'static str,
         error: String,
     },
+    /// Given up as well: a record is larger than the client or the topic takes.
+    TooLarge {
+        topic: String,
+    },
     /// The producer can't go on.
     Fatal(StreamError),
 }
@@ -64,13 +76,14 @@ pub(crate) enum Outcome {
 /// Why a step of a transaction did not succeed.
 enum Setback {
     Abort { reason: &'static str, error: String },
+    TooLarge { topic: String },
     Fatal(StreamError),
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryContext {
     /// The first record of the transaction that was not delivered.
-    failed: Mutex<Option<(KafkaError, String, usize)>>,
+    failed: Mutex<Option<(KafkaError, String)>>,
 }
 
 impl ClientContext for DeliveryContext {
@@ -85,7 +98,7 @@ impl ProducerContext for DeliveryContext {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert_with(|| (error.clone(), message.topic().to_owned(), message.payload_len()));
+            failed.get_or_insert_with(|| (error.clone(), message.topic().to_owned()));
         }
     }
 }
@@ -203,11 +216,6 @@ impl Transactor {
         self.last = (self.last + 1) % PRODUCERS;
         self.producers[self.last].run(batch)
     }
-
-    /// Gives up the last transaction, after an outcome that left it open.
-    pub(crate) fn abort(&self) -> Result<(), StreamError> {
-        self.producers[self.last].abort()
-    }
 }
 
 /// One producer, and what it takes to see a transaction through.
@@ -230,11 +238,13 @@ impl TransactionalProducer {
     }
 
     fn init(&self, bootstrap: &str) -> Result<(), StreamError> {
+        let mut attempts = Attempts::new("finding the transaction coordinator");
         loop {
             match self.producer.init_transactions(CALL) {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error)) if error.is_retriable() && !(self.give_up)() => {
-                    warn!(bootstrap, %error, "no transaction coordinator yet; trying again");
+                    attempts.failed(&error)?;
+                    self.serve();
                 }
                 Err(error) if error.rdkafka_error_code().is_some_and(is_denied) => {
                     let what = format!("transactional id `{}`", self.id);
@@ -252,11 +262,13 @@ impl TransactionalProducer {
         match self.attempt(batch) {
             Ok(queued) => Outcome::Committed { seconds: started.elapsed().as_secs_f64(), queued },
             Err(Setback::Fatal(error)) => Outcome::Fatal(error),
-            Err(Setback::Abort { reason, error }) => match self.abort() {
-                Ok(()) => Outcome::Aborted { reason, error },
-                Err(fatal) => Outcome::Fatal(fatal),
-            },
+            Err(Setback::Abort { reason, error }) => self.aborted(Outcome::Aborted { reason, error }),
+            Err(Setback::TooLarge { topic }) => self.aborted(Outcome::TooLarge { topic }),
         }
+    }
+
+    fn aborted(&self, outcome: Outcome) -> Outcome {
+        self.abort().map_or_else(Outcome::Fatal, |()| outcome)
     }
 
     fn attempt(&self, batch: &Batch) -> Result<i32, Setback> {
@@ -303,10 +315,7 @@ impl TransactionalProducer {
                     self.serve();
                     record = back;
                 }
-                Err((error, back)) => {
-                    let bytes = back.payload.map_or(0, <[u8]>::len);
-                    return Err(self.undelivered(&error, back.topic, bytes));
-                }
+                Err((error, back)) => return Err(self.undelivered(&error, back.topic)),
             }
         }
     }
@@ -314,13 +323,18 @@ impl TransactionalProducer {
     /// Waits until every record is acknowledged, in short steps: the client's own flush sleeps 100 ms at a time, and its
     /// poll spins through what is left of a time-out once that is less than a millisecond.
     fn drain(&self) -> Result<(), Setback> {
+        let since = Instant::now();
         loop {
             let failed = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some((error, topic, bytes)) = failed {
-                return Err(self.undelivered(&error, &topic, bytes));
+            if let Some((error, topic)) = failed {
+                return Err(self.undelivered(&error, &topic));
             }
             if self.producer.in_flight_count() == 0 {
                 return Ok(());
+            }
+            // The client reports each record by the end of the transaction's own time-out.
+            if since.elapsed() > DEADLINE {
+                return Err(Setback::Fatal(no_answer("writing records", since)));
             }
             self.serve();
         }
@@ -332,10 +346,10 @@ impl TransactionalProducer {
         thread::sleep(STEP);
     }
 
-    fn undelivered(&self, error: &KafkaError, topic: &str, bytes: usize) -> Setback {
+    fn undelivered(&self, error: &KafkaError, topic: &str) -> Setback {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
-                Setback::Fatal(StreamError::RecordTooLarge { topic: topic.into(), bytes })
+                Setback::TooLarge { topic: topic.into() }
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Setback::Fatal(StreamError::MissingTopic(topic.into()))
@@ -353,19 +367,28 @@ impl TransactionalProducer {
     }
 
     fn abort(&self) -> Result<(), StreamError> {
-        let aborted = self.retry("aborting the transaction", || self.producer.abort_transaction(CALL));
+        let what = "aborting the transaction";
+        let aborted = self.retry(what, || self.producer.abort_transaction(CALL));
         // The reports of purged records belong to this transaction, not to the next one.
-        while self.producer.in_flight_count() > 0 && !(self.give_up)() {
+        let since = Instant::now();
+        while aborted.is_ok() && self.producer.in_flight_count() > 0 && !(self.give_up)() {
+            if since.elapsed() > DEADLINE {
+                return Err(no_answer(what, since));
+            }
             self.serve();
         }
         aborted.map_err(|setback| match setback {
             Setback::Fatal(error) => error,
-            Setback::Abort { error, .. } => StreamError::Fatal { what: "aborting a transaction".into(), reason: error },
+            Setback::Abort { error: reason, .. } => StreamError::Fatal { what: what.into(), reason },
+            Setback::TooLarge { topic } => {
+                StreamError::Fatal { what: what.into(), reason: format!("`{topic}`: too large") }
+            }
         })
     }
 
-    /// Calls until it succeeds or can't: a call that timed out is resumed by calling it again.
+    /// Calls until it succeeds, can't, or has taken too long: a call that timed out is resumed by calling it again.
     fn retry(&self, what: &'static str, mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), Setback> {
+        let mut attempts = Attempts::new(what);
         loop {
             match call() {
                 Ok(()) => return Ok(()),
@@ -374,8 +397,10 @@ impl TransactionalProducer {
                         let reason = format!("{error}; gave up on shutting down");
                         return Err(Setback::Fatal(StreamError::Fatal { what: what.into(), reason }));
                     }
-                    warn!(%error, "{what}: trying again");
-                    thread::sleep(Duration::from_millis(50));
+                    attempts.failed(&error).map_err(Setback::Fatal)?;
+                    // An abort waits until the reports of what it purged are taken.
+                    take_reports(&self.producer);
+                    thread::sleep(Duration::from_millis(10));
                 }
                 Err(error) => return Err(self.setback(what, &error)),
             }
@@ -408,5 +433,35 @@ impl TransactionalProducer {
             ) => StreamError::Fenced(self.id.clone()),
             _ => StreamError::Fatal { what: what.into(), reason },
         }
+    }
+}
+
+fn no_answer(what: &'static str, since: Instant) -> StreamError {
+    StreamError::NoAnswer { what: what.into(), seconds: since.elapsed().as_secs() }
+}
+
+/// How a step goes that is tried again and again: it says so now and then, and ends it in time.
+struct Attempts {
+    what: &'static str,
+    since: Instant,
+    said: Option<Instant>,
+}
+
+impl Attempts {
+    fn new(what: &'static str) -> Self {
+        Self { what, since: Instant::now(), said: None }
+    }
+
+    /// # Errors
+    /// When the step has had its time.
+    fn failed(&mut self, error: &impl std::fmt::Display) -> Result<(), StreamError> {
+        if self.since.elapsed() > DEADLINE {
+            return Err(no_answer(self.what, self.since));
+        }
+        if self.said.is_none_or(|said| said.elapsed() > REMINDER) {
+            warn!(%error, "{}: trying again", self.what);
+            self.said = Some(Instant::now());
+        }
+        Ok(())
     }
 }

@@ -30,7 +30,14 @@ pub(super) fn run(args: &GatewayArgs, config: &Config) -> anyhow::Result<Answer>
     let live = Arc::new(Live::load(config, Sources::of(config, false)?)?);
     let stop = Arc::new(AtomicBool::new(false));
     let reload = Reload::start(live.clone(), stop.clone())?;
-    let metrics = admin::start(config.metrics.listen, metrics, Health::default(), stop.clone(), reload)?;
+    let metrics = admin::start(
+        config.metrics.listen,
+        metrics,
+        Health::default(),
+        stop.clone(),
+        reload,
+        config.worker.shutdown(),
+    )?;
     let codec = pipeline::codec(config, &stop)?;
     let settings = settings(config, config.gateway.store.place(), codec);
     let scheme = if settings.tls.is_some() { "https" } else { "http" };

@@ -15,9 +15,10 @@ pub(super) fn run(_: &RunArgs, config: &Config) -> anyhow::Result<Answer> {
     let metrics = admin::gather_metrics()?;
     let _traces = Traces::start(config)?;
     let live = Arc::new(Live::load(config, Sources::of(config, false)?)?);
-    let (health, stop) = (Health::default(), Arc::new(AtomicBool::new(false)));
+    let (health, stop) = (config.worker.health(), Arc::new(AtomicBool::new(false)));
     let reload = Reload::start(live.clone(), stop.clone())?;
-    let address = admin::start(config.metrics.listen, metrics, health.clone(), stop.clone(), reload)?;
+    let address =
+        admin::start(config.metrics.listen, metrics, health.clone(), stop.clone(), reload, config.worker.shutdown())?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         instance = config.worker.instance(),

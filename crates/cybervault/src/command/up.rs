@@ -66,9 +66,16 @@ pub(super) fn run(args: &UpArgs, mut config: Config) -> anyhow::Result<Answer> {
     let metrics = admin::gather_metrics()?;
     let _traces = Traces::start(&config)?;
     let live = Arc::new(Live::load(&config, Sources::of(&config, true)?)?);
-    let (health, stop) = (Health::default(), Arc::new(AtomicBool::new(false)));
+    let (health, stop) = (config.worker.health(), Arc::new(AtomicBool::new(false)));
     let reload = Reload::start(live.clone(), stop.clone())?;
-    let address = admin::start(config.metrics.listen, metrics.clone(), health.clone(), stop.clone(), reload)?;
+    let address = admin::start(
+        config.metrics.listen,
+        metrics.clone(),
+        health.clone(),
+        stop.clone(),
+        reload,
+        config.worker.shutdown(),
+    )?;
     summary::greet(&config, &live, &samples, args, broker.is_some(), address)?;
 
     let folder = tempfile::tempdir()

@@ -86,7 +86,7 @@ impl Config {
         // What comes in is taken up to somewhat more than an event may have, so that the sender of a larger one gets a
         // dead letter instead of an error; a dead letter's headers need room of their own.
         let input_bytes = (max_event + max_event / 2).max(2 * 1024 * 1024).to_string();
-        let dead_bytes = (max_event * 2 + 64 * 1024).max(4 * 1024 * 1024).to_string();
+        let dead_bytes = self.largest_record().to_string();
         let week = (7 * DAY_MS).to_string();
         let month = (30 * DAY_MS).to_string();
         // Quotas are decided on a record's own time: with the sender's clock in it (CreateTime, Kafka's default), a sender

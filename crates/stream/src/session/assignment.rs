@@ -24,6 +24,7 @@ impl<S: Stage> Session<'_, S> {
         self.measures.rebalanced("assigned");
         let wanted: Vec<TopicPartition> =
             partitions.elements().iter().map(|e| (self.input(e.topic()), e.partition())).collect();
+        self.health.takes_on(&wanted);
         let started = Instant::now();
         if let (Some(changelog), false) = (&self.settings.changelog, wanted.is_empty()) {
             self.health.waits_for(format!("reads state back from `{changelog}`"));
@@ -43,6 +44,7 @@ impl<S: Stage> Session<'_, S> {
             self.intake.follow(&at.0, at.1)?;
             // So that the series is there before anything is lost, and an increase sees the first.
             self.measures.deleted_unread(&at.0, at.1).increment(0);
+            self.health.committed(0, [(&at, &offset)]);
             self.committed.insert(at, offset);
         }
         assign(&self.consumer, &start).map_err(|error| StreamError::from_kafka("taking on partitions", &error))?;
@@ -151,7 +153,7 @@ impl<S: Stage> Session<'_, S> {
         for element in partitions.elements() {
             let at = (self.input(element.topic()), element.partition());
             self.committed.remove(&at);
-            self.measures.lag(&at.0, at.1).set(0.0);
+            self.health.gives_back(&at);
             // A stage without a changelog may hold the same number of another topic.
             if !self.committed.keys().any(|(_, partition)| *partition == at.1) {
                 self.states.remove(&at.1);

@@ -89,6 +89,7 @@ impl Bench {
             stage: "counting".into(),
             group: format!("{}group", self.prefix),
             transactional_id: format!("{}{worker}", self.prefix),
+            member: Some(format!("{}{worker}", self.prefix)),
             inputs: vec![self.topic("in")],
             outputs: vec![self.topic("out")],
             changelog: Some(self.topic("state")),
