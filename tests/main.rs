@@ -19,6 +19,7 @@ mod deploy;
 mod doctor;
 mod exactly_once;
 mod gateway;
+mod hostile_batches;
 mod observability;
 mod quota;
 mod readers;

@@ -157,6 +157,11 @@ impl Fleet {
         topic::write(&self.bootstrap, &self.topic("telemetry.events"), records);
     }
 
+    /// Changes a topic's own setting.
+    pub(crate) fn alter(&self, name: &str, setting: &str, value: &str) {
+        topic::alter(&self.bootstrap, &self.topic(name), setting, value);
+    }
+
     pub(crate) fn read(&self, name: &str) -> Vec<Record> {
         topic::read(&self.bootstrap, &self.topic(name))
     }

@@ -1,7 +1,8 @@
-//! What gzip and LZ4 batches may become, which the client itself does not bound: 400 MB from 400 kB, a few times over.
+//! What a compressed batch may become. The client does not bound gzip and LZ4, where 400 kB become 400 MB a few times over, and
+//! refuses Zstandard from somewhere between a third of its bound and all of it. Snappy is bounded by its format.
 //!
 //! The client's own functions are replaced by these where the binary is linked so (crates/cybervault/build.rs); elsewhere, as in
-//! this crate's tests, they are dead code. Zstandard is bounded by the client (`receive.message.max.bytes`), Snappy by its format.
+//! this crate's tests, they are dead code.
 #![allow(unsafe_code)] // called from C, with C's pointers
 
 use std::{
@@ -47,7 +48,7 @@ impl CBuffer {
     /// All that `from` gives, and a zero behind it; `None` where that is more than `bound`, or can't be read.
     fn read(mut from: impl Read, expected: usize, bound: usize) -> Option<Self> {
         let mut buffer = Self { start: ptr::null_mut(), len: 0, room: 0 };
-        buffer.grow(expected.clamp(4096, bound.saturating_add(1)))?;
+        buffer.grow(expected.min(bound).max(4096))?;
         loop {
             if buffer.len + 1 == buffer.room {
                 if buffer.len > bound {
@@ -105,7 +106,7 @@ pub(crate) unsafe extern "C" fn __wrap_rd_gz_decompress(
     // SAFETY: as the caller says.
     let compressed = unsafe { slice::from_raw_parts(compressed.cast::<u8>(), len) };
     let bound = BOUND.load(Ordering::Relaxed);
-    match CBuffer::read(flate2::read::MultiGzDecoder::new(compressed), len.saturating_mul(4), bound) {
+    match gzip(compressed, bound) {
         None => ptr::null_mut(),
         Some(buffer) => {
             // SAFETY: as the caller says.
@@ -131,19 +132,61 @@ pub(crate) unsafe extern "C" fn __wrap_rd_kafka_lz4_decompress(
     inflated_len: *mut usize,
 ) -> RDKafkaRespErr {
     // SAFETY: as the caller says.
-    let compressed = unsafe { slice::from_raw_parts(compressed.cast::<u8>(), len) };
-    let bound = BOUND.load(Ordering::Relaxed);
-    match CBuffer::read(lz4_flex::frame::FrameDecoder::new(compressed), len.saturating_mul(4), bound) {
-        None => RDKafkaRespErr::RD_KAFKA_RESP_ERR__BAD_COMPRESSION,
-        Some(buffer) => {
-            // SAFETY: as the caller says.
-            unsafe {
-                *inflated_len = buffer.len;
-                *inflated = buffer.release();
-            }
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
-        }
+    unsafe {
+        let compressed = slice::from_raw_parts(compressed.cast::<u8>(), len);
+        hand_over(lz4(compressed, BOUND.load(Ordering::Relaxed)), inflated, inflated_len)
     }
+}
+
+/// In place of `rd_kafka_zstd_decompress`: the content of Zstandard frames.
+///
+/// # Safety
+/// As of the one before.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn __wrap_rd_kafka_zstd_decompress(
+    _broker: *mut c_void,
+    compressed: *mut c_char,
+    len: usize,
+    inflated: *mut *mut c_void,
+    inflated_len: *mut usize,
+) -> RDKafkaRespErr {
+    // SAFETY: as the caller says.
+    unsafe {
+        let compressed = slice::from_raw_parts(compressed.cast::<u8>(), len);
+        hand_over(zstandard(compressed, BOUND.load(Ordering::Relaxed)), inflated, inflated_len)
+    }
+}
+
+/// # Safety
+/// `inflated` and `inflated_len` may be written to.
+unsafe fn hand_over(found: Option<CBuffer>, inflated: *mut *mut c_void, inflated_len: *mut usize) -> RDKafkaRespErr {
+    let Some(buffer) = found else { return RDKafkaRespErr::RD_KAFKA_RESP_ERR__BAD_COMPRESSION };
+    // SAFETY: as the caller says.
+    unsafe {
+        *inflated_len = buffer.len;
+        *inflated = buffer.release();
+    }
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+fn gzip(compressed: &[u8], bound: usize) -> Option<CBuffer> {
+    CBuffer::read(flate2::read::MultiGzDecoder::new(compressed), expected(compressed), bound)
+}
+
+fn lz4(compressed: &[u8], bound: usize) -> Option<CBuffer> {
+    CBuffer::read(lz4_flex::frame::FrameDecoder::new(compressed), expected(compressed), bound)
+}
+
+fn zstandard(compressed: &[u8], bound: usize) -> Option<CBuffer> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed).ok()?;
+    // A frame asks for a window as large as it likes: more than the content may have is of no use, and 8 MiB are usual.
+    decoder.window_log_max((bound.max(1).ilog2() + 1).clamp(23, 27)).ok()?;
+    CBuffer::read(decoder, expected(compressed), bound)
+}
+
+/// What most logs become.
+fn expected(compressed: &[u8]) -> usize {
+    compressed.len().saturating_mul(4)
 }
 
 #[cfg(test)]
@@ -166,12 +209,9 @@ mod tests {
             let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
             lz4.write_all(&content).unwrap();
             let lz4 = lz4.finish().unwrap();
+            let zstandard_frame = zstd::encode_all(&*content, 1).unwrap();
             for (bound, fits) in [(size, true), (size + 1, true), (size.wrapping_sub(1), size == 0)] {
-                let found = [
-                    CBuffer::read(flate2::read::MultiGzDecoder::new(&*gzip), gzip.len(), bound),
-                    CBuffer::read(lz4_flex::frame::FrameDecoder::new(&*lz4), lz4.len(), bound),
-                ];
-                for buffer in found {
+                for buffer in [super::gzip(&gzip, bound), super::lz4(&lz4, bound), zstandard(&zstandard_frame, bound)] {
                     assert_eq!(buffer.is_some(), fits, "{size} within {bound}");
                     let Some(buffer) = buffer else { continue };
                     // SAFETY: so many bytes were read into it.
@@ -183,7 +223,8 @@ mod tests {
 
     #[test]
     fn what_is_damaged_is_refused() {
-        assert!(CBuffer::read(flate2::read::MultiGzDecoder::new(&b"no gzip"[..]), 7, 100).is_none());
-        assert!(CBuffer::read(lz4_flex::frame::FrameDecoder::new(&b"no lz4"[..]), 6, 100).is_none());
+        for read in [gzip, lz4, zstandard] {
+            assert!(read(b"neither of them", 100).is_none());
+        }
     }
 }

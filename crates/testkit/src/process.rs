@@ -51,6 +51,19 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// The most memory that it has had, in bytes (Linux).
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    }
+
+    /// Sends it a signal by its name: `STOP` or `CONT`, for one.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "process {} can't be sent SIG{name}", self.id());
+    }
+
     /// `kill -9`, and waits for the end.
     pub fn kill(&mut self) -> ExitStatus {
         // Before the process is reaped and its number free for somebody else.

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -63,9 +63,40 @@ pub fn create(bootstrap: &str, topics: &[&str], partitions: i32, settings: &[(&s
     }
 }
 
+/// Changes a topic's own setting; its others go back to the broker's defaults.
+pub fn alter(bootstrap: &str, topic: &str, setting: &str, value: &str) {
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().expect("an admin client");
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(setting, value);
+    let changed = futures_executor::block_on(admin.alter_configs([&change], &AdminOptions::new()));
+    for result in changed.unwrap_or_else(|error| panic!("cannot change {topic}: {error}")) {
+        result.unwrap_or_else(|(_, error)| panic!("cannot change {topic}: {error}"));
+    }
+}
+
 /// Writes all records and returns once the broker has them.
 pub fn write(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = Record>) {
-    let producer: BaseProducer<Undelivered> = client(bootstrap)
+    write_as(bootstrap, topic, &[], records);
+}
+
+/// Writes all records as one batch, compressed by `codec`, however much it becomes once it is read.
+pub fn write_one_batch(bootstrap: &str, topic: &str, codec: &str, records: impl IntoIterator<Item = Record>) {
+    const ALL: &str = "1000000000";
+    let settings = [
+        ("compression.codec", codec),
+        ("message.max.bytes", ALL),
+        ("batch.size", "2147483647"),
+        ("batch.num.messages", "1000000"),
+        ("queue.buffering.max.messages", "0"),
+        ("queue.buffering.max.kbytes", "2097151"),
+        // Longer than it takes to hand all of it over.
+        ("linger.ms", "20000"),
+    ];
+    write_as(bootstrap, topic, &settings, records);
+}
+
+fn write_as(bootstrap: &str, topic: &str, settings: &[(&str, &str)], records: impl IntoIterator<Item = Record>) {
+    let mut config = client(bootstrap);
+    config
         .set("enable.idempotence", "true")
         // As Java's clients and the product's: the same key comes to the same partition.
         .set("partitioner", "murmur2_random")
@@ -73,9 +104,11 @@ pub fn write(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = Rec
         .set("batch.size", "1000000")
         // What is too large is for the broker and the product to say.
         .set("message.max.bytes", "10000000")
-        .set("message.timeout.ms", &PATIENCE.as_millis().to_string())
-        .create_with_context(Undelivered::default())
-        .expect("a producer");
+        .set("message.timeout.ms", &PATIENCE.as_millis().to_string());
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
+    let producer: BaseProducer<Undelivered> = config.create_with_context(Undelivered::default()).expect("a producer");
     for record in records {
         let mut unsent = outgoing(topic, &record);
         // The client's queue is bounded: make room for what doesn't fit.
@@ -86,9 +119,8 @@ pub fn write(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = Rec
             unsent = back;
         }
     }
-    while producer.in_flight_count() > 0 {
-        producer.poll(Duration::from_millis(1));
-    }
+    // All is handed over: what lingers may go.
+    let _ = producer.flush(PATIENCE);
     let failed = producer.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
     assert!(failed.is_none(), "cannot write to {topic}: {failed:?}");
 }

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use cybervault_stream::Health;
-
 use super::Answer;
 use crate::{
     admin, cli::RunArgs, config::Config, content::Sources, live::Live, pipeline::Pipeline, reload::Reload,
