@@ -65,6 +65,11 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Sends dead letters back to where they came from.
     Replay(ReplayArgs),
+    /// Shows dead letters, and fetches what they came of.
+    #[command(subcommand)]
+    Dead(DeadCommand),
+    /// Steps over a record that a stage can't get past. Its workers must be stopped.
+    Skip(SkipArgs),
     /// Shows and checks the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -442,6 +447,59 @@ pub(crate) struct BenchPipelineArgs {
     /// Events a second at which latency is measured; half of what the pipeline reached, without it.
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<u32>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadCommand {
+    /// Lists the dead letters: where each came from, and why it was given up.
+    Show(DeadShowArgs),
+    /// Writes a record's value to stdout, as it lies on the topic that it came from.
+    Fetch(DeadFetchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadShowArgs {
+    /// Only those given up for this reason: `unreadable_batch`, …
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Ends after so many.
+    #[arg(long, value_name = "N")]
+    pub(crate) max: Option<u64>,
+    /// For programs: a JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadFetchArgs {
+    /// The topic that it came from.
+    pub(crate) topic: String,
+    /// Its partition.
+    pub(crate) partition: i32,
+    /// Its offset.
+    pub(crate) offset: i64,
+    /// What its batch may become in memory, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(usize))]
+    pub(crate) max_batch_bytes: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SkipArgs {
+    /// The topic that the stage reads.
+    pub(crate) topic: String,
+    /// The partition.
+    pub(crate) partition: i32,
+    /// The offset to step over.
+    pub(crate) offset: i64,
+    /// Where the stage stands, if more than that one offset is to be stepped over.
+    #[arg(long, value_name = "OFFSET")]
+    pub(crate) from: Option<i64>,
+    /// Why, for the record.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
     /// For programs.
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod config;
+mod dead;
 mod doctor;
 mod gateway;
 mod generate;
@@ -13,6 +14,7 @@ mod replay;
 mod rules;
 mod run;
 mod score;
+mod skip;
 mod tail;
 mod tenants;
 mod topics;
@@ -58,6 +60,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Tenants(command) => tenants::run(&command, &config),
         Command::Tail(args) => tail::run(&args, &config),
         Command::Replay(args) => replay::run(&args, &config),
+        Command::Dead(command) => dead::run(&command, &config),
+        Command::Skip(args) => skip::run(&args, &config),
         Command::Config(command) => config::run(&command, &config),
         Command::Doctor(args) => doctor::run(&args, &config),
         Command::Health(args) => health::run(&args, &config),
