@@ -6,7 +6,7 @@ TOOLS := $(CURDIR)/.cache/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz test-matrix lint audit bench image dist fmt clean toolchain prerequisites
+.PHONY: help run test fuzz test-matrix lint audit bench image dist reference fmt clean toolchain prerequisites
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ dist: toolchain ## Pack binary, completions, manual, licences and bill of materi
 	CYBERVAULT_REVISION=$$(git rev-parse HEAD) cargo build --release --locked --bin cybervault
 	rm -rf $(TARGET)/dist
 	deploy/dist/pack $(TARGET)/release/cybervault $(TARGET)/dist
+
+reference: toolchain ## Write docs/reference and the configuration's schema anew, from the code
+	UPDATE_REFERENCE=1 UPDATE_SCHEMAS=1 cargo test --locked -p cybervault --bin cybervault -- --quiet reference:: the_schema_in_schemas
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -1,7 +1,7 @@
 //! Dashboard and alerts, against what a running CyberVault says: scraped and queried by a real Prometheus.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -22,9 +22,6 @@ const TROUBLE: [&str; 7] = [
     r#"cybervault_http_requests_total{status=~"5.."}"#,
     r#"cybervault_response_outcomes_total{outcome="held"}"#,
 ];
-/// Where metrics are described: a misspelt name is in none of these.
-const DESCRIBED: [&str; 3] =
-    ["crates/stream/src/measures.rs", "crates/gateway/src/gateway.rs", "crates/cybervault/src/admin.rs"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -118,6 +115,27 @@ fn selectors(query: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The metrics of a page whose descriptions don't name the labels that their series have, with these.
+fn wrong_labels(page: &str) -> BTreeSet<String> {
+    let named = |line: &str| -> Option<(String, BTreeSet<String>)> {
+        let (name, meaning) = line.strip_prefix("# HELP ")?.split_once(' ')?;
+        Some((name.to_owned(), meaning.split('`').skip(1).step_by(2).map(str::to_owned).collect()))
+    };
+    let described: BTreeMap<_, _> = page.lines().filter_map(named).collect();
+    let series = page.lines().filter(|line| line.starts_with("cybervault_"));
+    let mut found = BTreeMap::<&str, BTreeSet<String>>::new();
+    for line in series {
+        let (name, _) = line.split_once(['{', ' ']).unwrap();
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        let name = of_histogram.filter(|name| described.contains_key(*name)).unwrap_or(name);
+        let labels = line.match_indices("=\"").filter_map(|(at, _)| line[..at].rsplit(['{', ',']).next());
+        let labels = labels.filter(|label| *label != "le").map(str::to_owned);
+        found.entry(name).or_default().extend(labels);
+    }
+    let wrong = found.into_iter().filter(|(name, labels)| described.get(*name) != Some(labels));
+    wrong.map(|(name, labels)| format!("{name} {labels:?}")).collect()
+}
+
 fn is_trouble(query: &str) -> bool {
     // The dashboard also asks for a fleet.
     let query = query.replace(r#"{namespace=~".*","#, "{").replace(r#"{namespace=~".*"}"#, "");
@@ -178,10 +196,13 @@ fn every_query_of_dashboard_and_alerts_finds_what_a_running_fleet_tells() {
             assert!(prometheus.count(&selector) > 0 || is_trouble(&selector), "{}: no {selector}", rule["name"]);
         }
     }
-    let described: String = DESCRIBED.iter().map(|path| fs::read_to_string(root().join(path)).unwrap()).collect();
+    // What has no series here could be misspelt.
+    let described = fs::read_to_string(root().join("docs/reference/metrics.md")).unwrap();
     for name in TROUBLE.map(|trouble| trouble.split('{').next().unwrap()) {
-        assert!(described.contains(&format!("\"{name}\"")), "nobody describes {name}");
+        assert!(described.contains(&format!("| `{name}` |")), "nobody describes {name}");
     }
+    let page = get(&address, "/metrics").unwrap();
+    assert_eq!(wrong_labels(&page), BTreeSet::new(), "descriptions name each label in backticks, and nothing else");
 }
 
 #[test]

@@ -30,7 +30,7 @@ use tokio::{
 
 use cybervault_stream::Health;
 
-use crate::reload::Reload;
+use crate::{reload::Reload, traces};
 
 /// How often the exporter tidies up what it has gathered.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -48,43 +48,49 @@ pub(crate) fn gather_metrics() -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(Matcher::Full("cybervault_record_process_seconds".to_owned()), &process)?
         .set_buckets_for_metric(Matcher::Full("cybervault_batch_records".to_owned()), &records)?;
     let handle = builder.install_recorder().context("can't gather metrics")?;
-    cybervault_stream::describe_metrics();
     describe();
     let revision = option_env!("CYBERVAULT_REVISION").unwrap_or("unknown");
     gauge!("cybervault_build_info", "version" => env!("CARGO_PKG_VERSION"), "revision" => revision).set(1.0);
     Ok(handle)
 }
 
-/// Tells the recorder what each of this crate's metrics means.
-fn describe() {
+/// Tells the recorder what each metric means. Labels, and these alone, stand in backticks: docs/reference/metrics.md is made of it.
+pub(crate) fn describe() {
+    cybervault_stream::describe_metrics();
+    cybervault_gateway::describe_metrics();
+    traces::describe();
     describe_counter!(
         "cybervault_events_total",
-        "Events by tenant and outcome, admitted or rejected. With cybervault_dead_letters_total{stage=\"assess\"} they are \
+        "Events by `tenant` and `outcome`, admitted or rejected. With cybervault_dead_letters_total{stage=\"assess\"} they are \
          all that came in: cybervault_stage_records_total{stage=\"assess\"}"
     );
-    describe_counter!("cybervault_event_bytes_total", "Bytes of events, admitted and rejected, by tenant");
+    describe_counter!("cybervault_event_bytes_total", "Bytes of events, admitted and rejected, by `tenant`");
     describe_gauge!(
         "cybervault_quota_level_ratio",
-        "How full a tenant's quota bucket is, 0 to 1: at 1 events are rejected"
+        "How full the bucket of a `tenant` is, 0 to 1: at 1 events are rejected"
     );
-    describe_counter!("cybervault_quota_rejections_total", "Rejected events by reason");
+    describe_counter!("cybervault_quota_rejections_total", "Rejected events, by `reason`");
     describe_counter!(
         "cybervault_log_source_events_total",
-        "Admitted events by tenant and log source; those of several under each, those of no known one under the product `none`"
+        "Admitted events by `tenant` and log source (`product`, `service`, `category`): those of several under each, those of no \
+         known one under the product none"
     );
-    describe_counter!("cybervault_rule_hits_total", "Hits by rule");
-    describe_counter!("cybervault_assessments_total", "Assessments written, by severity");
+    describe_counter!("cybervault_rule_hits_total", "Hits, by `rule`");
+    describe_counter!("cybervault_assessments_total", "Assessments written, by `severity`");
     describe_counter!("cybervault_playbook_candidates_total", "Actions that playbooks asked for");
-    describe_counter!("cybervault_actions_total", "Events in actions' lives, by type and state");
-    describe_counter!("cybervault_response_outcomes_total", "What became of proposals and decisions");
-    describe_counter!("cybervault_reloads_total", "Tenants, rules and playbooks taken up or refused");
+    describe_counter!("cybervault_actions_total", "Events in actions' lives, by `type` and `state`");
+    describe_counter!(
+        "cybervault_response_outcomes_total",
+        "What became of proposals and decisions, by `of` and `outcome`"
+    );
+    describe_counter!("cybervault_reloads_total", "Files taken up or refused, by `what` was read and `result`");
     describe_gauge!("cybervault_rules_loaded", "Rules in force");
-    describe_gauge!("cybervault_indicators_loaded", "Indicators in force");
-    describe_counter!("cybervault_indicator_hits_total", "Indicators found in events");
+    describe_gauge!("cybervault_indicators_loaded", "Indicators in force, by `kind`");
+    describe_counter!("cybervault_indicator_hits_total", "Indicators found in events, by `kind`");
     describe_gauge!("cybervault_rules_failed", "Rules left out because they can't be used");
     describe_gauge!("cybervault_playbooks_loaded", "Playbooks in force");
     describe_gauge!("cybervault_tenants_loaded", "Tenants in force");
-    describe_gauge!("cybervault_build_info", "Always 1; version and revision are labels");
+    describe_gauge!("cybervault_build_info", "Always 1, with `version` and `revision`");
     process::describe();
 }
 

@@ -22,6 +22,9 @@ mod traces;
 
 mod command;
 
+#[cfg(test)]
+mod reference;
+
 use std::{
     io::{self, Write},
     process::ExitCode,

@@ -14,6 +14,7 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider, SpanExporter},
 };
 
+pub(crate) use self::queue::describe;
 use self::{collector::Collector, queue::SpanQueue};
 use crate::config::Config;
 

@@ -81,7 +81,6 @@ impl Gateway {
     /// When the store can't be opened, the certificate not be read, or the address not be listened on. A Kafka that is away
     /// is no error: until it is back, health says so, and what needs it is refused.
     pub fn start(settings: Settings, engine: Arc<dyn Engine>, stop: Arc<AtomicBool>) -> Result<Self, GatewayError> {
-        describe();
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("gateway").enable_all().build()?;
         let entered = runtime.enter();
         let tls = settings.tls.as_ref().map(server::acceptor).transpose()?;
@@ -187,9 +186,13 @@ async fn forget(app: Arc<App>) {
     }
 }
 
-fn describe() {
-    describe_counter!("cybervault_http_requests_total", "Requests by method, route and status");
-    describe_histogram!("cybervault_http_request_seconds", "From a request's head to the head of its answer, by route");
+/// Tells the recorder what each of the gateway's metrics means.
+pub fn describe_metrics() {
+    describe_counter!("cybervault_http_requests_total", "Requests, by `method`, `route` and `status`");
+    describe_histogram!(
+        "cybervault_http_request_seconds",
+        "From a request's head to the head of its answer, by `route`"
+    );
     describe_counter!("cybervault_http_panics_total", "Panics caught while answering");
     describe_gauge!("cybervault_http_connections", "Open connections");
     describe_gauge!("cybervault_stream_clients", "Who listens to /v3/stream or a live feed");
@@ -197,7 +200,10 @@ fn describe() {
     describe_counter!("cybervault_view_unreadable_total", "Records passed over because they can't be read");
     describe_gauge!("cybervault_view_behind_seconds", "How old the last landed record was, 0 when all are landed");
     describe_histogram!("cybervault_view_transaction_seconds", "Landing one batch of records");
-    describe_gauge!("cybervault_gateway_part_up", "Whether a part of the gateway works: store, kafka, journal, view");
-    describe_counter!("cybervault_journal_writes_total", "Writes to Kafka for requests, by result");
+    describe_gauge!(
+        "cybervault_gateway_part_up",
+        "Whether a part of the gateway works, by `part`: store, kafka, journal, view"
+    );
+    describe_counter!("cybervault_journal_writes_total", "Writes to Kafka for requests, by `result`");
     describe_histogram!("cybervault_journal_transaction_seconds", "One transaction of these, begin to commit");
 }

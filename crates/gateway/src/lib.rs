@@ -29,7 +29,7 @@ mod server;
 mod gateway;
 
 pub use engine::{Engine, RuleFacts, TenantFacts};
-pub use gateway::{Gateway, GatewayError};
+pub use gateway::{Gateway, GatewayError, describe_metrics};
 pub use http::{ApiRoute, api_routes};
 pub use key::{KeyKind, Scope, Secret, UnknownScope};
 pub use server::TlsError;

@@ -8,66 +8,80 @@ use metrics::{
 
 /// Tells the recorder what each metric means.
 pub fn describe() {
-    describe_counter!("cybervault_stage_records_total", "Records processed and committed, by stage");
-    describe_counter!("cybervault_stage_bytes_total", Unit::Bytes, "Bytes of values processed and committed, by stage");
-    describe_counter!("cybervault_stage_output_records_total", "Records written and committed, by stage");
-    describe_histogram!("cybervault_batch_records", "Records of a committed batch, by stage");
+    describe_counter!("cybervault_stage_records_total", "Records processed and committed, by `stage`");
+    describe_counter!(
+        "cybervault_stage_bytes_total",
+        Unit::Bytes,
+        "Bytes of values processed and committed, by `stage`"
+    );
+    describe_counter!("cybervault_stage_output_records_total", "Records written and committed, by `stage`");
+    describe_histogram!("cybervault_batch_records", "Records of a committed batch, by `stage`");
     describe_histogram!(
         "cybervault_record_process_seconds",
         Unit::Seconds,
-        "Time in the stage for a record (one in 64)"
+        "Time in the stage for a record (one in 64), by `stage`"
     );
-    describe_histogram!("cybervault_transaction_seconds", Unit::Seconds, "From a transaction's begin to its commit");
-    describe_counter!("cybervault_transaction_aborts_total", "Transactions given up, by stage and reason");
+    describe_histogram!(
+        "cybervault_transaction_seconds",
+        Unit::Seconds,
+        "From a transaction's begin to its commit, by `stage`"
+    );
+    describe_counter!("cybervault_transaction_aborts_total", "Transactions given up, by `stage` and `reason`");
     describe_histogram!(
         "cybervault_end_to_end_seconds",
         Unit::Seconds,
-        "From a record's own time to its commit (one in 64)"
+        "From a record's own time to its commit (one in 64), by `stage`"
     );
     describe_gauge!(
         "cybervault_consumer_lag_records",
-        "Committed records that a stage has not committed yet, a partition"
+        "Committed records that have not been processed yet, by `stage`, `topic` and `partition`"
     );
     describe_counter!(
         "cybervault_records_deleted_unread_total",
-        "Offsets that retention deleted before a stage had processed them, a partition"
+        "Offsets that retention deleted before they had been processed, by `stage`, `topic` and `partition`"
     );
     describe_gauge!(
         "cybervault_partition_stalled_seconds",
         Unit::Seconds,
-        "For how long records of a partition have waited without any being committed; 0 while it moves"
+        "For how long records of a partition have waited without any being committed, by `stage`, `topic` and `partition`; 0 while it moves"
     );
     describe_counter!(
         "cybervault_batches_read_alone_total",
-        "Batches too large to be read with others, by outcome: read, or stepped_over"
+        "Batches too large to be read with others, by `stage` and `outcome`: read, or stepped_over"
     );
     describe_gauge!(
         "cybervault_clients_left_behind",
-        "Kafka clients that did not close in time and were left to a thread of their own"
+        "Kafka clients that did not close in time and were left to a thread of their own, by `stage`"
     );
-    describe_gauge!("cybervault_state_entries", "Entries in a partition's state");
-    describe_gauge!("cybervault_state_bytes", Unit::Bytes, "Bytes in a partition's state");
-    describe_gauge!("cybervault_state_fill_ratio", "How full a partition's state is, 0 to 1 (entries or bytes)");
-    describe_counter!("cybervault_state_evictions_total", "State entries dropped for want of room");
-    describe_counter!("cybervault_state_restores_total", "Partitions whose state was read back");
+    describe_gauge!("cybervault_state_entries", "Entries in a partition's state, by `stage` and `partition`");
+    describe_gauge!("cybervault_state_bytes", Unit::Bytes, "Bytes in a partition's state, by `stage` and `partition`");
+    describe_gauge!(
+        "cybervault_state_fill_ratio",
+        "How full a partition's state is, 0 to 1 (entries or bytes), by `stage` and `partition`"
+    );
+    describe_counter!("cybervault_state_evictions_total", "State entries dropped for want of room, by `stage`");
+    describe_counter!("cybervault_state_restores_total", "Partitions whose state was read back, by `stage`");
     describe_histogram!(
         "cybervault_state_restore_seconds",
         Unit::Seconds,
-        "Time to read states back after an assignment"
+        "Time to read states back after an assignment, by `stage`"
     );
-    describe_counter!("cybervault_rebalances_total", "Assignments and revocations, by stage and kind");
-    describe_gauge!("cybervault_assigned_partitions", "Partitions that a stage holds");
+    describe_counter!("cybervault_rebalances_total", "Assignments and revocations, by `stage` and `kind`");
+    describe_gauge!("cybervault_assigned_partitions", "Partitions that are held, by `stage`");
     describe_gauge!(
         "cybervault_batch_fill_ratio",
-        "How full the last batch was: 1 is its limit, 2 what it may take while the one before commits"
+        "How full the last batch was, by `stage`: 1 is its limit, 2 what it may take while the one before commits"
     );
     describe_gauge!(
         "cybervault_producer_queue_records",
-        "Records in the producer's queue when a batch was handed over"
+        "Records in the producer's queue when a batch was handed over, by `stage`"
     );
-    describe_counter!("cybervault_dead_letters_total", "Records given up, by stage and reason");
-    describe_counter!("cybervault_stage_panics_total", "Panics caught in a stage");
-    describe_counter!("cybervault_session_restarts_total", "Times a stage left Kafka after an error and joined again");
+    describe_counter!("cybervault_dead_letters_total", "Records given up, by `stage` and `reason`");
+    describe_counter!("cybervault_stage_panics_total", "Panics caught, by `stage`");
+    describe_counter!(
+        "cybervault_session_restarts_total",
+        "Times that Kafka was left after an error and joined again, by `stage`"
+    );
 }
 
 /// One stage's metrics, looked up once.

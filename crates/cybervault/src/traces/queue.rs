@@ -34,6 +34,15 @@ const TELL: Duration = Duration::from_secs(60);
 /// A span, or nothing: the word that wakes the thread at the end.
 type Message = Option<Box<SpanData>>;
 
+/// Tells the recorder what the queue's metrics mean.
+pub(crate) fn describe() {
+    describe_counter!("cybervault_trace_spans_sent_total", "Spans that the collector has taken");
+    describe_counter!(
+        "cybervault_trace_spans_dropped_total",
+        "Spans dropped, by `reason`: queue_full, or refused where the collector did not take them"
+    );
+}
+
 /// The way to the sending thread.
 #[derive(Debug)]
 pub(super) struct SpanQueue {
@@ -46,11 +55,6 @@ pub(super) struct SpanQueue {
 impl SpanQueue {
     /// Starts the thread, with room for `room` spans before it. `heard` says why a request failed.
     pub(super) fn start(exporter: impl SpanExporter + 'static, heard: Heard, room: usize) -> io::Result<Self> {
-        describe_counter!("cybervault_trace_spans_sent_total", "Spans that the collector has taken");
-        describe_counter!(
-            "cybervault_trace_spans_dropped_total",
-            "Spans dropped, by reason: queue_full, or refused where the collector did not take them"
-        );
         // There from the beginning, so that a first drop is seen as an increase.
         let count = |counter: Counter| {
             counter.increment(0);
