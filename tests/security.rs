@@ -1,4 +1,4 @@
-//! SCRAM over TLS, and no more granted than the README's table says.
+//! SCRAM over TLS, and no more granted than the table in docs/operations.md says.
 
 use cybervault_testkit::{Kafka, User, eventually, topic::Record};
 use serde_json::json;
@@ -9,7 +9,7 @@ const INPUTS: [&str; 4] = ["telemetry.events", "threat.assessments", "response.d
 const OUTPUTS: [&str; 5] =
     ["threat.assessments", "quota.rejections", "response.actions", "response.candidates", "telemetry.dlq"];
 
-/// What the README says under "Permissions", without what `topics apply` needs.
+/// What docs/operations.md says under "Permissions", without what `topics apply` needs.
 fn grant(kafka: &Kafka, fleet: &Fleet) {
     let (state, ids) = (fleet.topic("state."), format!("cybervault.{}", fleet.prefix));
     let (inputs, outputs) = (INPUTS.map(|name| fleet.topic(name)), OUTPUTS.map(|name| fleet.topic(name)));

@@ -177,7 +177,7 @@ impl<'n> Needs<'n> {
             (_, Self { topics: Some((operation @ "Create", _)), .. }) => format!("{operation} on the cluster"),
             _ => "IdempotentWrite on the cluster".to_owned(),
         };
-        format!("grant the user the ACL `{acl}`, see \"Permissions\" in the README")
+        format!("grant the user the ACL `{acl}`, see \"Permissions\" in docs/operations.md")
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Answer> 
     let kafka = config.kafka();
     match inspect::inspect(&kafka, &names.iter().map(String::as_str).collect::<Vec<_>>()) {
         Err(error) => {
-            let change = "check address, network, TLS and SASL: see \"SASL and TLS\" in the README";
+            let change = "check address, network, TLS and SASL: see \"SASL and TLS\" in docs/operations.md";
             findings.push(Finding::wrong("kafka", error.to_string(), change));
         }
         Ok(found) => {

@@ -22,7 +22,7 @@ pub(super) fn look_at(config: &Config) -> Vec<Finding> {
     }
 }
 
-/// What the configured roles need, as the README's table has it.
+/// What the configured roles need, as the table in docs/operations.md has it.
 fn plan(config: &Config) -> AccessPlan {
     let names = &config.topics.names;
     let mut stages = Vec::new();
@@ -60,7 +60,7 @@ fn permissions(access: Vec<Access>) -> Vec<Finding> {
             Some(Finding::wrong(
                 format!("permission {permission}"),
                 reason,
-                "grant it: see \"Permissions\" in the README",
+                "grant it: see \"Permissions\" in docs/operations.md",
             ))
         })
         .collect();
