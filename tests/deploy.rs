@@ -70,3 +70,20 @@ fn what_compose_sets_is_taken() {
         }
     }
 }
+
+/// What stands between two marks in a file of the repository.
+fn between(path: &str, before: &str, after: &str) -> String {
+    let text = fs::read_to_string(deploy("..").join(path)).unwrap();
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no {before:?} in {path}"));
+    rest.split_once(after).unwrap_or_else(|| panic!("nothing ends {before:?} in {path}")).0.to_owned()
+}
+
+#[test]
+fn everything_is_built_with_one_and_the_same_rust() {
+    let rust = between("rust-toolchain.toml", "channel = \"", "\"");
+    assert_eq!(between("deploy/docker/Dockerfile", "ARG RUST=", "\n"), rust);
+    assert_eq!(between(".github/workflows/ci.yml", "container: rust:", "-"), rust);
+    let least = between("Cargo.toml", "rust-version = \"", "\"");
+    assert!(rust == least || rust.starts_with(&format!("{least}.")), "Cargo.toml asks for {least}");
+    assert!(between(".ci/prerequisites", "install Rust ", " ").starts_with(&least));
+}
