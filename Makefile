@@ -6,7 +6,7 @@ TOOLS := $(CURDIR)/.cache/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz test-matrix lint audit bench image dist reference fmt clean toolchain prerequisites
+.PHONY: help run test fuzz chaos test-matrix lint audit bench image dist reference fmt clean toolchain prerequisites
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ test: prerequisites ## Run all suites against a real Kafka: yours (KAFKA_BOOTSTR
 fuzz: toolchain ## Try more than a million damaged rules, events and feeds
 	cargo test --workspace --locked --no-run
 	FUZZ_INPUTS=500000 PROPTEST_CASES=500000 cargo test --workspace --locked --test suite -- --nocapture fuzz:: feeds::any_bytes hostile_bytes::arbitrary hostile_bytes::a_broken
+
+# In `make test` there is a round of each kind. Brokers that die every 52 s and stay away for 16 are CHAOS_AWAY_MS=16000.
+chaos: prerequisites ## Have brokers and workers die, pause and be sent what hurts, for long (CHAOS_ROUNDS=40 CHAOS_SEED=1 CHAOS_AWAY_MS=16000)
+	cargo test --workspace --locked --no-run
+	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),40) CHAOS_AWAY_MS=$(or $(CHAOS_AWAY_MS),16000) cargo test --workspace --locked --test suite -- --nocapture chaos::
 
 # Beside the newest Kafka, which `make test` has: the oldest of each line, and passwords, TLS and an authoriser on the newest. The
 # runner's own suite and the test kit's build their clients by hand, without a password. Of the whole workspace, since of a part cargo would compile

@@ -12,6 +12,7 @@
 mod support;
 
 mod avro;
+mod chaos;
 mod command_line;
 mod console;
 mod dead_letters;

@@ -177,13 +177,19 @@ impl Fleet {
         found
     }
 
-    /// The value of a worker's metric, all series that contain `labels` added up.
-    pub(crate) fn metric(worker: &Worker, name: &str, labels: &str) -> f64 {
-        let page = eventually("the metrics page", PATIENCE, || {
+    /// What a worker answers where it serves metrics and health: the body.
+    pub(crate) fn answer(worker: &Worker, path: &str) -> String {
+        let answer = eventually("the metrics port", PATIENCE, || {
             let log = worker.log();
             let address = log.split("metrics=\"http://").nth(1).and_then(|rest| rest.split("/metrics").next());
-            http_get(address?, "/metrics")
+            http_get(address?, path)
         });
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+
+    /// The value of a worker's metric, all series that contain `labels` added up.
+    pub(crate) fn metric(worker: &Worker, name: &str, labels: &str) -> f64 {
+        let page = Self::answer(worker, "/metrics");
         let series = page.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }

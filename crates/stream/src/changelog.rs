@@ -1,14 +1,16 @@
 //! A partition's state on its compacted topic, and back from it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use cybervault_model::Timestamp;
-use rdkafka::{Message, Offset, TopicPartitionList, consumer::Consumer, error::KafkaError};
-use tracing::info;
+use rdkafka::{
+    Message, Offset, TopicPartitionList, consumer::Consumer, error::KafkaError, topic_partition_list::TopicPartitionListElem,
+};
+use tracing::{debug, info};
 
 use crate::{
     KafkaSettings, Outbox, State, StateLimits, StreamError,
@@ -23,7 +25,9 @@ const HEAD: usize = 9;
 const NEVER: i64 = i64::MAX;
 
 /// How long a client call may take before it is tried again.
-const CALL: Duration = Duration::from_secs(10);
+const CALL: Duration = Duration::from_secs(5);
+/// How long it is tried.
+const ANSWER: Duration = Duration::from_secs(15);
 
 /// Ends `state`'s batch and puts its changes into `out`.
 pub(crate) fn write(topic: &Arc<str>, partition: i32, state: &mut State, out: &mut Outbox) -> Undo {
@@ -55,6 +59,7 @@ pub(crate) fn restore(
     partitions: &[i32],
     limits: StateLimits,
     keep_waiting: &dyn Fn() -> bool,
+    progress: &dyn Fn(),
 ) -> Result<HashMap<i32, State>, StreamError> {
     let started = Instant::now();
     let (committed, uncommitted) = (kafka.lone_consumer("read_committed")?, kafka.lone_consumer("read_uncommitted")?);
@@ -75,14 +80,17 @@ pub(crate) fn restore(
             .add_partition_offset(topic, partition, Offset::Beginning)
             .map_err(|error| StreamError::from_kafka(&**topic, &error))?;
     }
-    let mut open = assignment.count();
+    let mut open: HashSet<i32> = assignment.elements().iter().map(TopicPartitionListElem::partition).collect();
     committed.assign(&assignment).map_err(|error| StreamError::from_kafka(&**topic, &error))?;
     let mut records = 0u64;
-    while open > 0 && keep_waiting() {
+    while !open.is_empty() && keep_waiting() {
         match committed.poll(Duration::from_millis(100)) {
             None => {}
             Some(Ok(message)) => {
                 records += 1;
+                if records % 1024 == 1 {
+                    progress();
+                }
                 let key = message.key().unwrap_or_default();
                 let entry = match message.payload() {
                     None => None,
@@ -92,7 +100,8 @@ pub(crate) fn restore(
                     state.restore(key, entry);
                 }
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            // Told again where a broker was away meanwhile.
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
             Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_denied_alone) => {
                 return Err(refused(topic, &error));
             }
@@ -122,14 +131,20 @@ fn watermarks(
     partition: i32,
     keep_waiting: &dyn Fn() -> bool,
 ) -> Result<(i64, i64), StreamError> {
+    let since = Instant::now();
     loop {
         match consumer.fetch_watermarks(topic, partition, CALL) {
             Ok(found) => return Ok(found),
             Err(error) if error.rdkafka_error_code().is_some_and(is_denied_alone) => {
                 return Err(refused(topic, &error));
             }
+            // The next session asks with new clients: one may go on saying that it knows no such partition.
+            Err(_) if since.elapsed() > ANSWER => {
+                let what = format!("the end of `{topic}`, partition {partition}");
+                return Err(StreamError::NoAnswer { what, seconds: since.elapsed().as_secs() });
+            }
             Err(error) if keep_waiting() => {
-                info!(topic, partition, %error, "state: asking for the end again");
+                debug!(topic, partition, %error, "state: asking for the end again");
                 std::thread::sleep(Duration::from_millis(200));
             }
             Err(error) => return Err(StreamError::from_kafka(topic, &error)),

@@ -29,21 +29,6 @@ pub enum StreamError {
     /// A topic is not there.
     #[error("topic `{0}` does not exist; create it with `cybervault topics apply`")]
     MissingTopic(String),
-    /// A changelog does not have its input's partitions.
-    #[error(
-        "topic `{changelog}` has {found} partitions, but `{input}` has {expected}: state and input must have the same \
-         number; stop the workers, delete `{changelog}` and run `cybervault topics apply`"
-    )]
-    PartitionMismatch {
-        /// The state's topic.
-        changelog: String,
-        /// The input's topic.
-        input: String,
-        /// Partitions of the changelog.
-        found: usize,
-        /// Partitions of the input.
-        expected: usize,
-    },
     /// Kafka refuses access.
     #[error("Kafka refuses {what}: {reason}; {remedy}")]
     Denied {
@@ -87,7 +72,6 @@ impl StreamError {
             self,
             Self::Configuration(_)
                 | Self::MissingTopic(_)
-                | Self::PartitionMismatch { .. }
                 | Self::Denied { .. }
                 | Self::RecordTooLarge { .. }
         )

@@ -64,6 +64,8 @@ struct State {
     /// When it last made a step, in milliseconds since `Health` was made.
     step: Arc<AtomicU64>,
     partitions: BTreeMap<Place, Progress>,
+    /// Its session has ended by an error, and these partitions were its.
+    lost: bool,
 }
 
 /// A runner: its stage, and the id that no other runner of the stage has.
@@ -216,10 +218,23 @@ impl RunnerHealth {
     /// The group gives it these partitions. Where it goes on is known only once their state is there.
     pub(crate) fn takes_on(&self, partitions: &[Place]) {
         self.update(|state| {
-            state.partitions.retain(|_, progress| progress.held);
+            // What an earlier session held is another's now, unless it is among these.
+            if state.lost {
+                state.partitions.clear();
+                state.lost = false;
+            }
             for at in partitions {
                 let new = Progress { next: None, since: Instant::now(), seen: 0, end: None, held: true };
                 state.partitions.insert(at.clone(), new);
+            }
+        });
+    }
+
+    /// It has the partition, and does not read it until somebody has acted.
+    pub(crate) fn holds_back(&self, at: &Place) {
+        self.update(|state| {
+            if let Some(progress) = state.partitions.get_mut(at) {
+                progress.held = false;
             }
         });
     }
@@ -232,7 +247,10 @@ impl RunnerHealth {
 
     /// Its session has ended by an error. Its partitions stay in sight until it has others: their lag goes on growing.
     pub(crate) fn lets_go(&self) {
-        self.update(|state| state.partitions.values_mut().for_each(|progress| progress.held = false));
+        self.update(|state| {
+            state.lost = true;
+            state.partitions.values_mut().for_each(|progress| progress.held = false);
+        });
     }
 
     /// It holds no partition any more, and does not want any.

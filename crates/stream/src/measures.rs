@@ -69,6 +69,10 @@ pub fn describe() {
     describe_counter!("cybervault_rebalances_total", "Assignments and revocations, by `stage` and `kind`");
     describe_gauge!("cybervault_assigned_partitions", "Partitions that are held, by `stage`");
     describe_gauge!(
+        "cybervault_held_back_partitions",
+        "Partitions that a stage holds and does not read: they were added to its input and not to its state"
+    );
+    describe_gauge!(
         "cybervault_batch_fill_ratio",
         "How full the last batch was, by `stage`: 1 is its limit, 2 what it may take while the one before commits"
     );
@@ -100,6 +104,7 @@ pub(crate) struct Measures {
     pub(crate) restores: Counter,
     pub(crate) restore_time: Histogram,
     pub(crate) assigned: Gauge,
+    pub(crate) held_back: Gauge,
     pub(crate) queue: Gauge,
     dead: HashMap<&'static str, Counter>,
 }
@@ -122,6 +127,7 @@ impl Measures {
             restores: counter!("cybervault_state_restores_total", &label()),
             restore_time: histogram!("cybervault_state_restore_seconds", &label()),
             assigned: gauge!("cybervault_assigned_partitions", &label()),
+            held_back: gauge!("cybervault_held_back_partitions", &label()),
             queue: gauge!("cybervault_producer_queue_records", &label()),
             dead: HashMap::new(),
         }

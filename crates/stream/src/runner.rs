@@ -206,15 +206,6 @@ impl<S: Stage> Runner<S> {
                 Some(_) => StreamError::MissingTopic(topic.to_string()),
             });
         }
-        if let (Some(changelog), [input]) = (&settings.changelog, &*settings.inputs) {
-            let (found, expected) = (all.get(&**changelog), all.get(&**input));
-            if let (Some(&found), Some(&expected)) = (found, expected)
-                && found != expected
-            {
-                let (changelog, input) = (changelog.to_string(), input.to_string());
-                return Err(StreamError::PartitionMismatch { changelog, input, found, expected });
-            }
-        }
         Ok(())
     }
 

@@ -129,6 +129,9 @@ pub(crate) struct Session<'r, S> {
     /// Whether reading went back to the last commit.
     went_back: bool,
     sizes: SizeLimits,
+    /// Partitions that are assigned and not read: their state has no place yet.
+    held_back: Vec<TopicPartition>,
+    looked_for_places: Instant,
     /// A batch to be got past.
     unreadable: Option<Unreadable>,
 }
@@ -177,6 +180,8 @@ impl<'r, S: Stage> Session<'r, S> {
             ticked: Instant::now(),
             went_back: false,
             sizes: SizeLimits::new(settings.kafka.largest_record()),
+            held_back: Vec::new(),
+            looked_for_places: Instant::now(),
             unreadable: None,
         })
     }
@@ -295,6 +300,7 @@ impl<'r, S: Stage> Session<'r, S> {
         }
         if self.ticked.elapsed() >= TICK {
             self.tick();
+            self.take_up_held_back()?;
         }
         let due = self.open.opened.is_some_and(|opened| opened.elapsed() >= linger);
         if self.is_full() {

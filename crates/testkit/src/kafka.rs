@@ -177,6 +177,17 @@ impl Kafka {
         }
     }
 
+    /// `kill -9` for the broker; what it has written stays.
+    ///
+    /// # Panics
+    /// On a broker that is not a process of ours.
+    pub fn kill(&mut self) {
+        match &mut self.broker {
+            Broker::Local(local) => drop(local.process.take().map(|mut process| process.kill())),
+            Broker::External | Broker::Docker(_) => panic!("{} is no process of ours; use Kafka::owned()", self.bootstrap),
+        }
+    }
+
     /// Starts the stopped broker again, on the same port and with what it holds.
     ///
     /// # Panics
