@@ -31,12 +31,8 @@ enum Fault {
     BatchesGrowWithoutBound,
 }
 
-const FAULTS: [Fault; 4] = [
-    Fault::BrokerDies,
-    Fault::BatchesGrowWithoutBound,
-    Fault::WorkerPausesAndAnotherTakesItsPlace,
-    Fault::WorkerDies,
-];
+const FAULTS: [Fault; 4] =
+    [Fault::BrokerDies, Fault::BatchesGrowWithoutBound, Fault::WorkerPausesAndAnotherTakesItsPlace, Fault::WorkerDies];
 
 /// Numbers that look random and are the same on every run (SplitMix64).
 struct Random(u64);

@@ -90,6 +90,12 @@ impl Fleet {
         Self::at(kafka.back_door(), entrance, kafka.prefix(test), tenants)
     }
 
+    /// On a broker of its own.
+    pub(crate) fn on(kafka: &Kafka, test: &str, tenants: &str) -> Self {
+        let entrance = (kafka.bootstrap().to_owned(), Vec::new());
+        Self::at(kafka.bootstrap().to_owned(), entrance, kafka.prefix(test), tenants)
+    }
+
     /// The same topics, as another user sees them.
     pub(crate) fn seen_by(&self, kafka: &Kafka, user: User) -> Self {
         let folder = tempfile::tempdir().unwrap();

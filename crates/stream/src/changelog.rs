@@ -8,7 +8,8 @@ use std::{
 
 use cybervault_model::Timestamp;
 use rdkafka::{
-    Message, Offset, TopicPartitionList, consumer::Consumer, error::KafkaError, topic_partition_list::TopicPartitionListElem,
+    Message, Offset, TopicPartitionList, consumer::Consumer, error::KafkaError,
+    topic_partition_list::TopicPartitionListElem,
 };
 use tracing::{debug, info};
 

@@ -70,10 +70,7 @@ impl StreamError {
     pub(crate) fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Configuration(_)
-                | Self::MissingTopic(_)
-                | Self::Denied { .. }
-                | Self::RecordTooLarge { .. }
+            Self::Configuration(_) | Self::MissingTopic(_) | Self::Denied { .. } | Self::RecordTooLarge { .. }
         )
     }
 

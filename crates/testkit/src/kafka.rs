@@ -184,7 +184,9 @@ impl Kafka {
     pub fn kill(&mut self) {
         match &mut self.broker {
             Broker::Local(local) => drop(local.process.take().map(|mut process| process.kill())),
-            Broker::External | Broker::Docker(_) => panic!("{} is no process of ours; use Kafka::owned()", self.bootstrap),
+            Broker::External | Broker::Docker(_) => {
+                panic!("{} is no process of ours; use Kafka::owned()", self.bootstrap)
+            }
         }
     }
 

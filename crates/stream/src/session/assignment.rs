@@ -77,7 +77,9 @@ impl<S: Stage> Session<'_, S> {
                 Ok(count) => break count,
                 Err(error @ (StreamError::Denied { .. } | StreamError::MissingTopic(_))) => return Err(error),
                 Err(error) if since.elapsed() > ANSWER || self.stop.is_told() => return Err(error),
-                Err(error) => debug!(stage = %self.settings.stage, %error, "asking for the changelog's partitions again"),
+                Err(error) => {
+                    debug!(stage = %self.settings.stage, %error, "asking for the changelog's partitions again")
+                }
             }
         };
         Ok(wanted.into_iter().partition(|(_, partition)| *partition < count))
@@ -92,8 +94,7 @@ impl<S: Stage> Session<'_, S> {
         let give_up = self.stop.deadline();
         let (keep_waiting, progress) = (|| !give_up(), || self.health.step());
         let limits = self.settings.state;
-        let restored =
-            changelog::restore(&self.settings.kafka, changelog, &numbers, limits, &keep_waiting, &progress)?;
+        let restored = changelog::restore(&self.settings.kafka, changelog, &numbers, limits, &keep_waiting, &progress)?;
         self.measures.restores.increment(restored.len() as u64);
         self.measures.restore_time.record(started.elapsed());
         self.states.extend(restored);
@@ -146,10 +147,7 @@ impl<S: Stage> Session<'_, S> {
     }
 
     /// Where each partition goes on: at its committed offset, or where the group was told to begin.
-    fn starting_offsets(
-        &self,
-        wanted: &[TopicPartition],
-    ) -> Result<Vec<(TopicPartition, i64)>, StreamError> {
+    fn starting_offsets(&self, wanted: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64)>, StreamError> {
         let mut offsets = Vec::with_capacity(wanted.len());
         if wanted.is_empty() {
             return Ok(offsets);
