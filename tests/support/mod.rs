@@ -226,15 +226,20 @@ pub(crate) fn score(file: &std::path::Path, args: &[&str]) -> Vec<Vec<u8>> {
     output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-/// Checks that the assessments on a topic are the expected ones: as a multiset, and in order within each key.
+/// Checks that the assessments on a topic are the expected ones: as a multiset, and in order within each entity, which has one key.
 pub(crate) fn assert_same_assessments(expected: &[Vec<u8>], found: &[Record]) {
     let mut by_key: BTreeMap<Vec<u8>, Vec<&[u8]>> = BTreeMap::new();
     for line in expected {
         by_key.entry(key_of(line)).or_default().push(line);
     }
+    let mut keys: BTreeMap<Vec<u8>, String> = BTreeMap::new();
     let mut found_by_key: BTreeMap<Vec<u8>, Vec<&[u8]>> = BTreeMap::new();
     for record in found {
-        found_by_key.entry(record.key.clone().unwrap_or_default()).or_default().push(&record.value);
+        let entity = key_of(&record.value);
+        let key = record.key.clone().unwrap_or_default();
+        let identity = String::from_utf8_lossy(&key).into_owned();
+        assert!(keys.insert(entity.clone(), identity.clone()).is_none_or(|before| before == identity), "{identity}");
+        found_by_key.entry(entity).or_default().push(&record.value);
     }
     for (key, expected) in &by_key {
         let found = found_by_key.get(key).map_or(&[][..], Vec::as_slice);
