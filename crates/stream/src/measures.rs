@@ -70,7 +70,7 @@ pub fn describe() {
     describe_gauge!("cybervault_assigned_partitions", "Partitions that are held, by `stage`");
     describe_gauge!(
         "cybervault_held_back_partitions",
-        "Partitions that a stage holds and does not read: they were added to its input and not to its state"
+        "Partitions that are held and not read, by `stage`: they were added to its input and not to its state"
     );
     describe_gauge!(
         "cybervault_batch_fill_ratio",
