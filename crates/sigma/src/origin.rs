@@ -99,7 +99,7 @@ fn shown(key: &str) -> String {
 pub struct EventRoute<'s> {
     /// Its number. Of one [`Scratch`], no two ways ever have the same.
     pub id: u64,
-    /// The log sources that events on it belong to, one or several; none where these are unknown. A name that neither rules nor
+    /// The log sources that events on it belong to, one or several; none where these are unknown, or with [`Routing::Off`]. A name that neither rules nor
     /// mappings have, which only an envelope can give, is told as `other`.
     pub sources: &'s [RuleSource],
 }

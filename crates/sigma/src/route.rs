@@ -349,8 +349,13 @@ impl Router {
         let mut table = None;
         let sent = event.source;
         let number = |sent: Option<&str>, mapped: u32| if sent.is_some() { self.number(sent) } else { mapped };
+        let is_open = routing == Routing::Off;
         let base = self.each_source(event, buffer, &mut |source| {
             table = table.or(source.table);
+            // Without routing they decide the table alone.
+            if is_open {
+                return;
+            }
             routes.signs.extend([
                 number(sent.product, source.numbers.product),
                 number(sent.service, source.numbers.service),
@@ -358,7 +363,6 @@ impl Router {
             ]);
         });
         let table = table.unwrap_or(base);
-        let is_open = routing == Routing::Off;
         routes.signs.extend([sign(table), u32::from(is_open)]);
         routes.find(|number, signs| {
             let mut allowed = self.none.clone();

@@ -21,7 +21,7 @@ pub(crate) struct Route {
     /// Whether all keywords are looked for, whosever they are.
     pub(crate) is_open: bool,
     pub(crate) keywords: Keywords,
-    /// The log sources of its events; none where these are unknown.
+    /// The log sources of its events; none where these are unknown, or nothing is routed.
     pub(crate) sources: Vec<RuleSource>,
 }
 
