@@ -36,8 +36,10 @@ const CALL: Duration = Duration::from_millis(500);
 /// left open.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How often it is said that a step is still being tried.
+/// How often it is said that a step is still being tried, …
 const REMINDER: Duration = Duration::from_secs(10);
+/// … and after how long first.
+const UNREMARKABLE: Duration = Duration::from_secs(2);
 
 /// How long reports of delivery are left to gather.
 const STEP: Duration = Duration::from_micros(200);
@@ -458,7 +460,9 @@ impl Attempts {
         if self.since.elapsed() > DEADLINE {
             return Err(no_answer(self.what, self.since));
         }
-        if self.said.is_none_or(|said| said.elapsed() > REMINDER) {
+        let last = self.said.map_or(self.since, |said| said + REMINDER);
+        // A second is nothing to speak of: a coordinator that was just elected needs as long.
+        if last.elapsed() > UNREMARKABLE {
             warn!(%error, "{}: trying again", self.what);
             self.said = Some(Instant::now());
         }
