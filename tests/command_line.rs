@@ -43,11 +43,11 @@ fn stderr(output: &Output) -> String {
 const BEACON: &str = r#"{"type":"endpoint_telemetry","payload":{"os":"windows","process_name":"svchost.exe","process_path":"C:\\Windows\\System32\\svchost.exe","network_connections":[{"dst_ip":"198.51.100.42","port":4444,"protocol":"TCP"}]}}"#;
 
 #[test]
-fn score_prints_hits_by_line_and_names_the_lines_it_cannot_read() {
+fn score_prints_hits_by_event_and_names_the_lines_it_cannot_read() {
     let input = format!("{{}}\n\n{BEACON}\r\nnot json\n{BEACON}");
     let output = run_with(input.as_bytes(), &["score", "--output", "hits"]);
     let hits = json_lines(&output);
-    assert_eq!(hits.iter().map(|hit| hit["line"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 5]);
+    assert_eq!(hits.iter().map(|hit| hit["line"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 4]);
     let rules: Vec<_> = hits[0]["rules"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     assert!(!rules.is_empty() && rules.is_sorted());
     assert!(stderr(&output).contains("-: line 4: not JSON"), "{}", stderr(&output));

@@ -21,6 +21,7 @@ mod doctor;
 mod exactly_once;
 mod gateway;
 mod hostile_batches;
+mod inputs;
 mod observability;
 mod quota;
 mod readers;

@@ -62,8 +62,11 @@ pub(crate) fn describe() {
     describe_counter!(
         "cybervault_events_total",
         "Events by `tenant` and `outcome`, admitted or rejected. With cybervault_dead_letters_total{stage=\"assess\"} they are \
-         all that came in: cybervault_stage_records_total{stage=\"assess\"}"
+         all that came in: cybervault_stage_records_total{stage=\"assess\"}, where a record that is a container counts as the \
+         events in it: less cybervault_containers_total, plus cybervault_contained_events_total"
     );
+    describe_counter!("cybervault_containers_total", "Records that were containers of events");
+    describe_counter!("cybervault_contained_events_total", "Events in such records");
     describe_counter!("cybervault_event_bytes_total", "Bytes of events, admitted and rejected, by `tenant`");
     describe_gauge!(
         "cybervault_quota_level_ratio",

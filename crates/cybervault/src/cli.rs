@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Issues and revokes API keys, in the gateway's store.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Scores events from files: NDJSON in, NDJSON out, no Kafka.
+    /// Scores events from files, without Kafka: one line of JSON out for each with findings.
     Score(ScoreArgs),
     /// Checks and tests detection rules.
     #[command(subcommand)]
@@ -198,9 +198,13 @@ pub(crate) enum KeyKindArg {
 /// Arguments of `score`.
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
-    /// NDJSON files, also `.gz` and `.zst`, or Windows event logs (`.evtx`); `-` or none is standard input.
+    /// Files, folders or patterns of logs: JSON in any form, Windows event logs, XML, syslog, CEF, LEEF, CSV, also packed by gzip or
+    /// zstd; `-` or none is standard input. See docs/inputs.md.
     #[arg(value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
+    /// Ends with an exit of 1 if events are of no known log source, too, not only if some can't be read.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Rules instead of the configured ones.
     #[arg(long, value_name = "DIR")]
     pub(crate) rules: Option<PathBuf>,
@@ -276,7 +280,7 @@ pub(crate) enum RulesCommand {
 pub(crate) struct StatsArgs {
     #[command(flatten)]
     pub(crate) rules: RulesArgs,
-    /// Events to measure on: NDJSON, also `.gz` and `.zst`, or `.evtx`. The first 1,000 are used.
+    /// Events to measure on, in any form that `score` reads. The first 1,000 are used.
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
     /// How many rules and fields are named.
@@ -424,7 +428,7 @@ pub(crate) struct BenchMatchArgs {
     /// Rules instead of the configured ones.
     #[arg(long, value_name = "DIR")]
     pub(crate) rules: Option<PathBuf>,
-    /// NDJSON.
+    /// Events, in any form that `score` reads.
     #[arg(long, value_name = "FILE")]
     pub(crate) events: PathBuf,
     /// Whether an event's log source decides which rules it is tried against.

@@ -20,7 +20,11 @@ use std::{
 };
 
 use clap::ValueEnum;
-use cybervault_model::json::Limits;
+use cybervault_model::{
+    Decoder,
+    container::{ContainerLimits, Unpacker},
+    json::Limits,
+};
 use cybervault_quota::Plans;
 use cybervault_response::Guardrails;
 use cybervault_scoring::Weights;
@@ -236,13 +240,27 @@ pub(crate) struct EventLimits {
     /// Bytes that such a batch may become. A larger one is stepped over and told on the dead-letter topic. Default: 160 MiB.
     #[schemars(range(min = 18_874_368, max = 1_000_000_000))]
     pub(crate) max_lone_batch_bytes: usize,
+    /// Events in one record that is a container; in a file there may be any number. Default: 10,000.
+    #[schemars(range(min = 1))]
+    pub(crate) max_container_events: usize,
+    /// Containers inside each other, 1 to 32. Default: 8.
+    #[schemars(range(min = 1, max = 32))]
+    pub(crate) max_container_depth: usize,
 }
 
 impl Default for EventLimits {
     fn default() -> Self {
         let Limits { max_bytes, max_depth } = Limits::default();
         let Sizes { batch, lone_batch, .. } = Sizes::default();
-        Self { max_event_bytes: max_bytes, max_depth, max_batch_bytes: batch, max_lone_batch_bytes: lone_batch }
+        let ContainerLimits { max_events, max_depth: max_container_depth } = ContainerLimits::default();
+        Self {
+            max_event_bytes: max_bytes,
+            max_depth,
+            max_batch_bytes: batch,
+            max_lone_batch_bytes: lone_batch,
+            max_container_events: max_events,
+            max_container_depth,
+        }
     }
 }
 
@@ -250,6 +268,21 @@ impl EventLimits {
     /// As the decoder takes them.
     pub(crate) fn reader(&self) -> Limits {
         Limits { max_bytes: self.max_event_bytes, max_depth: self.max_depth }
+    }
+
+    /// What decodes records and opens containers.
+    pub(crate) fn unpacker(&self) -> Unpacker {
+        self.unpacker_of(self.max_container_events)
+    }
+
+    /// The same for files, whose containers are of any length.
+    pub(crate) fn file_unpacker(&self) -> Unpacker {
+        self.unpacker_of(usize::MAX)
+    }
+
+    fn unpacker_of(&self, max_events: usize) -> Unpacker {
+        let limits = ContainerLimits { max_events, max_depth: self.max_container_depth };
+        Unpacker::new(Decoder::new(self.reader()), limits)
     }
 }
 

@@ -135,8 +135,7 @@ impl Starter<'_> {
         };
         let stage = Assess::new(
             self.live.clone(),
-            config.limits.reader(),
-            self.schemas.clone(),
+            config.limits.unpacker().with_schemas(self.schemas.clone()),
             topics,
             (self.encoding.clone(), config.emit),
             (self.labels.clone(), self.board.clone()),

@@ -48,7 +48,7 @@ impl Sandbox {
             retry_after_ms: Some(10),
             rejected_at: EPOCH,
             bytes: 420,
-            origin: cybervault_model::Origin { topic: "telemetry.events".into(), partition: 0, offset: 0 },
+            origin: cybervault_model::Origin { topic: "telemetry.events".into(), partition: 0, offset: 0, place: None },
         })));
         store.lease_view("sandbox", EPOCH).await?;
         store.land("sandbox", &batch).await?;

@@ -10,7 +10,7 @@ mod envelope;
 mod error;
 mod tenant;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 pub use self::error::DecodeError;
 pub(crate) use self::error::excerpt;
@@ -21,6 +21,7 @@ use self::{
 use crate::{
     ContentType, TelemetryEvent,
     avro::{self, NoRegistry, WriterSchemas},
+    container::{Around, Inside},
     json::{Document, Element, Limits, ReadError, Reader},
     reshape::payload_in,
 };
@@ -38,6 +39,10 @@ pub struct Incoming<'d> {
     pub content_type: Option<&'d [u8]>,
     /// The header `log_source`: `product/service/category` of a sender that can't put it into an envelope.
     pub source_header: Option<&'d [u8]>,
+    /// Where the value was found, if it is a part of a container.
+    pub inside: Option<Inside<'d>>,
+    /// The envelope around the container that it is a part of.
+    pub around: Option<&'d Around>,
 }
 
 /// Decodes one record after the other into the same memory: nothing is allocated for records of usual size.
@@ -78,6 +83,11 @@ impl Decoder {
         Self { schemas, ..self }
     }
 
+    /// One with the same limits and schemas that knows nothing of earlier records.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.limits).with_schemas(self.schemas.clone())
+    }
+
     /// Decodes one record.
     ///
     /// # Errors
@@ -88,6 +98,10 @@ impl Decoder {
             ContentType::Json => {
                 let document = self.reader.read(record.value)?;
                 let envelope = Envelope::read(&document, self.envelopes.of(&document))?;
+                let envelope = match record.around {
+                    Some(around) => envelope.within(around),
+                    None => envelope,
+                };
                 (document, envelope, record.value)
             }
             ContentType::Avro => {
@@ -97,18 +111,20 @@ impl Decoder {
                 }
                 let event: AvroEvent<'d> = avro::read(record.value, &*self.schemas)?;
                 let document = self.reader.read(event.payload.as_bytes())?;
-                let form = self.envelopes.of(&document).form();
-                (document, Envelope { form, ..event.envelope()? }, event.payload.as_bytes())
+                let parts = self.envelopes.of(&document);
+                let (form, wraps) = (parts.form(), parts.wraps_itself(&document));
+                (document, Envelope { form, wraps, ..event.envelope()? }, event.payload.as_bytes())
             }
         };
-        let tenant_id = tenant::resolve(record.tenant_header, envelope.tenant_id, record.key)?;
+        let header = record.around.map_or(record.tenant_header, |around| Some(around.tenant_id.as_bytes()));
+        let tenant_id = tenant::resolve(header, envelope.tenant_id, record.key)?;
         let envelope = envelope.sourced(record.source_header)?;
         let payload = envelope.form.and_then(|form| {
             let payload = if envelope.payload_at == 0 { Some(text) } else { payload_in(text) };
             // Where it can't be made again it stays as it is.
             self.reshaped.read(&form.reshape(payload?)?).ok()
         });
-        Ok(Decoded { document, payload, envelope, tenant_id, bytes: record.value })
+        Ok(Decoded { document, payload, envelope, tenant_id, bytes: record.value, text, inside: record.inside })
     }
 }
 
@@ -121,9 +137,36 @@ pub struct Decoded<'d> {
     envelope: Envelope<'d>,
     tenant_id: &'d str,
     bytes: &'d [u8],
+    /// The JSON in it.
+    text: &'d [u8],
+    inside: Option<Inside<'d>>,
 }
 
 impl Decoded<'_> {
+    /// Whether it looks like a container: what its events are is told by [`crate::container::Unpacker`].
+    pub fn may_be_container(&self) -> bool {
+        self.envelope.wraps
+    }
+
+    /// Where in the bytes the JSON stands.
+    pub(crate) fn text_at(&self) -> Range<usize> {
+        let start = (self.text.as_ptr() as usize).saturating_sub(self.bytes.as_ptr() as usize);
+        start..start + self.text.len()
+    }
+
+    /// What its envelope says, if it has one, for the events in its payload.
+    pub(crate) fn around(&self) -> Option<Around> {
+        let Envelope { kind, source, is_raw, .. } = self.envelope;
+        let owned = |name: Option<&str>| name.map(str::to_owned);
+        (!is_raw).then(|| Around {
+            tenant_id: self.tenant_id.to_owned(),
+            kind: kind.as_str().to_owned(),
+            product: owned(source.product),
+            service: owned(source.service),
+            category: owned(source.category),
+        })
+    }
+
     /// The event.
     pub fn event(&self) -> TelemetryEvent<'_> {
         TelemetryEvent {
@@ -137,6 +180,7 @@ impl Decoded<'_> {
                 None => Element::of(&self.document, self.envelope.payload_at),
             },
             bytes: self.bytes,
+            inside: self.inside,
         }
     }
 }

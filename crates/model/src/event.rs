@@ -1,7 +1,9 @@
 //! The event as it came in, borrowed from its bytes.
 
 use crate::{
-    Timestamp, derived_id,
+    Timestamp,
+    container::Inside,
+    derived_id,
     json::{Element, Node, StaticNode},
 };
 
@@ -79,8 +81,10 @@ pub struct TelemetryEvent<'a> {
     pub source: Source<'a>,
     /// The payload: always an object.
     pub payload: Element<'a>,
-    /// The record's value, untouched.
+    /// The record's value, untouched; that part of it that is the event, where it is inside of a container.
     pub bytes: &'a [u8],
+    /// Where it was found, if inside of a container.
+    pub inside: Option<Inside<'a>>,
 }
 
 /// Where logs write when something happened, the most exact first.
@@ -90,11 +94,15 @@ const TIME_FIELDS: [&str; 6] = ["@timestamp", "UtcTime", "EventTime", "TimeCreat
 const TIME_IN_XML: [&str; 5] = ["Event", "System", "TimeCreated", "#attributes", "SystemTime"];
 
 impl TelemetryEvent<'_> {
-    /// The event's id: the sender's, or one derived from the bytes (`ev_…`), so that the same event always has the same.
+    /// The event's id: the sender's, or one derived from the bytes (`ev_…`), so that the same event always has the same. Inside of a
+    /// container it depends on this and the place in it, too: two records of the same bytes are two events.
     pub fn event_id(&self) -> String {
-        match self.sent_id {
-            Some(id) => id.to_owned(),
-            None => derived_id("ev", &[self.bytes]),
+        match (self.sent_id, self.inside) {
+            (Some(id), _) => id.to_owned(),
+            (None, None) => derived_id("ev", &[self.bytes]),
+            (None, Some(Inside { container, place })) => {
+                derived_id("ev", &[container.digest(), place.as_bytes(), self.bytes])
+            }
         }
     }
 

@@ -16,6 +16,9 @@ pub struct Origin {
     pub partition: i32,
     /// Offset.
     pub offset: i64,
+    /// Where in the record, if it is one of several there: a JSON pointer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// Why an event was not admitted.

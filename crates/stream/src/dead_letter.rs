@@ -17,6 +17,8 @@ pub mod headers {
     /// Its own time, in milliseconds since the Unix epoch.
     pub const TIMESTAMP: &str = "origin.timestamp";
 
+    /// Where in the record the dead letter stood, a JSON pointer, if it is a part of it.
+    pub const PLACE: &str = "origin.place";
     /// How many bytes the value has, where only its head and tail are kept: it is larger than what can be written.
     pub const VALUE_BYTES: &str = "origin.value.bytes";
     /// The SHA-256 of the whole value, in hexadecimal.
@@ -30,7 +32,7 @@ pub mod headers {
     /// The last offset of what was stepped over, where it is more than one record.
     pub const LAST_OFFSET: &str = "origin.last_offset";
 
-    const ADDED: [&str; 13] = [
+    const ADDED: [&str; 14] = [
         REASON,
         MESSAGE,
         STAGE,
@@ -38,6 +40,7 @@ pub mod headers {
         PARTITION,
         OFFSET,
         TIMESTAMP,
+        PLACE,
         VALUE_BYTES,
         VALUE_SHA256,
         VALUE_HEAD,

@@ -67,6 +67,8 @@ pub struct Outbox {
     entries: Vec<Entry>,
     headers: Vec<(Range<usize>, Range<usize>)>,
     counts: Vec<(metrics::Counter, u64)>,
+    /// Parts of the record at hand that are given up.
+    given_up: Vec<GivenUp>,
     /// The trace headers of what is pushed now.
     carried: Option<TraceParent>,
     carried_state: Vec<u8>,
@@ -79,6 +81,15 @@ pub(crate) struct Mark {
     entries: usize,
     headers: usize,
     counts: usize,
+    given_up: usize,
+}
+
+/// A part of a record that is given up, while the rest of it is processed.
+#[derive(Debug)]
+struct GivenUp {
+    value: Vec<u8>,
+    place: String,
+    poison: Poison,
 }
 
 impl Outbox {
@@ -142,6 +153,32 @@ impl Outbox {
         self.counts.push((counter, by));
     }
 
+    /// Gives up a part of the record at hand, at this place in it: it becomes a dead letter of its own, and the rest is processed.
+    pub fn give_up(&mut self, value: &[u8], place: &str, poison: Poison) {
+        self.given_up.push(GivenUp { value: value.to_owned(), place: place.to_owned(), poison });
+    }
+
+    /// What was given up of the record at hand, as (place, value, reason): what a test looks at.
+    pub fn given_up(&self) -> impl Iterator<Item = (&str, &[u8], &Poison)> {
+        self.given_up.iter().map(|part| (&*part.place, &*part.value, &part.poison))
+    }
+
+    /// Makes what was given up of `record` dead letters: the reason of each.
+    pub(crate) fn bury(&mut self, to: DeadLetters<'_>, record: &Record<'_>) -> Vec<&'static str> {
+        let parts = std::mem::take(&mut self.given_up);
+        let bury = |GivenUp { value, place, poison }: GivenUp| {
+            let part = Record { value: &value, is_tombstone: false, ..*record };
+            self.push_dead_at(to, &part, &poison, Some(&place));
+            poison.reason
+        };
+        parts.into_iter().map(bury).collect()
+    }
+
+    /// Whether there is something to bury.
+    pub(crate) fn has_given_up(&self) -> bool {
+        !self.given_up.is_empty()
+    }
+
     /// Adds a state's change to its changelog; no value is a tombstone.
     pub(crate) fn push_change(&mut self, topic: &Arc<str>, partition: i32, key: &[u8], value: Option<[&[u8]; 2]>) {
         let key = Some(self.append(key));
@@ -157,6 +194,11 @@ impl Outbox {
     /// Adds `record` as it came, with the reason beside it. Of one that would have more than `limit` bytes only a part is kept: the
     /// value's head, tail, size and hash, and where all of it lies.
     pub(crate) fn push_dead(&mut self, to: DeadLetters<'_>, record: &Record<'_>, poison: &Poison) {
+        self.push_dead_at(to, record, poison, None);
+    }
+
+    /// The same of what stood at a place in its record, if there is one.
+    fn push_dead_at(&mut self, to: DeadLetters<'_>, record: &Record<'_>, poison: &Poison, place: Option<&str>) {
         let first_header = self.headers.len();
         let is_replaced = |name| {
             headers::is_added(name)
@@ -187,6 +229,9 @@ impl Outbox {
         self.push_number(headers::PARTITION, record.partition);
         self.push_number(headers::OFFSET, record.offset);
         self.push_number(headers::TIMESTAMP, record.timestamp.as_millis());
+        if let Some(place) = place {
+            self.push_header(headers::PLACE, place.as_bytes());
+        }
         if is_whole {
             return self.push_as_it_came(to.topic, record, first_header);
         }
@@ -330,6 +375,7 @@ impl Outbox {
             entries: self.entries.len(),
             headers: self.headers.len(),
             counts: self.counts.len(),
+            given_up: self.given_up.len(),
         }
     }
 
@@ -338,12 +384,13 @@ impl Outbox {
         self.entries.truncate(mark.entries);
         self.headers.truncate(mark.headers);
         self.counts.truncate(mark.counts);
+        self.given_up.truncate(mark.given_up);
     }
 
     /// Empties it and gives back memory that only an unusual batch needed.
     pub(crate) fn clear(&mut self) {
         const KEEP: usize = 8 * 1024 * 1024;
-        self.rewind(Mark { bytes: 0, entries: 0, headers: 0, counts: 0 });
+        self.rewind(Mark { bytes: 0, entries: 0, headers: 0, counts: 0, given_up: 0 });
         self.bytes.shrink_to(KEEP);
         self.carry(None);
     }
@@ -458,6 +505,37 @@ mod tests {
             assert_eq!(find(headers::KEY_BYTES).is_some(), out.key(dead).is_none());
             assert_eq!(find(headers::HEADERS_LEFT_OUT).is_some(), headers.len() == many.len());
         }
+    }
+
+    #[test]
+    fn a_part_that_is_given_up_is_a_dead_letter_with_its_place_and_goes_with_its_record() {
+        let record = Record {
+            topic: "in",
+            partition: 0,
+            offset: 7,
+            timestamp: Timestamp::from_millis(0),
+            key: Some(b"acme"),
+            value: b"[1,{}]",
+            is_tombstone: false,
+            headers: Headers::new(&[("tenant_id", b"acme")]),
+        };
+        let mut out = Outbox::default();
+        let mark = out.mark();
+        out.give_up(b"1", "/0", Poison::new("wrong_schema", "it"));
+        out.rewind(mark);
+        let topic = "dead".into();
+        let to = DeadLetters { topic: &topic, stage: "assess", limit: 200_000 };
+        assert_eq!(out.bury(to, &record), <[&str; 0]>::default());
+        push(&mut out, &[]);
+        out.give_up(b"1", "/0", Poison::new("wrong_schema", "it"));
+        assert_eq!(out.bury(to, &record), ["wrong_schema"]);
+        let dead = &out.entries[1];
+        assert_eq!((out.key(dead), out.value(dead)), (Some(&b"acme"[..]), Some(&b"1"[..])));
+        let told = headers(&out, 1);
+        for header in [("origin.place", &b"/0"[..]), ("origin.offset", b"7"), ("tenant_id", b"acme")] {
+            assert!(told.contains(&header), "{told:?}");
+        }
+        assert!(!out.has_given_up() && out.len() == 2);
     }
 
     #[test]

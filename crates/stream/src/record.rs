@@ -119,6 +119,6 @@ impl<'a> Record<'a> {
 
     /// Where it lies.
     pub fn origin(&self) -> Origin {
-        Origin { topic: self.topic.into(), partition: self.partition, offset: self.offset }
+        Origin { topic: self.topic.into(), partition: self.partition, offset: self.offset, place: None }
     }
 }

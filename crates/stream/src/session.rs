@@ -338,6 +338,16 @@ impl<'r, S: Stage> Session<'r, S> {
             spans.end(failure.as_ref());
         }
         match failure {
+            None if self.open.out.has_given_up() => {
+                let to = DeadLetters {
+                    topic: &self.settings.dead_letters,
+                    stage: &self.settings.stage,
+                    limit: self.sizes.limit(&self.settings.dead_letters),
+                };
+                for reason in self.open.out.bury(to, record) {
+                    self.open.out.count(self.measures.dead(reason), 1);
+                }
+            }
             None => {}
             Some(Failure::Unavailable(reason)) => return self.hold(&reason),
             Some(Failure::Poison(poison)) => {

@@ -29,7 +29,7 @@ pub trait Stage: Send {
     /// Called before the first record of each batch: the place to take up new rules or tenants.
     fn begin_batch(&mut self) {}
 
-    /// Processes one record.
+    /// Processes one record. A part of it that can't be processed is given up by [`Outbox::give_up`].
     ///
     /// # Errors
     /// When the record can't be processed. What was written for it to `out` is then dropped; what was put into the state

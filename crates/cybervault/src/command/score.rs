@@ -1,23 +1,24 @@
 //! `cybervault score`: events from files to findings, without Kafka.
 
 mod explain;
+mod summary;
 
 use std::{
     io::{self, BufWriter, Write},
     ops::ControlFlow,
-    path::Path,
     sync::Arc,
 };
 
-use cybervault_model::{Decoder, Encoding, Incoming, TelemetryEvent, TenantId};
+use cybervault_model::{Encoding, TenantId};
 use cybervault_scoring::to_ocsf;
-use cybervault_sigma::Scratch;
+use cybervault_sigma::{Routing, Scratch};
 use serde_json::json;
 
+use self::summary::Summary;
 use super::{
     Answer,
     indicators::feeds,
-    input::each_event,
+    input::{Found, each_event},
     rules::{pipeline_sources, rules_source},
 };
 use crate::{
@@ -47,45 +48,16 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> anyhow::Result<Answer> {
         out: BufWriter::with_capacity(256 * 1024, io::stdout().lock()),
         json: Vec::new(),
         findings: Findings::default(),
+        summary: Summary::default(),
     };
-    let answer = each_decoded(args, config, &mut |event, line| scoring.score(event, line))?;
+    let report = each_event(&args.files, &args.tenant, config, &mut |found| {
+        scoring.score(found)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
     scoring.out.flush()?;
-    Ok(answer)
-}
-
-/// Hands every event of all files to `each`, with its number from 1 over all of them; no if some could not be read.
-fn each_decoded(
-    args: &ScoreArgs,
-    config: &Config,
-    each: &mut impl FnMut(&TelemetryEvent<'_>, u64) -> anyhow::Result<()>,
-) -> anyhow::Result<Answer> {
-    let mut decoder = Decoder::new(config.limits.reader());
-    let (mut line, mut bad) = (0, 0);
-    let standard_input = [Path::new("-").to_owned()];
-    let files = if args.files.is_empty() { &standard_input[..] } else { &args.files };
-    for path in files {
-        let unreadable = each_event(path, config.limits.max_event_bytes, &mut |value| {
-            line += 1;
-            // A blank line is nobody's event.
-            if value.trim_ascii().is_empty() {
-                return Ok(ControlFlow::Continue(()));
-            }
-            let incoming = Incoming { key: Some(args.tenant.as_bytes()), value, ..Incoming::default() };
-            match decoder.decode(&incoming) {
-                Ok(decoded) => each(&decoded.event(), line)?,
-                Err(error) => {
-                    bad += 1;
-                    writeln!(io::stderr(), "{}: line {line}: {error}", path.display())?;
-                }
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        (line, bad) = (line + unreadable, bad + unreadable);
-    }
-    if bad > 0 {
-        writeln!(io::stderr(), "cybervault: {bad} of {line} lines could not be read")?;
-    }
-    Ok(Answer::from_fine(bad == 0))
+    let Scoring { summary, .. } = scoring;
+    summary.tell(&report, &mut io::stderr())?;
+    Ok(Answer::from_fine(report.bad() == 0 && !(args.strict && summary.unknown > 0)))
 }
 
 /// A pass over all files.
@@ -96,12 +68,17 @@ struct Scoring<'a> {
     out: BufWriter<io::StdoutLock<'static>>,
     json: Vec<u8>,
     findings: Findings,
+    summary: Summary,
 }
 
 impl Scoring<'_> {
-    fn score(&mut self, event: &TelemetryEvent<'_>, line: u64) -> anyhow::Result<()> {
-        let routing = self.args.route.into();
+    fn score(&mut self, found: &Found<'_>) -> anyhow::Result<()> {
+        let (event, routing) = (found.event, self.args.route.into());
         self.detection.find(event, None, routing, &mut self.scratch, &mut self.findings);
+        self.summary.found += u64::from(!self.findings.is_empty());
+        if routing == Routing::Auto {
+            self.summary.see(found, &self.detection.matcher, &mut self.scratch);
+        }
         self.json.clear();
         match self.args.output {
             ScoreOutput::Hits if self.findings.is_empty() => return Ok(()),
@@ -110,7 +87,7 @@ impl Scoring<'_> {
                 let mut ids: Vec<&str> = self.findings.rules.iter().map(|hit| &*rules[hit.get()].id).collect();
                 ids.sort_unstable();
                 ids.dedup();
-                let mut hits = json!({ "line": line, "rules": ids });
+                let mut hits = json!({ "line": found.number, "rules": ids });
                 if !self.findings.indicators.is_empty() {
                     hits["indicators"] = self.findings.indicators.iter().map(|found| &*found.id).collect();
                 }

@@ -134,6 +134,8 @@ impl Config {
         in_range("batch.linger_ms", self.batch.linger_ms, 0, 60_000)?;
         in_range("limits.max_event_bytes", self.limits.max_event_bytes as u64, 1, 256 << 20)?;
         in_range("limits.max_depth", self.limits.max_depth as u64, 1, 1_000)?;
+        in_range("limits.max_container_events", self.limits.max_container_events as u64, 1, 10_000_000)?;
+        in_range("limits.max_container_depth", self.limits.max_container_depth as u64, 1, 32)?;
         in_range("metrics.top_tenants", self.metrics.top_tenants as u64, 0, 10_000)?;
         let plans = [
             ("starter", self.gateway.rate_limits.starter),

@@ -1,15 +1,18 @@
-//! Events to assessments: decode, admit, match, score.
+//! Events to assessments: decode, admit, match, score; each event of a record by itself.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use cybervault_indicators::Kind;
 use cybervault_model::{
-    ContentType, Decoder, Encoding, Incoming, QuotaRejection, RejectionReason, Severity, TelemetryEvent,
-    avro::WriterSchemas, json::Limits,
+    ContentType, Encoding, Incoming, Origin, QuotaRejection, RejectionReason, Severity, TelemetryEvent,
+    container::{Part, Unpacked, Unpacker},
 };
 use cybervault_quota::{Admission, Bucket, Compiled, Decision};
 use cybervault_sigma::{Routing, Scratch};
-use cybervault_stream::{Failure, Outbox, Record, Stage, State};
+use cybervault_stream::{Failure, Outbox, Poison, Record, Stage, State};
 use metrics::counter;
 
 use super::{
@@ -46,7 +49,7 @@ pub(crate) struct Assess {
     admission: Arc<Admission>,
     detection: Arc<Detection>,
     scratch: Scratch,
-    decoder: Decoder,
+    unpacker: Unpacker,
     topics: AssessTopics,
     encoding: Encoding,
     emit: Emit,
@@ -63,6 +66,8 @@ struct Meters {
     rejections: [(RejectionReason, Tally); 4],
     assessments: [Tally; Severity::ALL.len()],
     indicators: [Tally; Kind::ALL.len()],
+    containers: Tally,
+    contained: Tally,
 }
 
 impl Meters {
@@ -84,6 +89,8 @@ impl Meters {
                 .map(|severity| Tally::new(counter!("cybervault_assessments_total", "severity" => severity.as_str()))),
             indicators: Kind::ALL
                 .map(|kind| Tally::new(counter!("cybervault_indicator_hits_total", "kind" => kind.as_str()))),
+            containers: Tally::new(counter!("cybervault_containers_total")),
+            contained: Tally::new(counter!("cybervault_contained_events_total")),
         }
     }
 
@@ -94,6 +101,8 @@ impl Meters {
         self.rejections.iter_mut().for_each(|(_, tally)| tally.hand_over(out));
         self.assessments.iter_mut().for_each(|tally| tally.hand_over(out));
         self.indicators.iter_mut().for_each(|tally| tally.hand_over(out));
+        self.containers.hand_over(out);
+        self.contained.hand_over(out);
     }
 }
 
@@ -101,8 +110,7 @@ impl Assess {
     /// A stage that takes what is in force from `live`.
     pub(crate) fn new(
         live: Arc<Live>,
-        limits: Limits,
-        schemas: Arc<dyn WriterSchemas>,
+        unpacker: Unpacker,
         topics: AssessTopics,
         (encoding, emit): (Encoding, Emit),
         (labels, board): (TenantLabels, SourceBoard),
@@ -113,7 +121,7 @@ impl Assess {
             scratch: detection.matcher.scratch(),
             detection,
             live,
-            decoder: Decoder::new(limits).with_schemas(schemas),
+            unpacker,
             topics,
             encoding,
             emit,
@@ -137,17 +145,17 @@ impl Stage for Assess {
     }
 
     fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure> {
-        let Self { decoder, admission, key, .. } = self;
         let incoming = Incoming {
             key: record.key,
             value: record.value,
             tenant_header: record.headers.get(TENANT_HEADER),
             content_type: record.headers.get(ContentType::HEADER),
             source_header: record.headers.get(SOURCE_HEADER),
+            ..Incoming::default()
         };
-        let decoded = decoder.decode(&incoming).map_err(|error| undecodable(&error))?;
-        let event = decoded.event();
-        let rest = Rest {
+        let mut at_hand = AtHand {
+            record,
+            admission: &self.admission,
             detection: &self.detection,
             scratch: &mut self.scratch,
             findings: &mut self.findings,
@@ -155,17 +163,26 @@ impl Stage for Assess {
             topics: &self.topics,
             encoding: &self.encoding,
             emit: self.emit,
+            key: &mut self.key,
+            state,
+            out,
+            failure: None,
         };
-        let Some(tenant) = admission.lookup(event.tenant_id) else {
-            return rest.reject(record, &event, None, (RejectionReason::UnknownTenant, None), out);
-        };
-        let (bucket, decision) = admit(admission, tenant, record, key, state);
-        match decision {
-            Decision::Rejected { reason, retry_after_ms } => {
-                rest.reject(record, &event, Some((tenant, bucket)), (reason, retry_after_ms), out)
-            }
-            Decision::Admitted => rest.assess(record, &event, (tenant, bucket), out),
+        let unpacked = self.unpacker.each(&incoming, &mut |part| at_hand.take(part));
+        if let Some(failure) = at_hand.failure {
+            return Err(failure);
         }
+        if let Unpacked::Container(events) = unpacked.map_err(|error| undecodable(&error))? {
+            // A wrapper with nothing in it is how some senders say that nothing happened; this is no wrapper.
+            if events == 0 && record.value.trim_ascii_start().starts_with(b"[") {
+                return Err(
+                    Poison::new("wrong_schema", "an empty list, where an event or a list of them is expected").into()
+                );
+            }
+            self.meters.containers.add(1);
+            self.meters.contained.add(events);
+        }
+        Ok(())
     }
 
     fn end_batch(&mut self, out: &mut Outbox) {
@@ -173,28 +190,10 @@ impl Stage for Assess {
     }
 }
 
-/// Decides on the record by its tenant's bucket, on the record's own time.
-fn admit(
-    admission: &Admission,
-    tenant: &Compiled,
-    record: &Record<'_>,
-    key: &mut Vec<u8>,
-    state: &mut State,
-) -> (Bucket, Decision) {
-    key.clear();
-    key.extend_from_slice(b"quota|");
-    key.extend_from_slice(tenant.tenant_id().as_str().as_bytes());
-    let before = state.get(key).and_then(Bucket::decode);
-    let known = before.unwrap_or_default();
-    let (bucket, decision) = admission.decide(tenant, known, record.timestamp, record.value.len() as u64);
-    if bucket != known {
-        state.put(key, &bucket.encode(), Some(bucket.empty_at()));
-    }
-    (bucket, decision)
-}
-
-/// The stage without its decoder, whose memory the event lies in.
-struct Rest<'s> {
+/// A record's events on their way, without what they were decoded by, whose memory they lie in.
+struct AtHand<'s, 'r> {
+    record: &'s Record<'r>,
+    admission: &'s Admission,
     detection: &'s Detection,
     scratch: &'s mut Scratch,
     findings: &'s mut Findings,
@@ -202,24 +201,81 @@ struct Rest<'s> {
     topics: &'s AssessTopics,
     encoding: &'s Encoding,
     emit: Emit,
+    key: &'s mut Vec<u8>,
+    state: &'s mut State,
+    out: &'s mut Outbox,
+    /// Why all of the record is given up.
+    failure: Option<Failure>,
 }
 
-impl Rest<'_> {
+impl AtHand<'_, '_> {
+    fn take(&mut self, part: Part<'_>) {
+        let taken = match &part.event {
+            Ok(event) if part.place.is_some() => self.decide_alone(event, part.charge),
+            Ok(event) => self.decide(event, part.charge),
+            Err(error) => Err(undecodable(error)),
+        };
+        match (taken, part.place) {
+            (Ok(()), _) => {}
+            (Err(Failure::Poison(poison)), Some(place)) => self.out.give_up(part.bytes, place, poison),
+            (Err(failure), _) => self.failure = Some(failure),
+        }
+    }
+
+    /// The same of one of several, which a panic on this one must not take with it.
+    fn decide_alone(&mut self, event: &TelemetryEvent<'_>, bytes: usize) -> Result<(), Failure> {
+        catch_unwind(AssertUnwindSafe(|| self.decide(event, bytes))).unwrap_or_else(|_| {
+            // Both may be half-done.
+            *self.scratch = self.detection.matcher.scratch();
+            *self.findings = Findings::default();
+            Err(Poison::new("panic", "the stage failed on this event; please report it").into())
+        })
+    }
+
+    /// Decides on an event of so many bytes, and assesses it if it is admitted.
+    fn decide(&mut self, event: &TelemetryEvent<'_>, bytes: usize) -> Result<(), Failure> {
+        let Some(tenant) = self.admission.lookup(event.tenant_id) else {
+            return self.reject(event, bytes, None, (RejectionReason::UnknownTenant, None));
+        };
+        let (bucket, decision) = self.admit(tenant, bytes);
+        match decision {
+            Decision::Rejected { reason, retry_after_ms } => {
+                self.reject(event, bytes, Some((tenant, bucket)), (reason, retry_after_ms))
+            }
+            Decision::Admitted => self.assess(event, bytes, (tenant, bucket)),
+        }
+    }
+
+    /// Decides by the tenant's bucket, on the record's own time.
+    fn admit(&mut self, tenant: &Compiled, bytes: usize) -> (Bucket, Decision) {
+        let Self { record, key, state, admission, .. } = self;
+        key.clear();
+        key.extend_from_slice(b"quota|");
+        key.extend_from_slice(tenant.tenant_id().as_str().as_bytes());
+        let before = state.get(key).and_then(Bucket::decode);
+        let known = before.unwrap_or_default();
+        let (bucket, decision) = admission.decide(tenant, known, record.timestamp, bytes as u64);
+        if bucket != known {
+            state.put(key, &bucket.encode(), Some(bucket.empty_at()));
+        }
+        (bucket, decision)
+    }
+
     fn assess(
-        self,
-        record: &Record<'_>,
+        &mut self,
         event: &TelemetryEvent<'_>,
+        bytes: usize,
         (tenant, bucket): (&Compiled, Bucket),
-        out: &mut Outbox,
     ) -> Result<(), Failure> {
         let tenant_id = tenant.tenant_id();
-        let (detection, record_time) = (self.detection, Some(record.timestamp));
+        let (detection, record_time) = (self.detection, Some(self.record.timestamp));
         detection.find(event, record_time, Routing::Auto, self.scratch, self.findings);
         self.meters.sources.count(tenant_id, event, self.scratch);
         if !self.findings.is_empty() || self.emit == Emit::All {
             let assessment = detection.assess(tenant_id, event, record_time, self.scratch, self.findings);
             let key = assessment.key();
-            push(out, self.encoding, (&self.topics.assessments, key.as_bytes()), tenant_id.as_str(), &assessment)?;
+            let place = (&self.topics.assessments, key.as_bytes());
+            push(self.out, self.encoding, place, tenant_id.as_str(), &assessment)?;
             self.meters.assessments[assessment.severity as usize].add(1);
             for rule in &self.findings.rules {
                 self.meters.rules.hit(rule.get(), &detection.matcher.rules()[rule.get()].id);
@@ -228,34 +284,35 @@ impl Rest<'_> {
                 self.meters.indicators[found.kind as usize].add(1);
             }
         }
-        self.meters.tenants.admitted(tenant_id, record.value.len(), bucket, record.timestamp);
+        self.meters.tenants.admitted(tenant_id, bytes, bucket, self.record.timestamp);
         Ok(())
     }
 
     fn reject(
-        self,
-        record: &Record<'_>,
+        &mut self,
         event: &TelemetryEvent<'_>,
+        bytes: usize,
         tenant: Option<(&Compiled, Bucket)>,
         (reason, retry_after_ms): (RejectionReason, Option<u64>),
-        out: &mut Outbox,
     ) -> Result<(), Failure> {
+        let record = self.record;
+        let place = event.inside.map(|inside| inside.place.to_owned()).filter(|place| !place.is_empty());
         let rejection = QuotaRejection {
             tenant_id: event.tenant_id.to_owned(),
             reason,
             plan: tenant.map(|(tenant, _)| tenant.plan()),
             retry_after_ms,
             rejected_at: record.timestamp,
-            bytes: record.value.len() as u64,
-            origin: record.origin(),
+            bytes: bytes as u64,
+            origin: Origin { place, ..record.origin() },
         };
         let key = event.tenant_id;
-        push(out, self.encoding, (&self.topics.rejections, key.as_bytes()), key, &rejection)?;
+        push(self.out, self.encoding, (&self.topics.rejections, key.as_bytes()), key, &rejection)?;
         if let Some((_, tally)) = self.meters.rejections.iter_mut().find(|(known, _)| *known == reason) {
             tally.add(1);
         }
         let tenant = tenant.map(|(tenant, bucket)| (tenant.tenant_id(), bucket, record.timestamp));
-        self.meters.tenants.rejected(tenant, record.value.len());
+        self.meters.tenants.rejected(tenant, bytes);
         Ok(())
     }
 }

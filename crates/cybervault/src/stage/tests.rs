@@ -8,7 +8,7 @@ use std::{
 
 use cybervault_model::{
     ActionMode, Assessment, Decision, DecisionVerdict, Encoding, QuotaRejection, RejectionReason, ResponseAction,
-    Timestamp, avro::NoRegistry, json::Limits,
+    Timestamp, avro::NoRegistry,
 };
 use cybervault_response::Guard;
 use cybervault_stream::{Failure, Headers, Outbox, Record, Stage, State, StateLimits, headers};
@@ -38,14 +38,9 @@ fn live() -> Arc<Live> {
 
 fn assess(emit: Emit) -> Assess {
     let topics = AssessTopics { assessments: "assessments".into(), rejections: "rejections".into() };
-    Assess::new(
-        live(),
-        Limits::default(),
-        Arc::new(NoRegistry),
-        topics,
-        (Encoding::Json, emit),
-        (TenantLabels::new(2), SourceBoard::default()),
-    )
+    let unpacker = Config::default().limits.unpacker();
+    let labels = (TenantLabels::new(2), SourceBoard::default());
+    Assess::new(live(), unpacker, topics, (Encoding::Json, emit), labels)
 }
 
 fn state() -> State {
@@ -133,6 +128,7 @@ fn what_can_not_be_decoded_is_poison_with_its_reason_and_a_registry_that_is_away
     let avro: &[(&str, &[u8])] = &[("content-type", b"application/avro")];
     for (value, key, headers, expected) in [
         (&b"{"[..], "acme-health", &[][..], "not_json"),
+        (b"17", "acme-health", &[], "wrong_schema"),
         (b"[]", "acme-health", &[], "wrong_schema"),
         (b"{\"a\":\"\xff\"}", "acme-health", &[], "invalid_utf8"),
         (b"{}", "a b", &[], "no_tenant"),
@@ -143,6 +139,57 @@ fn what_can_not_be_decoded_is_poison_with_its_reason_and_a_registry_that_is_away
         match stage.process(&record(value, key, headers), &mut state(), &mut out) {
             Err(Failure::Poison(poison)) => assert_eq!(poison.reason, expected),
             other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn each_event_of_a_container_is_admitted_assessed_and_given_up_by_itself() {
+    let event = r#"{"tenant_id":"pixel-games","type":"x","payload":{}}"#;
+    let beacon = BEACON.replace("\"event_id\":\"e1\",", "");
+    let value = format!("[{beacon},{beacon},{{\"a\":}},{}]", vec![event; 24].join(","));
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        let (mut stage, mut out) = (assess(Emit::Findings), Outbox::default());
+        stage.process(&record(value.as_bytes(), "acme-health", &[]), &mut state(), &mut out).unwrap();
+        let dead: Vec<_> =
+            out.given_up().map(|(place, value, poison)| (place.to_owned(), value.to_vec(), poison.reason)).collect();
+        assert_eq!(dead, [("/2".to_owned(), b"{\"a\":}".to_vec(), "not_json")]);
+        both.push(written(&out));
+    }
+    assert_eq!(both[0], both[1]);
+    let of = |topic: &str| -> Vec<String> {
+        both[0].iter().filter(|(of, ..)| of == topic).map(|(.., value)| value.clone()).collect()
+    };
+    let ids: Vec<_> = of("assessments")
+        .iter()
+        .map(|value| serde_json::from_str::<Assessment>(value).unwrap().assessment_id)
+        .collect();
+    assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
+    // 23 at one instant, and this is the 24th: the record is charged once for each of its events.
+    let rejections = of("rejections");
+    let rejection: QuotaRejection = serde_json::from_str(&rejections[0]).unwrap();
+    assert_eq!((rejections.len(), rejection.origin.place.as_deref()), (1, Some("/26")));
+    assert_eq!((rejection.bytes, rejection.origin.offset), (event.len() as u64, 7));
+}
+
+#[test]
+fn a_container_of_too_many_events_is_given_up_as_it_came_and_an_empty_one_is_nothing() {
+    let config = Config {
+        limits: crate::config::EventLimits { max_container_events: 2, ..Default::default() },
+        ..Config::default()
+    };
+    for (value, expected) in [("[{},{},{}]", Some("too_many_events")), ("[{},{}]", None), ("{\"records\":[]}", None)] {
+        let topics = AssessTopics { assessments: "assessments".into(), rejections: "rejections".into() };
+        let output = (Encoding::Json, Emit::Findings);
+        let labels = (TenantLabels::new(2), SourceBoard::default());
+        let mut stage = Assess::new(live(), config.limits.unpacker(), topics, output, labels);
+        let mut out = Outbox::default();
+        let failure = stage.process(&record(value.as_bytes(), "acme-health", &[]), &mut state(), &mut out);
+        match (failure, expected) {
+            (Ok(()), None) => assert!(out.is_empty() && out.given_up().next().is_none()),
+            (Err(Failure::Poison(poison)), Some(expected)) => assert_eq!(poison.reason, expected),
+            other => panic!("{value}: {other:?}"),
         }
     }
 }

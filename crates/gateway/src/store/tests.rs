@@ -112,7 +112,7 @@ fn rejection(at: i64) -> Landed {
         retry_after_ms: Some(10),
         rejected_at: Timestamp::from_millis(AT + at),
         bytes: 100,
-        origin: Origin { topic: "t".into(), partition: 0, offset: at },
+        origin: Origin { topic: "t".into(), partition: 0, offset: at, place: None },
     }))
 }
 

@@ -32,6 +32,7 @@ fn find(indicators: &Indicators, payload: &str, occurred_at: Option<&str>) -> Ve
         source: Source::default(),
         payload: document.top(),
         bytes: payload.as_bytes(),
+        inside: None,
     };
     indicators.find(&event, None)
 }

@@ -51,6 +51,8 @@ impl<'d> AvroEvent<'d> {
             },
             payload_at: 0,
             form: None,
+            is_raw: false,
+            wraps: false,
         })
     }
 }

@@ -3,6 +3,7 @@
 use super::DecodeError;
 use crate::{
     EventKind, SentTime, Source,
+    container::{Around, Holds, Wrapper, may_be_event},
     json::{Document, Node, Recurring, StaticNode},
     reshape::Form,
 };
@@ -19,6 +20,10 @@ pub(super) struct Envelope<'d> {
     pub(super) payload_at: usize,
     /// The payload's form, if it is one that is made again.
     pub(super) form: Option<Form>,
+    /// Whether there is none.
+    pub(super) is_raw: bool,
+    /// Whether the payload looks like a container.
+    pub(super) wraps: bool,
 }
 
 impl Envelope<'_> {
@@ -33,6 +38,8 @@ impl Envelope<'_> {
         source: Source { product: None, service: None, category: None },
         payload_at: 0,
         form: None,
+        is_raw: true,
+        wraps: false,
     };
 }
 
@@ -48,6 +55,9 @@ pub(super) struct Parts {
     /// The forms of the top and of the payload, if they are some that are made again.
     form: Option<Form>,
     payload_form: Option<Form>,
+    /// What looks like a container's events at the top, and in the payload.
+    events: Option<(Holds, usize)>,
+    payload_events: Option<(Holds, usize)>,
 }
 
 impl Parts {
@@ -68,6 +78,8 @@ impl Parts {
         }
         parts.form = Form::of(document, 0);
         parts.payload_form = parts.kind.and(parts.payload).and_then(|at| Form::of(document, at));
+        parts.events = Wrapper::in_document(document, 0);
+        parts.payload_events = parts.kind.and(parts.payload).and_then(|at| Wrapper::in_document(document, at));
         parts
     }
 
@@ -75,6 +87,21 @@ impl Parts {
     pub(super) fn form(&self) -> Option<Form> {
         self.form
     }
+
+    /// Whether a document without an envelope looks like a container.
+    pub(super) fn wraps_itself(&self, document: &Document<'_>) -> bool {
+        may_be_events(self.events, document)
+    }
+}
+
+/// Whether what holds events in one document of a form does so in this one.
+fn may_be_events(events: Option<(Holds, usize)>, document: &Document<'_>) -> bool {
+    events.is_some_and(|(holds, at)| match holds {
+        Holds::List | Holds::Object => true,
+        Holds::Text | Holds::OnlyText => {
+            matches!(document.node(at), Some(Node::String(text)) if may_be_event(text))
+        }
+    })
 }
 
 /// Those of documents that are like earlier ones, by their forms.
@@ -104,12 +131,12 @@ impl<'d> Envelope<'d> {
     /// Reads `document`, which has these parts.
     pub(super) fn read(document: &Document<'d>, parts: Parts) -> Result<Self, DecodeError> {
         let value = |part: Option<usize>| part.and_then(|at| document.node(at));
-        let raw = Self { form: parts.form, ..Envelope::RAW };
-        let Some(Node::String(name)) = value(parts.kind) else { return Ok(raw) };
+        let raw = || Self { form: parts.form, wraps: parts.wraps_itself(document), ..Envelope::RAW };
+        let Some(Node::String(name)) = value(parts.kind) else { return Ok(raw()) };
         let Some((payload_at, Node::Object { .. })) = parts.payload.zip(value(parts.payload)) else {
             return match EventKind::from_type(name) {
                 // Many logs have a `type`; only ours can't be anything but an envelope gone wrong.
-                EventKind::Vendor(_) => Ok(raw),
+                EventKind::Vendor(_) => Ok(raw()),
                 _ => Err(DecodeError::wrong_schema("payload", "must be an object")),
             };
         };
@@ -121,7 +148,17 @@ impl<'d> Envelope<'d> {
             source: read_source(parts.source.zip(value(parts.source)), document)?,
             payload_at,
             form: parts.payload_form,
+            is_raw: false,
+            wraps: may_be_events(parts.payload_events, document),
         })
+    }
+
+    /// The same of an event in a container that has an envelope around it: what it does not say itself, that says.
+    pub(super) fn within(self, around: &'d Around) -> Self {
+        let said = around.source();
+        let source = if self.source == Source::default() { said } else { self.source };
+        let kind = if self.is_raw { EventKind::from_type(&around.kind) } else { self.kind };
+        Self { kind, source, ..self }
     }
 }
 

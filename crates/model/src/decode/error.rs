@@ -53,6 +53,20 @@ pub enum DecodeError {
         /// What went wrong.
         reason: String,
     },
+    /// More events in one record than are taken.
+    #[error(
+        "more than {limit} events in one record; send fewer in each, or raise `limits.max_container_events` and replay it"
+    )]
+    TooManyEvents {
+        /// What is taken.
+        limit: usize,
+    },
+    /// Containers inside each other, deeper than they are opened.
+    #[error("containers inside each other deeper than {limit} levels (`limits.max_container_depth`)")]
+    NestedContainers {
+        /// What is opened.
+        limit: usize,
+    },
     /// The header names a form that is not read here.
     #[error("content type `{0}` is neither JSON nor Avro")]
     UnsupportedContentType(String),
@@ -72,6 +86,8 @@ impl DecodeError {
             Self::TenantMismatch { .. } => "tenant_mismatch",
             Self::UnknownSchema { .. } => "unknown_schema_id",
             Self::RegistryUnavailable { .. } => "registry_unavailable",
+            Self::TooManyEvents { .. } => "too_many_events",
+            Self::NestedContainers { .. } => "too_deep",
             Self::UnsupportedContentType(_) => "unsupported_content_type",
             Self::Json(ReadError::Panicked) => "panic",
         }

@@ -230,10 +230,11 @@ proptest! {
     fn a_rejection_comes_back_in_every_form(
         tenant_id in texts(), plan in prop::option::of(Just(Plan::Enterprise)), at in times(),
         retry_after_ms in prop::option::of(0_u64..1 << 40), bytes in 0_u64..1 << 63, offset in any::<i64>(),
+        place in prop::option::of(texts()),
     ) {
         comes_back_in_every_form(&QuotaRejection {
             tenant_id, reason: RejectionReason::BytesPerSecond, plan, retry_after_ms, rejected_at: at, bytes,
-            origin: Origin { topic: "telemetry.events".into(), partition: i32::MAX, offset },
+            origin: Origin { topic: "telemetry.events".into(), partition: i32::MAX, offset, place },
         });
     }
 
@@ -265,7 +266,7 @@ fn what_can_not_be_written_leaves_the_output_as_it_was() {
         retry_after_ms: None,
         rejected_at: Timestamp::default(),
         bytes: u64::MAX,
-        origin: Origin { topic: "t".into(), partition: 0, offset: 0 },
+        origin: Origin { topic: "t".into(), partition: 0, offset: 0, place: None },
     };
     let mut out = b"before".to_vec();
     let too_large = Encoding::AvroSingleObject.encode(&rejection, &mut out);

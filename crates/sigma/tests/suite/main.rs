@@ -45,5 +45,6 @@ fn raw<'d>(document: &'d Document<'_>, bytes: &'d [u8]) -> TelemetryEvent<'d> {
         source: Source::default(),
         payload: document.top(),
         bytes,
+        inside: None,
     }
 }

@@ -1,11 +1,12 @@
 //! `bench match`: decoding and matching on one thread, beside parsing alone.
 
 use std::{
-    fs, hint,
+    hint,
+    ops::{ControlFlow, Range},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use cybervault_model::{Decoder, Incoming, in_turn, json::Reader};
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use crate::{
     cli::BenchMatchArgs,
     command::{
         Answer,
+        input::each_event,
         rules::{pipeline_sources, rules_source},
     },
     config::Config,
@@ -23,10 +25,17 @@ use crate::{
 pub(super) fn run(args: &BenchMatchArgs, config: &Config) -> anyhow::Result<Answer> {
     let detection =
         Detection::load(&rules_source(args.rules.as_deref(), config), &pipeline_sources(&[], config), config.scoring)?;
-    let bytes = fs::read(&args.events).with_context(|| format!("can't read {}", args.events.display()))?;
-    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    // All in one piece of memory, as they are in a lot of records.
+    let (mut bytes, mut ranges) = (Vec::<u8>::new(), Vec::<Range<usize>>::new());
+    each_event(std::slice::from_ref(&args.events), "bench", config, &mut |found| {
+        let start = bytes.len();
+        bytes.extend_from_slice(found.event.bytes);
+        ranges.push(start..bytes.len());
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let lines: Vec<&[u8]> = ranges.into_iter().map(|range| &bytes[range]).collect();
     if lines.is_empty() {
-        bail!("no events in {}: one JSON object a line is expected", args.events.display());
+        bail!("no events in {} that can be read", args.events.display());
     }
     let (mut matched, mut parsed, mut hits) = (Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {

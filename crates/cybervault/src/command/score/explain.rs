@@ -1,13 +1,21 @@
 //! `cybervault score --explain`: why a rule fires on events or does not.
 
-use std::io::{self, BufWriter, Write};
+use std::{
+    io::{self, BufWriter, Write},
+    ops::ControlFlow,
+};
 
 use cybervault_model::TelemetryEvent;
 use cybervault_sigma::{ExplainedLine, ExplainedSelection, Explainer, Explanation, Mappings, Scratch};
 use serde_json::json;
 
-use super::each_decoded;
-use crate::{cli::ScoreArgs, command::Answer, config::Config, content::ContentError, detection::RuleFiles};
+use crate::{
+    cli::ScoreArgs,
+    command::{Answer, input::each_event},
+    config::Config,
+    content::ContentError,
+    detection::RuleFiles,
+};
 
 /// How much of a value is shown to people, in characters.
 const SHOWN: usize = 160;
@@ -17,10 +25,12 @@ pub(super) fn run(rule: &str, args: &ScoreArgs, config: &Config, rules: &RuleFil
         .map_err(|error| ContentError::Invalid { what: "rule", place: rule.to_owned(), reason: error.to_string() })?;
     let mut scratch = explainer.scratch();
     let mut out = BufWriter::new(io::stdout().lock());
-    let answer =
-        each_decoded(args, config, &mut |event, line| explain(&explainer, args, event, line, &mut scratch, &mut out))?;
+    let report = each_event(&args.files, &args.tenant, config, &mut |found| {
+        explain(&explainer, args, found.event, found.number, &mut scratch, &mut out)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
     out.flush()?;
-    Ok(answer)
+    Ok(Answer::from_fine(report.bad() == 0))
 }
 
 fn explain(

@@ -76,7 +76,7 @@ impl Cost {
             .collect();
         let events: Vec<_> = decoded.iter().map(|decoded| decoded.event()).collect();
         if events.is_empty() {
-            bail!("no events in {}: one JSON object a line is expected", path.display());
+            bail!("no events in {} that can be read", path.display());
         }
         let mappings = Mappings::builtin();
         let all = Matcher::compile(pack, &mappings);
@@ -109,8 +109,8 @@ impl Cost {
 
 fn read(path: &Path, config: &Config) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut lines = Vec::new();
-    each_event(path, config.limits.max_event_bytes, &mut |line| {
-        lines.extend(Some(line).filter(|line| !line.trim_ascii().is_empty()).map(<[u8]>::to_vec));
+    each_event(&[path.to_owned()], "stats", config, &mut |found| {
+        lines.push(found.event.bytes.to_vec());
         Ok(if lines.len() < MAX_EVENTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
     Ok(lines)
