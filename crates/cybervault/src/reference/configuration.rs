@@ -83,7 +83,9 @@ impl<'a> Page<'a> {
     fn table(&mut self, rows: impl IntoIterator<Item = Row<'a>>) {
         self.text.push_str("| key | default | meaning |\n|---|---|---|\n");
         for (path, property, default) in rows {
-            let (meaning, said) = split_default(text(property, "description"));
+            let words: Vec<&str> = text(property, "description").split_whitespace().collect();
+            let description = words.join(" ");
+            let (meaning, said) = split_default(&description);
             let default = said.map_or_else(|| shown(default), str::to_owned);
             let meaning = [Some(meaning.to_owned()), self.choices(property), range(property)];
             let meaning = meaning.into_iter().flatten().collect::<Vec<_>>().join(" ");
