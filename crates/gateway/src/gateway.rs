@@ -16,13 +16,15 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 use crate::{
-    app::{App, Recent},
+    app::App,
     condition::{Condition, Part},
     engine::Engine,
     http,
     hub::Hub,
+    lookups::Lookups,
     monitor::{self, Monitor},
-    sandbox::Sandbox,
+    recent::Recent,
+    sandbox::Sandboxes,
     server::{self, TlsError},
     settings::Settings,
     store::{NewKey, Store, StoreError},
@@ -89,7 +91,7 @@ impl Gateway {
         let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let store = runtime.block_on(Store::open(&settings.store))?;
-        let sandbox = runtime.block_on(Sandbox::build(&engine))?;
+        let sandboxes = runtime.block_on(Sandboxes::open())?;
         let landed = Arc::new(tokio::sync::Notify::new());
         let hub = Hub::new(runtime.block_on(store.feed_end())?, landed.clone());
         let latency = Arc::default();
@@ -101,7 +103,7 @@ impl Gateway {
         let app = Arc::new(App {
             engine,
             store: store.clone(),
-            sandbox,
+            sandboxes,
             journal,
             hub,
             monitor,
@@ -109,7 +111,8 @@ impl Gateway {
             keys: Default::default(),
             limiter: Default::default(),
             addresses: Default::default(),
-            recent: Recent::default(),
+            recent: Recent::new("production"),
+            lookups: Lookups::start(store.clone()),
             latency,
             settings,
         });
@@ -182,6 +185,9 @@ async fn forget(app: Arc<App>) {
             Ok(rows) => tracing::info!(rows, "forgotten what was too old"),
             Err(error) => tracing::warn!(%error, "what is too old can't be deleted"),
         }
+        if let Err(error) = app.sandboxes.store().forget_answers().await {
+            tracing::warn!(%error, "answers in sandboxes can't be deleted");
+        }
         tokio::time::sleep(FORGET).await;
     }
 }
@@ -198,6 +204,11 @@ pub fn describe_metrics() {
     describe_gauge!("cybervault_stream_clients", "Who listens to /v3/stream or a live feed");
     describe_counter!("cybervault_view_records_total", "Records landed in the store");
     describe_counter!("cybervault_view_unreadable_total", "Records passed over because they can't be read");
+    describe_counter!(
+        "cybervault_view_repeats_total",
+        "Assessments left because the view has one of their id, by whether that says the same"
+    );
+    describe_gauge!("cybervault_recent_events", "Events kept because the view may not have them yet");
     describe_gauge!("cybervault_view_behind_seconds", "How old the last landed record was, 0 when all are landed");
     describe_histogram!("cybervault_view_transaction_seconds", "Landing one batch of records");
     describe_gauge!(

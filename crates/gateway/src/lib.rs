@@ -18,7 +18,9 @@ mod view;
 mod hub;
 mod known_keys;
 mod limit;
+mod lookups;
 mod monitor;
+mod recent;
 mod sandbox;
 
 mod app;

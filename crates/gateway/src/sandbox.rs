@@ -1,67 +1,105 @@
-//! What `cv_test_sk_` keys see: a store of its own in memory, always with the same things in it.
+//! What `cv_test_sk_` keys see: a sandbox of their tenant's, in memory, always with the same things in it.
 //!
 //! Requests take the same way through the same code as those of production keys. Only what they reach is another store,
 //! and nothing of theirs goes to Kafka: so an integration that works here works there.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use cybervault_model::{
     ActionKind, ActionMode, ActionState, Assessment, QuotaRejection, RejectionReason, ResponseAction, Target,
     TargetKind, TenantId, Timestamp, derived_id,
 };
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::{
     engine::Engine,
+    hub::Hub,
+    recent::Recent,
     store::{Landed, Place, Store, StoreError, ViewBatch},
 };
 
 /// When everything in the sandbox happened: 2026-01-01T00:00:00Z.
 pub(crate) const EPOCH: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+/// Who holds the lease of their store.
+const HOLDER: &str = "sandboxes";
 /// When what waits for a decision there would end: never, for an integrator.
 const NEVER: Timestamp = Timestamp::MAX;
 
-/// The sandbox.
+/// Tenants whose sandboxes are kept; the one that was made first gives way.
+const KEPT: usize = 1_000;
+
+/// The sandboxes, one a tenant: made when a test key of the tenant is first used, from events that are always the same.
+///
+/// They have a store, a hub and recent events of their own. So a test key can't reach production, whatever its tenant is
+/// called, nor a live key a sandbox; and of each other they are kept apart by the tenant's id, as tenants are there.
 #[derive(Debug)]
-pub(crate) struct Sandbox {
+pub(crate) struct Sandboxes {
     store: Store,
-    tenant_id: TenantId,
+    hub: Hub,
+    recent: Recent,
+    /// The tenants that have one, the first made first.
+    made: Mutex<VecDeque<TenantId>>,
 }
 
-impl Sandbox {
-    /// Builds it from events that are always the same.
-    pub(crate) async fn build(engine: &Arc<dyn Engine>) -> Result<Self, StoreError> {
-        let unreadable = |reason: String| StoreError::Unreadable { what: "a sandbox event", reason };
-        let tenant_id = TenantId::new("sandbox").map_err(|error| unreadable(error.to_string()))?;
+impl Sandboxes {
+    /// Opens the store. There is nothing in it yet.
+    pub(crate) async fn open() -> Result<Self, StoreError> {
         let store = Store::open(&Place::Memory).await?;
-        let mut batch = ViewBatch::default();
-        for (n, event) in (0..).zip(events()) {
-            let at = EPOCH.plus_millis(n * 60_000);
-            let assessment = engine.assess(&tenant_id, event.as_bytes(), at).map_err(unreadable)?;
-            batch.landed.extend(actions(&assessment, at).map(|action| Landed::Action(Box::new(action))));
-            batch.landed.push(Landed::Assessment { assessment: Box::new(assessment), created_at: at });
+        store.lease_view(HOLDER, EPOCH).await?;
+        Ok(Self { store, hub: Hub::new(0, Arc::default()), recent: Recent::new("sandbox"), made: Mutex::default() })
+    }
+
+    /// Makes the tenant's sandbox, if there is none.
+    pub(crate) async fn prepare(&self, engine: &Arc<dyn Engine>, tenant_id: &TenantId) -> Result<(), StoreError> {
+        let mut made = self.made.lock().await;
+        if made.contains(tenant_id) {
+            return Ok(());
         }
-        batch.landed.push(Landed::Rejection(Box::new(QuotaRejection {
-            tenant_id: tenant_id.to_string(),
-            reason: RejectionReason::EventsPerSecond,
-            plan: None,
-            retry_after_ms: Some(10),
-            rejected_at: EPOCH,
-            bytes: 420,
-            origin: cybervault_model::Origin { topic: "telemetry.events".into(), partition: 0, offset: 0, place: None },
-        })));
-        store.lease_view("sandbox", EPOCH).await?;
-        store.land("sandbox", &batch).await?;
-        Ok(Self { store, tenant_id })
+        if made.len() >= KEPT
+            && let Some(first) = made.pop_front()
+        {
+            self.store.forget_tenant(&first).await?;
+        }
+        self.store.land(HOLDER, &content(engine, tenant_id)?).await?;
+        made.push_back(tenant_id.clone());
+        Ok(())
     }
 
     pub(crate) const fn store(&self) -> &Store {
         &self.store
     }
 
-    pub(crate) const fn tenant_id(&self) -> &TenantId {
-        &self.tenant_id
+    /// Where nothing lands: what is in a sandbox is there from the beginning.
+    pub(crate) const fn hub(&self) -> &Hub {
+        &self.hub
     }
+
+    pub(crate) const fn recent(&self) -> &Recent {
+        &self.recent
+    }
+}
+
+/// What is in a tenant's sandbox.
+fn content(engine: &Arc<dyn Engine>, tenant_id: &TenantId) -> Result<ViewBatch, StoreError> {
+    let unreadable = |reason: String| StoreError::Unreadable { what: "a sandbox event", reason };
+    let mut batch = ViewBatch::default();
+    for (n, event) in (0..).zip(events()) {
+        let at = EPOCH.plus_millis(n * 60_000);
+        let assessment = engine.assess(tenant_id, event.as_bytes(), at).map_err(unreadable)?;
+        batch.landed.extend(actions(&assessment, at).map(|action| Landed::Action(Box::new(action))));
+        batch.landed.push(Landed::Assessment { assessment: Box::new(assessment), created_at: at });
+    }
+    batch.landed.push(Landed::Rejection(Box::new(QuotaRejection {
+        tenant_id: tenant_id.to_string(),
+        reason: RejectionReason::EventsPerSecond,
+        plan: None,
+        retry_after_ms: Some(10),
+        rejected_at: EPOCH,
+        bytes: 420,
+        origin: cybervault_model::Origin { topic: "telemetry.events".into(), partition: 0, offset: 0, place: None },
+    })));
+    Ok(batch)
 }
 
 fn events() -> Vec<String> {

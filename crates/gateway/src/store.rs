@@ -11,6 +11,7 @@ mod entities;
 mod feed;
 mod idempotency;
 mod keys;
+mod known_events;
 mod limits;
 mod rejections;
 mod report;
@@ -36,6 +37,7 @@ pub(crate) use self::{
     entities::COUNTED,
     feed::{FeedItem, FeedKind},
     idempotency::{Claim, Stored},
+    known_events::{Asked, KnownEvent},
     limits::Spent,
     report::Facts,
     sessions::LIFETIME_S as SESSION_S,

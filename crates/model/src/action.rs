@@ -56,6 +56,11 @@ impl ActionKind {
         }
     }
 
+    /// Whether it changes something outside: what is approved here cuts people and machines off.
+    pub const fn is_destructive(self) -> bool {
+        !matches!(self, Self::OpenTicket | Self::Notify)
+    }
+
     /// Whether it can be undone. A killed process stays dead, and a message stays sent.
     pub const fn is_reversible(self) -> bool {
         !matches!(self, Self::KillProcess | Self::OpenTicket | Self::Notify)
@@ -262,6 +267,11 @@ impl ResponseAction {
     /// The record's key: `tenant|target`.
     pub fn key(&self) -> String {
         format!("{}|{}", self.tenant_id, self.target.value)
+    }
+
+    /// Whether a person's word would change something, as long as it has not expired. What a dry run proposes is only said.
+    pub fn waits_for_decision(&self) -> bool {
+        self.state == ActionState::Proposed && self.mode != ActionMode::DryRun
     }
 }
 

@@ -43,11 +43,20 @@ impl TenantId {
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     }
 
+    /// Whether no customer can have this id, in whatever case: it stands for something of the product's own wherever people
+    /// read it.
+    pub fn is_reserved(&self) -> bool {
+        RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(&self.0))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// Ids that no customer can have.
+const RESERVED: [&str; 2] = ["cybervault", "sandbox"];
 
 // By hand, as Avro would take a derived one for a record of one field.
 impl Serialize for TenantId {

@@ -44,6 +44,14 @@ pub enum TenantsError {
         /// Where again, from 1.
         second: usize,
     },
+    /// An id that stands for something of the product's own.
+    #[error("tenant `{tenant_id}` (entry {position} of the tenants file) has a reserved id: give it another one")]
+    Reserved {
+        /// The id.
+        tenant_id: TenantId,
+        /// Its place in the list, from 1.
+        position: usize,
+    },
     /// More tenants than [`MAX_TENANTS`].
     #[error("the tenants file names {0} tenants, more than the {MAX_TENANTS} that one fleet takes: split the fleet")]
     TooMany(usize),
@@ -52,7 +60,7 @@ pub enum TenantsError {
 /// Reads a tenants file.
 ///
 /// # Errors
-/// When it is not of the form of [`TenantsFile`], names a tenant twice, or too many: what is wrong, and where.
+/// When it is not of the form of [`TenantsFile`], names a tenant twice, one by a reserved id, or too many: what is wrong, and where.
 pub fn parse_tenants(text: &str) -> Result<Vec<Tenant>, TenantsError> {
     let TenantsFile { tenants } = yaml_serde::from_str(text).map_err(|error| first_wrong_entry(text, error))?;
     if tenants.len() > MAX_TENANTS {
@@ -60,6 +68,9 @@ pub fn parse_tenants(text: &str) -> Result<Vec<Tenant>, TenantsError> {
     }
     let mut places = HashMap::with_capacity(tenants.len());
     for (index, tenant) in tenants.iter().enumerate() {
+        if tenant.tenant_id.is_reserved() {
+            return Err(TenantsError::Reserved { tenant_id: tenant.tenant_id.clone(), position: index + 1 });
+        }
         if let Some(first) = places.insert(&tenant.tenant_id, index + 1) {
             return Err(TenantsError::Duplicate { tenant_id: tenant.tenant_id.clone(), first, second: index + 1 });
         }
@@ -99,6 +110,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(tenants.len(), 2);
+        assert!(parse_tenants("tenants:\n- {tenant_id: sandbox-1, plan: starter}\n- {tenant_id: my-sandbox, plan: starter}").is_ok());
         assert_eq!(tenants[1].quota.and_then(|quota| quota.events_per_second), Some(5));
     }
 
@@ -119,6 +131,12 @@ mod tests {
                 "tenants:\n- {tenant_id: a, plan: starter}\n- {tenant_id: b, plan: starter}\n- {tenant_id: a, plan: starter}",
                 "tenant `a` stands in the tenants file twice, as entries 1 and 3",
             ),
+            (
+                "tenants:\n- {tenant_id: a, plan: starter}\n- {tenant_id: sandbox, plan: starter}",
+                "tenant `sandbox` (entry 2 of the tenants file) has a reserved id",
+            ),
+            ("tenants:\n- {tenant_id: SandBox, plan: starter}", "tenant `SandBox` (entry 1"),
+            ("tenants:\n- {tenant_id: CyberVault, plan: starter}", "has a reserved id"),
             ("tenant: []", "one key, `tenants`"),
             ("", "one key, `tenants`"),
         ] {

@@ -78,6 +78,8 @@ impl Scorer {
         rules_version: &str,
     ) -> Assessment {
         let event_id = event.event_id();
+        // What was found counts for this content alone, whatever else comes with the same id.
+        let content = event.sent_id.map(|_| event.content());
         let found = self.contributions(hits);
         let mitre_attack = named_once(found.iter().map(|(_, attack)| *attack));
         let risk_score = noisy_or(found.iter().map(|(contribution, _)| contribution));
@@ -92,7 +94,7 @@ impl Scorer {
         };
         let recommended_actions = finding.recommend();
         Assessment {
-            assessment_id: assessment_id(tenant_id.as_str(), &event_id),
+            assessment_id: assessment_id(tenant_id.as_str(), &event_id, content.as_ref()),
             tenant_id: tenant_id.clone(),
             event_id,
             occurred_at: event.occurred_at().or(record_time),

@@ -40,6 +40,9 @@ async fn obey(command: &KeysCommand, store: &Store, config: &Config) -> anyhow::
                 scopes: scopes.iter().copied().collect(),
                 expires_at,
             };
+            if new.tenant_id.is_reserved() {
+                bail!("`{tenant}` is a reserved id: no tenant can have it");
+            }
             if let Some(scope) = new.scopes.iter().find(|scope| !new.kind.scopes().contains(scope)) {
                 bail!("a {} key can't have the scope {}", new.kind.as_str(), scope.as_str());
             }

@@ -81,7 +81,7 @@ async fn list(
     sort: &str,
     limit: u32,
 ) -> Result<Vec<ResponseAction>, PageError> {
-    let (store, tenant_id) = (visitor.caller.store(app), visitor.caller.tenant_id(app));
+    let (store, tenant_id) = (visitor.caller.store(app), visitor.caller.tenant_id());
     let query = ListQuery::new(&ACTIONS, limit, sort, filter).map_err(ApiError::from)?;
     let page = store.list(&query, tenant_id).await?;
     page.documents.iter().map(|document| parts::action(document)).collect()

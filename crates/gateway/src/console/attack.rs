@@ -37,7 +37,7 @@ pub(super) async fn page(
         .find(|(name, _)| name == "days")
         .map(|(_, value)| value.into_owned());
     let &(range, days, _) = RANGES.iter().find(|(name, ..)| Some(*name) == asked.as_deref()).unwrap_or(&RANGES[0]);
-    let (store, tenant_id) = (visitor.caller.store(&app), visitor.caller.tenant_id(&app));
+    let (store, tenant_id) = (visitor.caller.store(&app), visitor.caller.tenant_id());
     let cells = store.heat(tenant_id, now().plus_millis(-days * 24 * 60 * 60 * 1000)).await?;
     let most = cells.iter().map(|cell| cell.findings).max().unwrap_or(1);
     let mut tactics: BTreeMap<usize, Vec<&HeatCell>> = BTreeMap::new();

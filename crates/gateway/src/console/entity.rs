@@ -24,7 +24,7 @@ pub(super) async fn page(
     Path((kind, value)): Path<(String, String)>,
 ) -> Result<Response, PageError> {
     need(&visitor, Scope::ThreatRead)?;
-    let (store, tenant_id) = (visitor.caller.store(&app), visitor.caller.tenant_id(&app));
+    let (store, tenant_id) = (visitor.caller.store(&app), visitor.caller.tenant_id());
     let facts = store.entity(tenant_id, &kind, &value).await?.ok_or_else(PageError::not_found)?;
     let mut timeline: Vec<(Timestamp, Markup)> = Vec::new();
     for document in &facts.assessments {

@@ -25,10 +25,10 @@ pub(super) async fn page(
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
     need(&visitor, Scope::ThreatRead)?;
-    let (store, tenant_id) = (visitor.caller.store(&app), visitor.caller.tenant_id(&app));
+    let (store, tenant_id) = (visitor.caller.store(&app), visitor.caller.tenant_id());
     let document = match store.assessment(tenant_id, &id).await? {
         Some(document) => document,
-        None => app.recent.get(tenant_id, &id).ok_or_else(PageError::not_found)?,
+        None => visitor.caller.recent(&app).get(tenant_id, &id).ok_or_else(PageError::not_found)?,
     };
     let shown = found(&document)?;
     let actions = store.actions_of(tenant_id, &id).await?;

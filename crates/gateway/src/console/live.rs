@@ -76,9 +76,9 @@ pub(super) async fn page(
 ) -> Result<Response, PageError> {
     need(&visitor, Scope::ThreatRead)?;
     let (caller, wanted) = (&visitor.caller, Wanted::parse(query.as_deref()));
-    let (store, tenant_id) = (caller.store(&app), caller.tenant_id(&app));
+    let (store, tenant_id) = (caller.store(&app), caller.tenant_id());
     // Before the rows are read, so that nothing lands unseen between the two.
-    let end = event_id(store.feed_end().await?, tenant_id, app.store.cursor_key());
+    let end = event_id(store.feed_end().await?, tenant_id, store.cursor_key());
     let mut rows: Vec<Found> = Vec::new();
     for filter in wanted.filters() {
         let list =
@@ -185,7 +185,7 @@ pub(super) async fn events(
         .find(|(name, _)| name == "from")
         .map(|(_, value)| value.into_owned());
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned).or(from);
-    let after = last.and_then(|id| read_event_id(&id, visitor.caller.tenant_id(&app), app.store.cursor_key()));
+    let after = last.and_then(|id| read_event_id(&id, visitor.caller.tenant_id(), visitor.caller.store(&app).cursor_key()));
     let show = move |item: &FeedItem| match item.kind {
         FeedKind::Assessment => {
             let found = found(&item.document).ok().filter(|found| wanted.matches(found))?;

@@ -24,7 +24,7 @@ pub(super) async fn page(
     need(&visitor, Scope::QuotaRead)?;
     let (caller, now) = (&visitor.caller, now());
     let from = now.plus_millis(-COLUMNS * 15 * MINUTE);
-    let minutes = caller.store(&app).rejections(caller.tenant_id(&app), from).await?;
+    let minutes = caller.store(&app).rejections(caller.tenant_id(), from).await?;
     let mut by_reason: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for minute in &minutes {
         let sum = by_reason.entry(&minute.reason).or_default();

@@ -1,6 +1,6 @@
 //! Events by the API: assessed here, by the same code as the stream's, and committed to Kafka before they are answered.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{
     Extension,
@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cybervault_model::{Assessment, ContentType, Timestamp, hex};
+use cybervault_model::{ContentType, Timestamp, hex};
 use cybervault_stream::JournalRecord;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,8 +25,9 @@ use super::{
 };
 use crate::{
     app::App,
+    recent::{Assessed, Claim, Writing},
     sandbox,
-    store::{Claim, Finding, Stored, now},
+    store::{Asked, Claim as KeyClaim, Finding, KnownEvent, Stored, now},
 };
 
 /// Events of one batch.
@@ -72,12 +73,11 @@ pub(super) async fn analyze(
     let key = idempotency_key(request.headers())?;
     let body = read_json(request, app.settings.max_event_bytes).await?;
     once(&app, &caller, key, "analyze", &body, async || {
-        let assessed = assess(&app, &caller, &body)?;
-        let document = assessed.document()?;
-        commit(&app, &caller, &id, vec![(&assessed, &body)]).await?;
-        remember(&app, &caller, &assessed, &document);
-        let location = format!("/v3/threats/assessments/{}", assessed.assessment.assessment_id);
-        Ok(Stored { status: 201, body: document, location: Some(location) })
+        let taken = take(&app, &caller, &[&body]).await?.pop();
+        let taken = taken.unwrap_or_else(|| Err(ApiError::new(Code::Internal, "the event was lost")))?;
+        commit(&app, &caller, &id, &[(&taken, &body)]).await?;
+        let location = format!("/v3/threats/assessments/{}", taken.assessment_id());
+        Ok(Stored { status: 201, body: taken.document().get().to_owned(), location: Some(location) })
     })
     .await
 }
@@ -103,38 +103,109 @@ pub(super) async fn analyze_batch(
         if !(1..=MAX_EVENTS).contains(&batch.events.len()) {
             return Err(ApiError::new(Code::InvalidRequest, format!("a batch has 1 to {MAX_EVENTS} events")));
         }
-        let mut results = Vec::with_capacity(batch.events.len());
-        let mut assessed = Vec::new();
-        for event in &batch.events {
-            let bytes = event.get().as_bytes();
-            match assess(&app, &caller, bytes).and_then(|found| Ok((found.document()?, found))) {
-                Ok((document, found)) => {
-                    results.push(format!(r#"{{"status":201,"assessment":{document}}}"#));
-                    assessed.push((found, bytes, document));
-                }
-                Err(error) => {
-                    let told = serde_json::json!({"status": error.code.status().as_u16(),
-                        "error": {"code": error.code.as_str(), "message": error.message}});
-                    results.push(told.to_string());
-                }
-            }
+        let events: Vec<&[u8]> = batch.events.iter().map(|event| event.get().as_bytes()).collect();
+        let all = take(&app, &caller, &events).await?;
+        let mut taken = Vec::with_capacity(all.len());
+        for (found, event) in all.iter().zip(&events) {
+            taken.extend(found.as_ref().ok().map(|found| (found, *event)));
         }
-        commit(&app, &caller, &id, assessed.iter().map(|(found, bytes, _)| (found, *bytes)).collect()).await?;
-        assessed.iter().for_each(|(found, _, document)| remember(&app, &caller, found, document));
+        commit(&app, &caller, &id, &taken).await?;
+        let results: Vec<String> = all.iter().map(result).collect();
         Ok(Stored { status: 200, body: format!(r#"{{"results":[{}]}}"#, results.join(",")), location: None })
     })
     .await
 }
 
-struct Assessed {
-    assessment: Assessment,
-    at: Timestamp,
+/// What a batch tells of one of its events.
+fn result(taken: &Result<Taken<'_>, ApiError>) -> String {
+    match taken {
+        Ok(taken) => format!(r#"{{"status":201,"assessment":{}}}"#, taken.document()),
+        Err(error) => {
+            let told = serde_json::json!({"status": error.code.status().as_u16(),
+                "error": {"code": error.code.as_str(), "message": error.message}});
+            told.to_string()
+        }
+    }
 }
 
-impl Assessed {
-    fn document(&self) -> Result<String, ApiError> {
-        Ok(Finding { assessment: &self.assessment, created_at: self.at }.json()?)
+/// An event's finding, and whether it is to be written.
+enum Taken<'a> {
+    New(Writing<'a>),
+    Known(String, Box<RawValue>),
+}
+
+impl Taken<'_> {
+    fn assessment_id(&self) -> &str {
+        match self {
+            Self::New(writing) => &writing.found.assessment.assessment_id,
+            Self::Known(assessment_id, _) => assessment_id,
+        }
     }
+
+    fn document(&self) -> &RawValue {
+        match self {
+            Self::New(writing) => &writing.found.document,
+            Self::Known(_, document) => document,
+        }
+    }
+}
+
+/// Assesses events. One that is known already has the finding that it had; where another one has its id, it is refused: what was
+/// found about that one is evidence, and can't be written anew.
+async fn take<'a>(
+    app: &'a App,
+    caller: &Caller,
+    events: &[&[u8]],
+) -> Result<Vec<Result<Taken<'a>, ApiError>>, ApiError> {
+    let recent = caller.recent(app);
+    let (mut claims, mut asked) = (Vec::with_capacity(events.len()), Vec::new());
+    for event in events {
+        let claim = assess(app, caller, event).map(|assessed| recent.claim(assessed));
+        if let Ok(Claim::Ours(writing)) = &claim {
+            asked.push(Asked::from(&writing.found.assessment));
+        }
+        claims.push(claim);
+    }
+    let mut known = look_up(app, caller, asked).await?.into_iter();
+    let mut all = Vec::with_capacity(claims.len());
+    for claim in claims {
+        all.push(match claim {
+            Ok(Claim::Ours(writing)) => taken(writing, known.next()),
+            Ok(Claim::Known(found)) => Ok(Taken::Known(found.assessment.assessment_id.clone(), found.document.clone())),
+            Ok(Claim::Other) => Err(conflict()),
+            Err(error) => Err(error),
+        });
+    }
+    Ok(all)
+}
+
+fn taken(writing: Writing<'_>, known: Option<KnownEvent>) -> Result<Taken<'_>, ApiError> {
+    match known {
+        Some(KnownEvent::New) | None => Ok(Taken::New(writing)),
+        Some(KnownEvent::Same(document)) => {
+            Ok(Taken::Known(writing.found.assessment.assessment_id.clone(), document))
+        }
+        Some(KnownEvent::Other) => Err(conflict()),
+    }
+}
+
+fn conflict() -> ApiError {
+    ApiError::new(
+        Code::EventConflict,
+        "another event of this tenant has this `event_id`, and what was found about that one stays; send this one with an id of its own",
+    )
+}
+
+/// What the store knows of events: of one together with those of other requests.
+async fn look_up(app: &App, caller: &Caller, mut asked: Vec<Asked>) -> Result<Vec<KnownEvent>, ApiError> {
+    if caller.is_sandbox() || asked.len() != 1 {
+        return Ok(caller.store(app).known_events(&asked).await?);
+    }
+    let known = match asked.pop() {
+        Some(asked) => app.lookups.event(asked).await,
+        None => None,
+    };
+    Ok(vec![known.ok_or_else(|| ApiError::new(Code::Unavailable, "the store does not answer"))?])
 }
 
 fn assess(app: &App, caller: &Caller, event: &[u8]) -> Result<Assessed, ApiError> {
@@ -147,18 +218,37 @@ fn assess(app: &App, caller: &Caller, event: &[u8]) -> Result<Assessed, ApiError
         if error.is_data() { wrong(message) } else { ApiError::new(Code::InvalidJson, message) }
     })?;
     let at = if caller.is_sandbox() { sandbox::EPOCH } else { now() };
-    let assessment = app.engine.assess(caller.tenant_id(app), event, at).map_err(wrong)?;
-    Ok(Assessed { assessment, at })
+    let assessment = app.engine.assess(caller.tenant_id(), event, at).map_err(wrong)?;
+    let document = Finding { assessment: &assessment, created_at: at }.json()?;
+    let document = RawValue::from_string(document).map_err(|error| {
+        tracing::error!(%error, "an assessment can't be shown");
+        ApiError::new(Code::Internal, "the answer can't be written")
+    })?;
+    Ok(Assessed { assessment, at, document })
 }
 
-/// Writes events and assessments to Kafka, in one transaction. Sandboxes write nothing.
-async fn commit(app: &App, caller: &Caller, id: &RequestId, all: Vec<(&Assessed, &[u8])>) -> Result<(), ApiError> {
-    if caller.is_sandbox() || all.is_empty() {
-        return Ok(());
+/// Writes the events and assessments that are new to Kafka, each once, in one transaction. Sandboxes write nothing.
+async fn commit(app: &App, caller: &Caller, id: &RequestId, all: &[(&Taken<'_>, &[u8])]) -> Result<(), ApiError> {
+    let mut seen = HashSet::new();
+    let new: Vec<(&Writing<'_>, &[u8])> = all
+        .iter()
+        .filter_map(|(taken, event)| match taken {
+            Taken::New(writing) if seen.insert(&writing.found.assessment.assessment_id) => Some((writing, *event)),
+            _ => None,
+        })
+        .collect();
+    if !caller.is_sandbox() && !new.is_empty() {
+        write(app, records(app, id, &new)?).await?;
     }
+    new.iter().for_each(|(writing, _)| writing.committed());
+    Ok(())
+}
+
+fn records(app: &App, id: &RequestId, new: &[(&Writing<'_>, &[u8])]) -> Result<Vec<JournalRecord>, ApiError> {
     let (topics, encoding) = (&app.settings.topics, &app.settings.encoding);
-    let mut records = Vec::with_capacity(2 * all.len());
-    for (Assessed { assessment, at }, event) in all {
+    let mut records = Vec::with_capacity(2 * new.len());
+    for (writing, event) in new {
+        let Assessed { assessment, at, .. } = &*writing.found;
         let headers = |content_type: &str| {
             vec![
                 (ContentType::HEADER, content_type.as_bytes().to_vec()),
@@ -187,7 +277,7 @@ async fn commit(app: &App, caller: &Caller, id: &RequestId, all: Vec<(&Assessed,
             time: *at,
         });
     }
-    write(app, records).await
+    Ok(records)
 }
 
 /// Hands records to the journal and waits until they are committed.
@@ -218,12 +308,6 @@ pub(super) async fn write(app: &App, mut records: Vec<JournalRecord>) -> Result<
     }
 }
 
-fn remember(app: &App, caller: &Caller, assessed: &Assessed, document: &str) {
-    if let Ok(document) = RawValue::from_string(document.to_owned()) {
-        app.recent.put(caller.tenant_id(app), &assessed.assessment.assessment_id, document);
-    }
-}
-
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().ok().map(|text| text.trim().trim_matches('"'));
@@ -246,15 +330,15 @@ async fn once(
     let (store, tenant_id) = (caller.store(app), &caller.key.tenant_id);
     let fingerprint = hex(&Sha256::new().chain_update(what).chain_update([0]).chain_update(body).finalize());
     match store.claim(tenant_id, &key, &fingerprint).await? {
-        Claim::Ours => {}
-        Claim::Done(stored) => return Ok(answer(stored, true)),
-        Claim::InProgress => {
+        KeyClaim::Ours => {}
+        KeyClaim::Done(stored) => return Ok(answer(stored, true)),
+        KeyClaim::InProgress => {
             return Err(ApiError::new(
                 Code::IdempotencyInProgress,
                 "a request with this Idempotency-Key is being done",
             ));
         }
-        Claim::Mismatch => {
+        KeyClaim::Mismatch => {
             return Err(ApiError::new(Code::IdempotencyMismatch, "this Idempotency-Key was given to another request"));
         }
     }

@@ -125,7 +125,7 @@ impl Report {
         framework: Option<Framework>,
         period: Period,
     ) -> Result<Self, ApiError> {
-        let facts = caller.store(app).facts(caller.tenant_id(app), (period.from, period.to)).await?;
+        let facts = caller.store(app).facts(caller.tenant_id(), (period.from, period.to)).await?;
         let rules = i64::try_from(app.engine.rules().len()).unwrap_or(i64::MAX);
         let wanted = CONTROLS.iter().filter(|(of, ..)| framework.is_none_or(|wanted| wanted == *of));
         let controls = wanted.map(|&(framework, control, title, about)| {

@@ -73,7 +73,7 @@ pub(crate) async fn decide(
     action_id: &str,
     (verdict, comment): (DecisionVerdict, Option<String>),
 ) -> Result<Value, ApiError> {
-    let tenant_id = caller.tenant_id(app);
+    let tenant_id = caller.tenant_id();
     let action = caller.store(app).action(tenant_id, action_id).await?.ok_or_else(ApiError::not_found)?;
     let is_over = action.expires_at <= now().as_millis() && !caller.is_sandbox();
     if action.state != "proposed" || is_over {

@@ -27,7 +27,7 @@ pub(super) async fn entity(
             format!("there is no such kind of entity; there are {known}"),
         ));
     }
-    let found = caller.store(&app).entity(caller.tenant_id(&app), &kind, &value).await?;
+    let found = caller.store(&app).entity(caller.tenant_id(), &kind, &value).await?;
     let facts = found.ok_or_else(ApiError::not_found)?;
     let body = json!({
         "kind": kind,

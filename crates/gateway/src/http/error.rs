@@ -42,6 +42,7 @@ codes! {
     NotFound = "not_found", NOT_FOUND;
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
     ActionNotPending = "action_not_pending", CONFLICT;
+    EventConflict = "event_conflict", CONFLICT;
     IdempotencyInProgress = "idempotency_in_progress", CONFLICT;
     TooLarge = "payload_too_large", PAYLOAD_TOO_LARGE;
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;

@@ -17,9 +17,11 @@ use super::error::{ApiError, Code};
 use crate::{
     app::App,
     engine::TenantFacts,
+    hub::Hub,
     key::{KeyKind, Scope, Secret},
     known_keys::Known,
     limit::{Class, Verdict},
+    recent::Recent,
     store::{KeyRecord, Store},
 };
 
@@ -35,14 +37,25 @@ impl Caller {
         self.key.kind == KeyKind::Test
     }
 
-    /// Whose data is looked at: a sandbox key sees the sandbox's alone.
-    pub(crate) fn tenant_id<'a>(&'a self, app: &'a App) -> &'a TenantId {
-        if self.is_sandbox() { app.sandbox.tenant_id() } else { &self.key.tenant_id }
+    /// Whose data is looked at. A tenant's sandbox has the tenant's id, too: what keeps the two apart is that a sandbox key leads
+    /// to other stores.
+    pub(crate) fn tenant_id(&self) -> &TenantId {
+        &self.key.tenant_id
     }
 
     /// Where this data is.
     pub(crate) fn store<'a>(&self, app: &'a App) -> &'a Store {
-        if self.is_sandbox() { app.sandbox.store() } else { &app.store }
+        if self.is_sandbox() { app.sandboxes.store() } else { &app.store }
+    }
+
+    /// What has just been brought to it.
+    pub(crate) fn recent<'a>(&self, app: &'a App) -> &'a Recent {
+        if self.is_sandbox() { app.sandboxes.recent() } else { &app.recent }
+    }
+
+    /// What tells of it as it lands.
+    pub(crate) fn hub<'a>(&self, app: &'a App) -> &'a Hub {
+        if self.is_sandbox() { app.sandboxes.hub() } else { &app.hub }
     }
 
     /// Who it is, in what others read.
@@ -71,6 +84,11 @@ pub(crate) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
         Err(error) => return error.into_response(),
     };
     let mut response = if verdict.granted {
+        if caller.is_sandbox()
+            && let Err(error) = gate.app.sandboxes.prepare(&gate.app.engine, caller.tenant_id()).await
+        {
+            return ApiError::from(error).into_response();
+        }
         request.extensions_mut().insert(caller);
         next.run(request).await
     } else {

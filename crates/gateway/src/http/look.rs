@@ -32,7 +32,7 @@ async fn list(
     resource: &'static Resource,
     query: Option<String>,
 ) -> Result<Response, ApiError> {
-    let (store, tenant_id) = (caller.store(app), caller.tenant_id(app));
+    let (store, tenant_id) = (caller.store(app), caller.tenant_id());
     let query = ListQuery::parse(resource, &query.unwrap_or_default(), tenant_id, store.cursor_key())?;
     let page = store.list(&query, tenant_id).await?;
     let listed = Listed { data: page.documents, has_more: page.next_cursor.is_some(), next_cursor: page.next_cursor };
@@ -54,10 +54,10 @@ pub(super) async fn assessment(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let tenant_id = caller.tenant_id(&app);
+    let tenant_id = caller.tenant_id();
     let document = match caller.store(&app).assessment(tenant_id, &id).await? {
         Some(document) => document,
-        None => app.recent.get(tenant_id, &id).ok_or_else(ApiError::not_found)?,
+        None => caller.recent(&app).get(tenant_id, &id).ok_or_else(ApiError::not_found)?,
     };
     Ok(json(StatusCode::OK, &document))
 }
@@ -82,7 +82,7 @@ pub(super) async fn action(
         action: Box<RawValue>,
         history: Vec<Box<RawValue>>,
     }
-    let found = caller.store(&app).action(caller.tenant_id(&app), &id).await?.ok_or_else(ApiError::not_found)?;
+    let found = caller.store(&app).action(caller.tenant_id(), &id).await?.ok_or_else(ApiError::not_found)?;
     Ok(json(StatusCode::OK, &WithHistory { action: found.document, history: found.history }))
 }
 

@@ -17,7 +17,7 @@ pub(super) async fn quota(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, ApiError> {
     let from = now().plus_millis(-WINDOW_MS);
-    let minutes = caller.store(&app).rejections(caller.tenant_id(&app), from).await?;
+    let minutes = caller.store(&app).rejections(caller.tenant_id(), from).await?;
     let mut by_reason: BTreeMap<&str, i64> = BTreeMap::new();
     minutes.iter().for_each(|minute| *by_reason.entry(&minute.reason).or_default() += minute.events);
     let (tenant, requests) = (caller.tenant, app.settings.rate_limits.of(caller.tenant.plan));

@@ -36,10 +36,10 @@ pub(super) async fn stream(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let tenant_id = caller.tenant_id(&app).clone();
+    let tenant_id = caller.tenant_id().clone();
     let after = match headers.get("last-event-id") {
         Some(id) => {
-            let read = id.to_str().ok().and_then(|id| read_event_id(id, &tenant_id, app.store.cursor_key()));
+            let read = id.to_str().ok().and_then(|id| read_event_id(id, &tenant_id, caller.store(&app).cursor_key()));
             let wrong = || ApiError::new(Code::InvalidParameter, "`Last-Event-ID` is none of this stream's");
             Some(read.ok_or_else(wrong)?)
         }
@@ -61,7 +61,7 @@ pub(crate) fn subscribe(
     after: Option<i64>,
     show: impl FnMut(&FeedItem) -> Option<Event> + Send + 'static,
 ) -> Option<Response> {
-    let listener = app.hub.listen(caller.tenant_id(&app), after)?;
+    let listener = caller.hub(&app).listen(caller.tenant_id(), after)?;
     let subscription = Subscription { app, caller, listener, show, check: Instant::now() + CHECK };
     let events = stream::unfold(subscription, async |mut subscription| {
         let event = subscription.next().await?;
@@ -95,7 +95,7 @@ impl<F: FnMut(&FeedItem) -> Option<Event>> Subscription<F> {
             let Ok(next) = timeout_at(*check, listener.next(caller.store(app))).await else { continue };
             let item = next.ok()?;
             if let Some(event) = show(&item) {
-                return Some(event.id(event_id(item.seq, caller.tenant_id(app), app.store.cursor_key())));
+                return Some(event.id(event_id(item.seq, caller.tenant_id(), caller.store(app).cursor_key())));
             }
         }
     }

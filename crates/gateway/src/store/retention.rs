@@ -72,9 +72,30 @@ impl Store {
                 tenant_id = next;
             }
         }
+        self.forget_answers().await?;
+        Ok(forgotten)
+    }
+
+    /// Deletes answers that are no longer given again.
+    pub(crate) async fn forget_answers(&self) -> Result<(), StoreError> {
         let stale = sqlx::query("DELETE FROM idempotency WHERE created_at < $1").bind(now().as_millis() - KEPT_MS);
         stale.execute(&self.write).await.attempt(WHAT)?;
-        Ok(forgotten)
+        Ok(())
+    }
+
+    /// Deletes all that is kept of a tenant's events and requests.
+    pub(crate) async fn forget_tenant(&self, tenant_id: &TenantId) -> Result<(), StoreError> {
+        let mut tables = vec!["idempotency"];
+        for Growing { table, parts, .. } in &GROWING {
+            tables.push(table);
+            tables.extend_from_slice(parts);
+        }
+        let mut transaction = self.begin(WHAT).await?;
+        for table in tables {
+            let delete = sqlx::query(AssertSqlSafe(format!("DELETE FROM {table} WHERE tenant_id = $1")));
+            delete.bind(tenant_id.as_str()).execute(&mut *transaction).await.attempt(WHAT)?;
+        }
+        transaction.commit(WHAT).await
     }
 
     /// The next tenant that has rows in a table, from one place in the index to the next.

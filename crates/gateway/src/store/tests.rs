@@ -52,7 +52,7 @@ fn assessment(tenant_id: &str, n: i64, points: u8) -> Landed {
     let event_id = format!("e{n}");
     let severity = Severity::ALL[usize::from(points / 25).min(4)];
     let assessment = Assessment {
-        assessment_id: assessment_id(tenant_id, &event_id),
+        assessment_id: assessment_id(tenant_id, &event_id, None),
         tenant_id: tenant(tenant_id),
         event_id,
         occurred_at: Some(Timestamp::from_millis(AT)),
@@ -88,7 +88,7 @@ fn action(state: ActionState, at: i64) -> Landed {
         action_id: "ra_1".to_owned(),
         idempotency_key: "ra_1".to_owned(),
         tenant_id: tenant("acme"),
-        assessment_id: assessment_id("acme", "e0"),
+        assessment_id: assessment_id("acme", "e0", None),
         playbook_id: "p".to_owned(),
         kind: ActionKind::IsolateHost,
         target: Target { kind: TargetKind::Host, value: "ws-0".to_owned(), host: None },
@@ -295,7 +295,7 @@ async fn an_action_stands_where_its_last_state_put_it_and_an_entity_shows_both()
         let found = store.action(&tenant("acme"), "ra_1").await.unwrap().unwrap();
         assert_eq!((found.state.as_str(), found.history.len()), ("approved", 2));
         assert!(store.action(&tenant("globex"), "ra_1").await.unwrap().is_none());
-        assert_eq!(store.actions_of(&tenant("acme"), &assessment_id("acme", "e0")).await.unwrap().len(), 1);
+        assert_eq!(store.actions_of(&tenant("acme"), &assessment_id("acme", "e0", None)).await.unwrap().len(), 1);
 
         let entity = store.entity(&tenant("acme"), "host", "ws-0").await.unwrap().unwrap();
         assert_eq!((entity.findings, entity.max_risk_score, entity.actions.len()), (1, 80, 1));

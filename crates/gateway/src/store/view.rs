@@ -3,10 +3,16 @@
 //! The offsets in the database are the only ones there are. A transaction names the offset that each partition has to
 //! stand at: where another replica has been faster, nothing of it is written.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, btree_map::Entry},
+};
 
-use cybervault_model::{Assessment, Entity, QuotaRejection, ResponseAction, SourceReport, Timestamp};
-use serde::Serialize;
+use cybervault_model::{
+    Assessment, Contribution, Entity, QuotaRejection, ResponseAction, Score, Severity, SourceReport, Timestamp,
+};
+use metrics::counter;
+use serde::{Deserialize, Serialize};
 use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::Query};
 
 use super::{Attempt, Store, StoreError, number, pieces, sources::SourceSums, text, writing::Writing};
@@ -114,18 +120,23 @@ impl Store {
         };
         let (mut findings, mut actions, mut rejections) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         let mut sources = SourceSums::default();
+        let mut repeated = Repeated::default();
         for landed in &batch.landed {
             match landed {
                 Landed::Assessment { assessment, created_at } => {
-                    let id = (&assessment.tenant_id, &assessment.assessment_id);
-                    findings.insert(id, (next(), &**assessment, *created_at));
+                    let (id, seq) = ((&assessment.tenant_id, &assessment.assessment_id), next());
+                    match findings.entry(id) {
+                        Entry::Vacant(place) => _ = place.insert((seq, &**assessment, *created_at)),
+                        Entry::Occupied(first) => repeated.add(Said::by(first.get().1).as_ref(), assessment),
+                    }
                 }
                 Landed::Action(action) => actions.push((next(), &**action)),
                 Landed::Rejection(rejection) => add_rejection(&mut rejections, rejection),
                 Landed::Sources(report) => sources.add(report),
             }
         }
-        let findings: Vec<_> = findings.into_values().collect();
+        let mut findings: Vec<_> = findings.into_values().collect();
+        self.leave_known(&mut transaction, &mut findings, &mut repeated).await?;
         for piece in pieces(&findings) {
             self.insert_findings(&mut transaction, piece).await?;
         }
@@ -137,6 +148,7 @@ impl Store {
             insert_rejections(&mut transaction, (tenant_id, minute, reason), &sum).await?;
         }
         transaction.commit(what).await?;
+        repeated.tell();
         Ok(true)
     }
 
@@ -204,15 +216,11 @@ fn names(entity: &Entity) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> 
 type Numbered<'a> = (i64, &'a Assessment, Timestamp);
 
 impl Store {
-    /// An assessment that comes again, by a replay for one, takes the place of the one that was there; each stands in
-    /// `findings` once.
+    /// Findings that the store has not; each stands in `findings` once.
     async fn insert_findings(&self, transaction: &mut Writing, findings: &[Numbered<'_>]) -> Result<(), StoreError> {
-        self.delete_details(transaction, findings).await?;
         let sql = format!(
             "INSERT INTO assessments (tenant_id, assessment_id, seq, created_at, occurred_at, event_id, risk_score, severity, \
-             verdict, rules, document) VALUES {} ON CONFLICT (tenant_id, assessment_id) DO UPDATE SET seq = excluded.seq, \
-             created_at = excluded.created_at, occurred_at = excluded.occurred_at, risk_score = excluded.risk_score, \
-             severity = excluded.severity, verdict = excluded.verdict, rules = excluded.rules, document = excluded.document",
+             verdict, rules, document) VALUES {}",
             self.places(findings.len(), 11)
         );
         let mut insert = sqlx::query(AssertSqlSafe(sql));
@@ -293,23 +301,95 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what else is kept of those findings that are there already: most are not.
-    async fn delete_details(&self, transaction: &mut Writing, findings: &[Numbered<'_>]) -> Result<(), StoreError> {
+    /// Takes those out of `findings` that the store has: what was found is evidence, and stays as it was first said, whatever
+    /// comes later under its id. Most are not there.
+    async fn leave_known(
+        &self,
+        transaction: &mut Writing,
+        findings: &mut Vec<Numbered<'_>>,
+        repeated: &mut Repeated,
+    ) -> Result<(), StoreError> {
         let what = "looking for assessments that come again";
-        let are_these = format!("(tenant_id, assessment_id) IN (VALUES {})", self.places(findings.len(), 2));
-        let about = |sql: String| {
-            findings.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, (_, found, _)| {
+        let mut known = BTreeMap::new();
+        for piece in pieces(findings) {
+            let sql = format!(
+                "SELECT tenant_id, assessment_id, document FROM assessments \
+                 WHERE (tenant_id, assessment_id) IN (VALUES {})",
+                self.places(piece.len(), 2)
+            );
+            let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, (_, found, _)| {
                 query.bind(found.tenant_id.as_str()).bind(&found.assessment_id)
-            })
-        };
-        let known = about(format!("SELECT 1 FROM assessments WHERE {are_these} LIMIT 1"));
-        if known.fetch_optional(&mut **transaction).await.attempt(what)?.is_some() {
-            for table in ["assessment_entities", "assessment_attack"] {
-                let delete = about(format!("DELETE FROM {table} WHERE {are_these}"));
-                delete.execute(&mut **transaction).await.attempt(what)?;
+            });
+            for row in query.fetch_all(&mut **transaction).await.attempt(what)? {
+                known.insert((text(&row, 0, what)?, text(&row, 1, what)?), text(&row, 2, what)?);
             }
         }
+        if !known.is_empty() {
+            findings.retain(|(_, found, _)| {
+                let id = (found.tenant_id.as_str().to_owned(), found.assessment_id.clone());
+                let Some(document) = known.get(&id) else { return true };
+                // Even one that can't be read was there first.
+                repeated.add(serde_json::from_str(document).ok().as_ref(), found);
+                false
+            });
+        }
         Ok(())
+    }
+}
+
+/// What an assessment says of its event. Which rules were in force and, where the event does not say, when it happened, may
+/// differ from one time to the next that the same event is looked at.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Said {
+    event_id: String,
+    risk_score: Score,
+    severity: Severity,
+    contributions: Vec<Contribution>,
+    entities: Vec<Entity>,
+}
+
+impl Said {
+    /// By way of JSON, as it is stored: a number may be read as its neighbour.
+    fn by(assessment: &Assessment) -> Option<Self> {
+        serde_json::from_str(&json(assessment).ok()?).ok()
+    }
+}
+
+/// Assessments that came under an id that the view had, and were left.
+#[derive(Debug, Default)]
+struct Repeated {
+    same: u64,
+    /// Those that said something else, and the first of them.
+    other: u64,
+    example: Option<String>,
+}
+
+impl Repeated {
+    fn add(&mut self, first: Option<&Said>, later: &Assessment) {
+        if Said::by(later).as_ref() == first {
+            self.same += 1;
+            return;
+        }
+        self.other += 1;
+        self.example.get_or_insert_with(|| {
+            let stays = first.map(|first| first.risk_score).unwrap_or_default();
+            let Assessment { assessment_id, tenant_id, risk_score, .. } = later;
+            format!("{assessment_id} of tenant {tenant_id}: risk {stays} stays, {risk_score} is left")
+        });
+    }
+
+    /// Counts and logs them, once the batch is committed.
+    fn tell(self) {
+        let Self { same, other, example } = self;
+        counter!("cybervault_view_repeats_total", "says" => "same").increment(same);
+        counter!("cybervault_view_repeats_total", "says" => "other").increment(other);
+        if let Some(example) = example {
+            tracing::warn!(
+                others = other,
+                example,
+                "assessments came again and say something else: the view keeps what it had"
+            );
+        }
     }
 }
 
