@@ -137,6 +137,18 @@ fn configuration_and_tenants_are_checked() {
     assert_eq!(shown["topics"]["names"]["telemetry_events"], "telemetry.events");
     assert_eq!(run(&["tenants", "check", tenants.to_str().unwrap()]).status.code(), Some(0));
     assert_eq!(run(&["tenants", "check", "/nowhere"]).status.code(), Some(2));
+    // Ids that stand for something of the product's own.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tenants.yaml");
+    for id in ["sandbox", "Sandbox", "CYBERVAULT"] {
+        fs::write(&file, format!("tenants:\n- {{tenant_id: {id}, plan: starter}}\n")).unwrap();
+        let set = format!("tenants_file={}", file.display());
+        for args in [&["config", "check", "--set", &set][..], &["tenants", "check", file.to_str().unwrap()]] {
+            let output = run(args);
+            assert_eq!(output.status.code(), Some(2), "{args:?}");
+            assert!(stderr(&output).contains(&format!("tenant `{id}` (entry 1")), "{}", stderr(&output));
+        }
+    }
 }
 
 fn whole_json(output: &Output) -> Value {

@@ -10,12 +10,15 @@ use std::{
     time::Instant,
 };
 
-use cybervault_testkit::{eventually, topic::Record};
+use cybervault_testkit::{
+    eventually,
+    topic::{self, Record},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
     Fleet, PATIENCE, attack,
-    gateway::{Gateway, key},
+    gateway::{Api, Gateway, key},
 };
 
 const TENANTS: &str = "tenants:\n- {tenant_id: acme, plan: enterprise}\n- {tenant_id: globex, plan: enterprise}\n\
@@ -146,6 +149,167 @@ fn an_analysed_event_is_on_the_topics_before_it_is_answered_and_its_action_can_b
     });
 }
 
+/// The data of a list's first page.
+fn listed(api: &Api, path: &str) -> Vec<Value> {
+    api.get(path).json()["data"].as_array().unwrap().clone()
+}
+
+#[test]
+fn what_was_found_stays_whatever_is_sent_under_the_same_event_id() {
+    const ALL: &str = "/v3/threats/assessments?sort=created_at:asc";
+    let (fleet, playbooks) = fleet("evidence");
+    let mut worker = fleet.worker("w1", &[&playbooks]);
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let api = gateway.api(&key(&fleet, "acme", &[]).1);
+    let harmless = |id: &str| {
+        json!({"event_id": id, "type": "endpoint_telemetry",
+            "payload": {"hostname": "ws-7", "process_name": "notepad.exe", "os": "windows"}})
+    };
+
+    // The stream finds something.
+    let streamed = attack("e1", "ws-7");
+    fleet.send([Record::new("acme", streamed.to_string())]);
+    let found = eventually("the finding", PATIENCE, || listed(&api, ALL).first().cloned());
+    assert!(["high", "critical"].contains(&found["severity"].as_str().unwrap()));
+
+    // The same event by the API is answered with it, however it is written down; another one under its id is refused.
+    let rewritten = r#" { "type": "endpoint_telemetry", "payload": PAYLOAD, "occurred_at": "2026-11-02T10:00:00+01:00", "event_id": "\u0065\u0031" } "#
+        .replace("PAYLOAD", &serde_json::to_string_pretty(&streamed["payload"]).unwrap());
+    let json_type = [("content-type", "application/json")];
+    let again = api.call("POST", "/v3/threats/analyze", &json_type, Some(rewritten.as_bytes()));
+    assert_eq!((again.status, again.json()), (201, found.clone()));
+    assert!(again.headers["location"].ends_with(found["assessment_id"].as_str().unwrap()));
+    let other = api.post("/v3/threats/analyze", &harmless("e1"));
+    assert_eq!((other.status, other.code()), (409, "event_conflict".to_owned()));
+    assert!(fleet.read("telemetry.api").is_empty());
+    assert_eq!(fleet.read("threat.assessments").len(), 1);
+
+    // Ids are told apart by every letter.
+    assert_eq!(api.post("/v3/threats/analyze", &harmless("E1")).status, 201);
+
+    // A batch: each by itself, and the first of an id counts within it, too.
+    let events = [harmless("b1"), harmless("b1"), attack("b1", "ws-8"), harmless("e1"), harmless("b2")];
+    let batch = api.post("/v3/threats/analyze/batch", &json!({ "events": events })).json();
+    let statuses: Vec<_> =
+        batch["results"].as_array().unwrap().iter().map(|one| one["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [201, 201, 409, 409, 201]);
+    assert_eq!(batch["results"][0], batch["results"][1]);
+    assert_eq!(batch["results"][2]["error"]["code"], "event_conflict");
+    assert_eq!(fleet.read("telemetry.api").len(), 3);
+
+    // Whoever is first: of two that come at once, one.
+    for n in 0..10 {
+        let id = format!("race-{n}");
+        let (one, two) = thread::scope(|scope| {
+            let one = scope.spawn(|| api.post("/v3/threats/analyze", &attack(&id, "ws-9")));
+            let two = scope.spawn(|| api.post("/v3/threats/analyze", &harmless(&id)));
+            (one.join().unwrap(), two.join().unwrap())
+        });
+        let mut statuses = [one.status, two.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409], "{} {}", one.text, two.text);
+        // The same twice at once is one finding.
+        let id = format!("twice-{n}");
+        let (one, two) = thread::scope(|scope| {
+            let one = scope.spawn(|| api.post("/v3/threats/analyze", &attack(&id, "ws-9")));
+            let two = scope.spawn(|| api.post("/v3/threats/analyze", &attack(&id, "ws-9")));
+            (one.join().unwrap(), two.join().unwrap())
+        });
+        assert_eq!((one.status, two.status, one.json()), (201, 201, two.json()));
+    }
+    eventually("all of them in the view", PATIENCE, || (listed(&api, ALL).len() == 4 + 20).then_some(()));
+
+    // The stream delivers another event under the id, then the first one again: two findings, both as they were.
+    let second = json!({"event_id": "e1", "type": "endpoint_telemetry", "occurred_at": "2026-11-02T09:00:00Z",
+        "payload": {"hostname": "ws-7", "os": "windows", "process_path": r"C:\Windows\System32\vssadmin.exe",
+            "process_name": "vssadmin.exe", "command_line": "vssadmin.exe delete shadows /all /quiet"}});
+    fleet.send([Record::new("acme", second.to_string()), Record::new("acme", streamed.to_string())]);
+    let of_e1 = format!("{ALL}&filter={}", encoded(&json!({"event_id": "e1"})));
+    let both = eventually("a finding of its own", PATIENCE, || {
+        let both = listed(&api, &of_e1);
+        (both.len() == 2).then_some(both)
+    });
+    assert_eq!(both[0], found);
+    assert_ne!(both[1]["assessment_id"], found["assessment_id"]);
+    let mut same = Vec::new();
+    worker.wait_until("the first one's assessment again", PATIENCE, || {
+        same = fleet.read("threat.assessments");
+        same.retain(|record| String::from_utf8_lossy(&record.value).contains(found["assessment_id"].as_str().unwrap()));
+        same.len() == 2
+    });
+    assert_eq!(same[0].value, same[1].value, "a replay has the same bytes");
+
+    // Whoever can write to the topic can't rewrite what the view has, neither lower nor higher.
+    let mut forged: Value = serde_json::from_slice(&same[0].value).unwrap();
+    for (severity, score) in [("informational", 1), ("critical", 100)] {
+        (forged["severity"], forged["risk_score"]) = (json!(severity), json!(score));
+        let record = Record { headers: same[0].headers.clone(), ..Record::new("acme|ws-7", forged.to_string()) };
+        topic::write(&fleet.bootstrap, &fleet.topic("threat.assessments"), [record]);
+    }
+    eventually("both are counted", PATIENCE, || {
+        let others = Fleet::metric(&gateway.process, "cybervault_view_repeats_total", "says=\"other\"");
+        (others >= 2.0).then_some(())
+    });
+    assert_eq!(listed(&api, &of_e1), both);
+    assert_eq!(api.get(&format!("/v3/threats/assessments/{}", found["assessment_id"].as_str().unwrap())).json(), found);
+    assert_eq!(
+        api.get("/v3/entities/host/ws-7").json()["max_risk_score"],
+        both.iter().map(|one| one["risk_score"].as_u64().unwrap()).max().unwrap()
+    );
+}
+
+#[test]
+fn each_tenant_has_a_sandbox_of_its_own_that_nothing_leads_out_of() {
+    let (fleet, playbooks) = fleet("sandboxes");
+    let _worker = fleet.worker("w1", &[&playbooks]);
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let sandbox_of = |tenant: &str| gateway.api(&key(&fleet, tenant, &["--kind", "test"]).1);
+    let (acme, globex, live) = (sandbox_of("acme"), sandbox_of("globex"), gateway.api(&key(&fleet, "acme", &[]).1));
+    let ids = |api: &Api, path: &str, field: &str| -> Vec<String> {
+        listed(api, path).iter().map(|one| one[field].as_str().unwrap().to_owned()).collect()
+    };
+    // The same in both, and nothing shared.
+    for (path, field) in [("/v3/threats/assessments", "assessment_id"), ("/v3/response/actions", "action_id")] {
+        let (of_acme, of_globex) = (ids(&acme, path, field), ids(&globex, path, field));
+        assert_eq!(of_acme.len(), of_globex.len());
+        assert!(!of_acme.is_empty() && of_acme.iter().all(|id| !of_globex.contains(id)));
+        assert!(ids(&live, path, field).is_empty());
+        for id in &of_acme {
+            assert_eq!(acme.get(&format!("{path}/{id}")).status, 200);
+            assert_eq!(globex.get(&format!("{path}/{id}")).status, 404);
+            assert_eq!(live.get(&format!("{path}/{id}")).status, 404);
+        }
+    }
+    let cursor = acme.get("/v3/threats/assessments?limit=1").json()["next_cursor"].as_str().unwrap().to_owned();
+    for other in [&globex, &live] {
+        assert_eq!(other.get(&format!("/v3/threats/assessments?limit=1&cursor={cursor}")).code(), "invalid_parameter");
+    }
+
+    // What one has just brought is there for it alone, and an id is taken where it was taken.
+    let posted = [&acme, &globex, &live].map(|api| api.post("/v3/threats/analyze", &attack("e1", "ws-7")).json());
+    assert_eq!([0, 1, 2].map(|n| posted[n]["tenant_id"].clone()), ["acme", "globex", "acme"].map(Value::from));
+    assert_eq!(acme.post("/v3/threats/analyze", &attack("e1", "ws-8")).code(), "event_conflict");
+    assert_eq!(acme.post("/v3/threats/analyze", &attack("sandbox-0", "ws-8")).code(), "event_conflict");
+    assert_eq!(live.post("/v3/threats/analyze", &attack("sandbox-0", "ws-8")).status, 201);
+    let of_globex = format!("/v3/threats/assessments/{}", posted[1]["assessment_id"].as_str().unwrap());
+    assert_eq!([&acme, &globex, &live].map(|api| api.get(&of_globex).status), [404, 200, 404]);
+
+    // A sandbox hears nothing of what lands in production, not even of its own tenant.
+    let mut production = live.stream(None);
+    let heard = thread::scope(|scope| {
+        let (told, hears) = std::sync::mpsc::channel();
+        let mut stream = acme.stream(None);
+        // It ends with the gateway.
+        scope.spawn(move || stream.next().map(|item| told.send(item)));
+        live.post("/v3/threats/analyze", &attack("e2", "ws-7"));
+        assert!(production.any(|(_, _, data)| data["event_id"] == "e2"));
+        let heard = hears.try_recv().is_ok();
+        drop(gateway);
+        heard
+    });
+    assert!(!heard);
+}
+
 fn encoded(filter: &Value) -> String {
     filter.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
@@ -215,7 +379,7 @@ fn nobody_sees_anything_of_another_tenant_and_a_key_does_no_more_than_it_may() {
     let sandbox = gateway.api(&key(&fleet, "acme", &["--kind", "test"]).1);
     let before = fleet.read("telemetry.api").len();
     let first = sandbox.post("/v3/threats/analyze", &attack("s1", "ws-7"));
-    assert_eq!((first.status, first.json()["tenant_id"].as_str()), (201, Some("sandbox")));
+    assert_eq!((first.status, first.json()["tenant_id"].as_str()), (201, Some("acme")));
     assert_eq!(first.json(), sandbox.post("/v3/threats/analyze", &attack("s1", "ws-7")).json());
     assert_eq!(sandbox.get("/v3/threats/assessments").text, sandbox.get("/v3/threats/assessments").text);
     let waiting = sandbox.get("/v3/response/actions").json();

@@ -164,3 +164,75 @@ fn actions(assessment: &Assessment, at: Timestamp) -> Option<ResponseAction> {
         expires_at: NEVER,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use cybervault_model::{Entity, EntityKind, Score, Severity, Verdict, assessment_id};
+
+    use super::*;
+    use crate::{
+        engine::{RuleFacts, TenantFacts},
+        list::ListQuery,
+        store::ASSESSMENTS,
+    };
+
+    /// Finds nothing in anything.
+    struct Blind;
+
+    impl Engine for Blind {
+        fn assess(&self, tenant_id: &TenantId, event: &[u8], _: Timestamp) -> Result<Assessment, String> {
+            let event: serde_json::Value = serde_json::from_slice(event).map_err(|error| error.to_string())?;
+            let event_id = event["event_id"].as_str().unwrap();
+            Ok(Assessment {
+                assessment_id: assessment_id(tenant_id.as_str(), event_id, None),
+                tenant_id: tenant_id.clone(),
+                event_id: event_id.to_owned(),
+                occurred_at: None,
+                risk_score: Score::default(),
+                severity: Severity::default(),
+                verdict: Verdict::default(),
+                contributions: Vec::new(),
+                mitre_attack: Vec::new(),
+                entities: vec![Entity { kind: EntityKind::Host, value: "ws-1".to_owned() }],
+                recommended_actions: Vec::new(),
+                rules_version: String::new(),
+            })
+        }
+
+        fn tenant(&self, _: &str) -> Option<TenantFacts> {
+            None
+        }
+
+        fn rules(&self) -> Vec<RuleFacts> {
+            Vec::new()
+        }
+    }
+
+    async fn documents(sandboxes: &Sandboxes, tenant_id: &TenantId) -> Vec<String> {
+        let query =
+            ListQuery::new(&ASSESSMENTS, 50, "created_at:asc", r#"{"event_id":{"contains":"sandbox"}}"#).unwrap();
+        let page = sandboxes.store().list(&query, tenant_id).await.unwrap();
+        page.documents.iter().map(|document| document.get().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn each_tenant_has_a_sandbox_of_its_own_and_no_more_are_kept_than_may() {
+        let (engine, sandboxes) = (Arc::new(Blind) as Arc<dyn Engine>, Sandboxes::open().await.unwrap());
+        let tenant = |n: usize| TenantId::new(&format!("t{n}")).unwrap();
+        for n in [0, 1, 0] {
+            sandboxes.prepare(&engine, &tenant(n)).await.unwrap();
+        }
+        let (first, second) = (documents(&sandboxes, &tenant(0)).await, documents(&sandboxes, &tenant(1)).await);
+        assert_eq!((first.len(), second.len()), (events().len(), events().len()));
+        assert!(first.iter().all(|document| document.contains("\"t0\"") && !second.contains(document)));
+        for n in 2..=KEPT {
+            sandboxes.prepare(&engine, &tenant(n)).await.unwrap();
+        }
+        assert!(documents(&sandboxes, &tenant(0)).await.is_empty());
+        assert_eq!(documents(&sandboxes, &tenant(1)).await, second);
+        // Made again, it is as it was.
+        sandboxes.prepare(&engine, &tenant(0)).await.unwrap();
+        assert_eq!(documents(&sandboxes, &tenant(0)).await, first);
+    }
+}

@@ -110,7 +110,12 @@ mod tests {
         )
         .unwrap();
         assert_eq!(tenants.len(), 2);
-        assert!(parse_tenants("tenants:\n- {tenant_id: sandbox-1, plan: starter}\n- {tenant_id: my-sandbox, plan: starter}").is_ok());
+        assert!(
+            parse_tenants(
+                "tenants:\n- {tenant_id: sandbox-1, plan: starter}\n- {tenant_id: my-sandbox, plan: starter}"
+            )
+            .is_ok()
+        );
         assert_eq!(tenants[1].quota.and_then(|quota| quota.events_per_second), Some(5));
     }
 

@@ -185,7 +185,8 @@ pub(super) async fn events(
         .find(|(name, _)| name == "from")
         .map(|(_, value)| value.into_owned());
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned).or(from);
-    let after = last.and_then(|id| read_event_id(&id, visitor.caller.tenant_id(), visitor.caller.store(&app).cursor_key()));
+    let after =
+        last.and_then(|id| read_event_id(&id, visitor.caller.tenant_id(), visitor.caller.store(&app).cursor_key()));
     let show = move |item: &FeedItem| match item.kind {
         FeedKind::Assessment => {
             let found = found(&item.document).ok().filter(|found| wanted.matches(found))?;

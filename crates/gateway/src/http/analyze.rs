@@ -182,9 +182,7 @@ async fn take<'a>(
 fn taken(writing: Writing<'_>, known: Option<KnownEvent>) -> Result<Taken<'_>, ApiError> {
     match known {
         Some(KnownEvent::New) | None => Ok(Taken::New(writing)),
-        Some(KnownEvent::Same(document)) => {
-            Ok(Taken::Known(writing.found.assessment.assessment_id.clone(), document))
-        }
+        Some(KnownEvent::Same(document)) => Ok(Taken::Known(writing.found.assessment.assessment_id.clone(), document)),
         Some(KnownEvent::Other) => Err(conflict()),
     }
 }

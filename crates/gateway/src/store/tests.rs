@@ -192,6 +192,123 @@ async fn a_record_lands_once_whoever_writes_and_however_often_it_comes() {
     .await;
 }
 
+/// The same id, and what it says changed.
+fn rewritten(landed: Landed, points: u8, host: &str) -> Landed {
+    let Landed::Assessment { mut assessment, created_at } = landed else { panic!("an assessment") };
+    assessment.risk_score = Score::try_from(points).unwrap();
+    assessment.severity = Severity::ALL[usize::from(points / 25).min(4)];
+    assessment.contributions[0].weight = f64::from(points) / 100.0;
+    assessment.entities[0].value = host.to_owned();
+    assessment.mitre_attack.clear();
+    Landed::Assessment { assessment, created_at: created_at.plus_millis(60_000) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_found_stays_as_it_was_first_said_whatever_comes_under_its_id() {
+    on_each(async |store| {
+        let acme = tenant("acme");
+        assert!(land(&store, -1, vec![assessment("acme", 0, 92), assessment("acme", 1, 40)]).await);
+        let first = list(&store, "acme", "").await.documents;
+        let end = store.feed_end().await.unwrap();
+        // Lower, higher, the same, another tenant's, and one that is new beside them; some twice in a batch.
+        let landed = vec![
+            rewritten(assessment("acme", 0, 92), 3, "ws-9"),
+            rewritten(assessment("acme", 1, 40), 99, "ws-9"),
+            assessment("acme", 0, 92),
+            assessment("globex", 0, 5),
+            assessment("acme", 2, 50),
+            rewritten(assessment("acme", 2, 50), 1, "ws-9"),
+        ];
+        assert!(land(&store, 1, landed).await);
+        let all = list(&store, "acme", "sort=created_at:asc").await.documents;
+        let texts = |documents: &[Box<serde_json::value::RawValue>]| -> BTreeSet<String> {
+            documents.iter().map(|document| document.get().to_owned()).collect()
+        };
+        assert!(texts(&first).is_subset(&texts(&all)) && all.len() == 3, "{all:?}");
+        assert!(store.entity(&acme, "host", "ws-9").await.unwrap().is_none());
+        assert_eq!(store.entity(&acme, "host", "ws-0").await.unwrap().unwrap().max_risk_score, 92);
+        assert_eq!(store.entity(&tenant("globex"), "host", "ws-0").await.unwrap().unwrap().max_risk_score, 5);
+        let facts = store.facts(&acme, (Timestamp::MIN, Timestamp::MAX)).await.unwrap();
+        assert_eq!((facts.findings, facts.techniques), ([0, 1, 1, 1, 0].map(i64::from), 3));
+        // What was told once is not told again, and nobody hears what was left.
+        let told = store.feed_of(&acme, (end, i64::MAX), 10).await.unwrap();
+        assert_eq!(told.iter().map(|item| item.document.get()).collect::<Vec<_>>(), [all[2].get()]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_known_by_its_finding_and_another_one_by_its_id() {
+    on_each(async |store| {
+        let found = |event_id: &str, content: Option<u8>| {
+            let Landed::Assessment { mut assessment, created_at } = assessment("acme", 0, 50) else { unreachable!() };
+            event_id.clone_into(&mut assessment.event_id);
+            assessment.assessment_id = assessment_id("acme", event_id, content.map(|byte| [byte; 32]).as_ref());
+            Landed::Assessment { assessment, created_at }
+        };
+        let asked = |landed: &Landed| match landed {
+            Landed::Assessment { assessment, .. } => Asked::from(&**assessment),
+            _ => unreachable!(),
+        };
+        let many = (10..40).map(|content| found("e-many", Some(content)));
+        let landed = vec![found("e-1", Some(1)), found("e-old", None), found("nul\0", Some(1))];
+        assert!(land(&store, -1, landed.into_iter().chain(many).collect()).await);
+        let questions = [
+            (found("e-1", Some(1)), "same"),
+            (found("e-1", Some(2)), "other"),
+            (found("E-1", Some(1)), "new"),
+            (found("e-2", Some(1)), "new"),
+            // Of what an earlier version found nobody can tell which event it was.
+            (found("e-old", Some(1)), "new"),
+            (found("e-many", Some(39)), "same"),
+            (found("e-many", Some(40)), "other"),
+            (found("nul\0", Some(1)), "same"),
+            (found("nul\0", Some(2)), "other"),
+            (rewritten(found("e-1", Some(1)), 1, "ws-9"), "same"),
+        ];
+        let mut all: Vec<Asked> = questions.iter().map(|(landed, _)| asked(landed)).collect();
+        // More than one statement takes.
+        let more = (0..300).map(|n| asked(&found(&format!("more-{n}"), Some(1))));
+        all.extend(more);
+        let known = store.known_events(&all).await.unwrap();
+        assert_eq!(known.len(), all.len());
+        let said: Vec<&str> = known
+            .iter()
+            .map(|known| match known {
+                KnownEvent::New => "new",
+                KnownEvent::Same(_) => "same",
+                KnownEvent::Other => "other",
+            })
+            .collect();
+        let expected: Vec<&str> = questions.iter().map(|(_, expected)| *expected).collect();
+        assert_eq!(said[..questions.len()], expected);
+        assert!(said[questions.len()..].iter().all(|said| *said == "new"));
+        let KnownEvent::Same(document) = &known[0] else { unreachable!() };
+        assert!(document.get().contains("\"e-1\""));
+        assert!(store.known_events(&[]).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_forgotten_whole_and_no_other() {
+    on_each(async |store| {
+        assert!(
+            land(&store, -1, vec![assessment("acme", 0, 80), action(ActionState::Proposed, 0), rejection(0)]).await
+        );
+        assert!(land(&store, 2, vec![assessment("globex", 0, 80)]).await);
+        assert_eq!(store.claim(&tenant("acme"), "k", "f").await.unwrap(), Claim::Ours);
+        store.forget_tenant(&tenant("acme")).await.unwrap();
+        assert!(list(&store, "acme", "").await.documents.is_empty());
+        assert!(store.action(&tenant("acme"), "ra_1").await.unwrap().is_none());
+        assert!(store.rejections(&tenant("acme"), Timestamp::MIN).await.unwrap().is_empty());
+        assert!(store.entity(&tenant("acme"), "host", "ws-0").await.unwrap().is_none());
+        assert_eq!(store.claim(&tenant("acme"), "k", "g").await.unwrap(), Claim::Ours);
+        assert_eq!(list(&store, "globex", "").await.documents.len(), 1);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_neither_repeat_nor_miss_a_row_while_others_arrive() {
     on_each(async |store| {
