@@ -65,9 +65,19 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     browser.find("nav a[href='/approvals']").click();
     let waiting = browser.find(".pending");
     let action_id = waiting.attribute("data-action").unwrap();
-    browser.find(&format!(".pending[data-action='{action_id}'] input[name=comment]")).write("seen it");
-    browser.find(&format!(".pending[data-action='{action_id}'] button[value=approve]")).click();
-    browser.find("[role=status]");
+    browser.find(&format!(".pending[data-action='{action_id}'] .button")).click();
+    // Enter in a field decides nothing, and neither does another name.
+    browser.find("input[name=comment]").write("seen it\u{e007}");
+    browser.find("input[name=confirm]").write("ws-7\u{e007}");
+    assert!(browser.url().contains("/approvals/review"));
+    assert!(fleet.read("response.decisions").is_empty());
+    browser.find("#decide").click();
+    assert!(browser.find("#problem").text().contains("ws-<b>7</b>"));
+    assert!(fleet.read("response.decisions").is_empty());
+    assert_eq!(browser.run("return document.querySelector('input[name=comment]').value"), "seen it");
+    browser.find("input[name=confirm]").write("ws-<b>7</b>");
+    browser.find("#decide").click();
+    browser.find("#news");
     worker.wait_until("approved on the topic", PATIENCE, || {
         fleet.read("response.actions").iter().any(|record| {
             let action: Value = serde_json::from_slice(&record.value).unwrap();
@@ -111,7 +121,7 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     // A form without the session's token is refused; another tenant's finding is none.
     let finding = browser
         .run("return fetch('/').then(page => page.text()).then(text => text.match(/findings\\/(ta_[0-9a-f]+)/)[1])");
-    let forged = browser.run(&format!("return fetch('/approvals/{action_id}', {{method: 'POST', body: new URLSearchParams({{verdict: 'deny'}})}}).then(answer => answer.status)"));
+    let forged = browser.run(&format!("return fetch('/approvals/decide', {{method: 'POST', body: new URLSearchParams({{verdict: 'deny', action: '{action_id}'}})}}).then(answer => answer.status)"));
     assert_eq!(forged, 403);
     let (_, other) = key(&fleet, "globex", &["--kind", "read"]);
     browser.find("form[action='/sign-out'] button").click();
@@ -130,6 +140,108 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     assert!(fleet.command(&["keys", "revoke", reader.as_str().unwrap()], &[&store]).status.success());
     browser.open(&format!("{}/", gateway.base));
     assert!(browser.url().ends_with("/sign-in"));
+}
+
+/// A playbook that only says what it would do.
+const DRY_RUN: &str = "
+id: only-said
+title: Only said
+when: {min_severity: high}
+actions: [{type: isolate_host, target: host}]
+mode: dry_run
+";
+
+#[test]
+fn several_actions_are_decided_on_with_one_comment_and_dry_runs_are_only_shown() {
+    let Some(browser) = Browser::start(true) else { return };
+    let fleet = Fleet::new("approvals", &unlimited(["acme"]));
+    let playbooks = fleet.playbooks();
+    std::fs::write(fleet.path("playbooks").join("only-said.yaml"), DRY_RUN).unwrap();
+    let mut worker = fleet.worker("w1", &[&playbooks]);
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let (key_id, secret) = key(&fleet, "acme", &["--name", "kim"]);
+    let api = Api::new(&gateway.base, &secret);
+    fleet.send((0..5).map(|n| Record::new("acme", attack(&format!("e{n}"), &format!("ws-{n}")).to_string())));
+    browser.open(&format!("{}/approvals", gateway.base));
+    browser.find("#key").write(&secret);
+    browser.find("button[type=submit]").click();
+    browser.find("#connection.on");
+    let count = |css: &str| browser.run(&format!("return document.querySelectorAll(\"{css}\").length"));
+    eventually("five that wait, five that are said", PATIENCE, || {
+        browser.open(&format!("{}/approvals", gateway.base));
+        (count(".pending") == 5 && count("#dry-runs tr") == 5).then_some(())
+    });
+    // What is only said is marked, and there is nothing to press; nor is it counted.
+    assert!(browser.find("#dry-runs tr").text().contains("dry run"));
+    assert_eq!(count("#dry-runs button, #dry-runs .button, #dry-runs input"), 0);
+    assert_eq!(browser.run("return document.querySelector('.head p').textContent"), "5 waiting");
+    browser.picture("approvals-list");
+    let of_dry_run = browser.find("#dry-runs a").attribute("href").unwrap();
+    browser.open(&format!("{}{of_dry_run}", gateway.base));
+    browser.find("h1");
+    assert_eq!(count(".decide"), 1, "of the two actions of this finding one waits");
+    browser.open(&format!("{}/", gateway.base));
+    assert_eq!(browser.find("#proposed").text(), "5");
+
+    // All but one are denied with one comment.
+    browser.open(&format!("{}/approvals", gateway.base));
+    assert_eq!(count(".bar button:disabled"), 2, "nothing is selected");
+    browser.find("#select-all input").click();
+    browser.find(".pending input[name=action]").click();
+    assert!(browser.find("#selected").text().contains("4 selected"));
+    browser.picture("approvals-selected");
+    browser.find(".bar button[value=deny]").click();
+    assert_eq!(count("#targets li"), 4);
+    assert_eq!(count("input[name=confirm]"), 0);
+    browser.find("input[name=comment]").write("planned work\u{e007}");
+    assert!(browser.url().contains("/approvals/review"), "Enter decides nothing");
+    browser.picture("approvals-review");
+    browser.find("#decide").click();
+    browser.find("#news");
+    eventually("what came of it", PATIENCE, || {
+        (count("#news .state-denied") == 4 && count(".pending") == 1).then_some(())
+    });
+    browser.picture("approvals-news");
+    worker.wait_until("denied on the topic", PATIENCE, || {
+        let denied = fleet.read("response.actions").into_iter().filter(|record| {
+            let action: Value = serde_json::from_slice(&record.value).unwrap();
+            action["state"] == "denied"
+                && action["reason"] == "planned work"
+                && action["decided_by"].as_str().unwrap().contains(&key_id)
+        });
+        denied.count() == 4
+    });
+
+    // On a telephone: nothing is cut off, and whoever comes second is told who was first.
+    browser.narrow(true);
+    browser.open(&format!("{}/approvals", gateway.base));
+    let fits = |what: &str| {
+        assert_eq!(browser.run("return document.documentElement.scrollWidth"), 390, "{what} is wider than the page");
+    };
+    fits("the list");
+    browser.picture("approvals-narrow");
+    let last = browser.find(".pending").attribute("data-action").unwrap();
+    browser.find(".pending .button").click();
+    let target = browser.find("#phrase").text();
+    fits("the review");
+    browser.picture("approvals-review-narrow");
+    let (_, other) = key(&fleet, "acme", &["--name", "robin"]);
+    let denied = Api::new(&gateway.base, &other)
+        .post(&format!("/v3/response/actions/{last}/deny"), &serde_json::json!({"comment": "mine"}));
+    assert!([200, 202].contains(&denied.status), "{}", denied.text);
+    browser.find("input[name=confirm]").write(&target);
+    browser.find("#decide").click();
+    eventually("who was first", PATIENCE, || {
+        let text = browser.run("return document.querySelector('#news')?.innerText");
+        let text = text.as_str()?.to_owned();
+        (text.contains("robin (key_") && text.contains("was first")).then_some(())
+    });
+    fits("the news");
+    browser.picture("approvals-news-narrow");
+    assert_eq!(count(".pending"), 0);
+    let action = api.get(&format!("/v3/response/actions/{last}")).json();
+    assert_eq!((&action["action"]["state"], action["history"].as_array().unwrap().len()), (&Value::from("denied"), 2));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
 /// The pictures in docs: of the samples, as `make run` plays them. Takes a minute, so only when asked for.

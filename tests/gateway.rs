@@ -99,7 +99,8 @@ fn an_analysed_event_is_on_the_topics_before_it_is_answered_and_its_action_can_b
     });
     let path = format!("/v3/response/actions/{}", action["action_id"].as_str().unwrap());
     let approved = api.post(&format!("{path}/approve"), &json!({"comment": "do it"}));
-    assert_eq!((approved.status, &approved.json()["status"]), (202, &json!("submitted")));
+    let expected = if approved.status == 202 { "submitted" } else { "approved" };
+    assert!([200, 202].contains(&approved.status) && approved.json()["status"] == expected, "{}", approved.text);
     worker.wait_until("approved on the topic", PATIENCE, || {
         let actions = fleet.read("response.actions");
         actions.iter().any(|record| {
@@ -298,9 +299,14 @@ fn each_tenant_has_a_sandbox_of_its_own_that_nothing_leads_out_of() {
     let mut production = live.stream(None);
     let heard = thread::scope(|scope| {
         let (told, hears) = std::sync::mpsc::channel();
-        let mut stream = acme.stream(None);
+        let acme = &acme;
         // It ends with the gateway.
-        scope.spawn(move || stream.next().map(|item| told.send(item)));
+        scope.spawn(move || {
+            let mut stream = acme.stream(None);
+            told.send(()).unwrap();
+            stream.next().map(|_| told.send(()))
+        });
+        hears.recv().unwrap();
         live.post("/v3/threats/analyze", &attack("e2", "ws-7"));
         assert!(production.any(|(_, _, data)| data["event_id"] == "e2"));
         let heard = hears.try_recv().is_ok();
@@ -308,6 +314,131 @@ fn each_tenant_has_a_sandbox_of_its_own_that_nothing_leads_out_of() {
         heard
     });
     assert!(!heard);
+}
+
+/// A playbook that only says what it would do.
+const DRY_RUN: &str = "
+id: only-said
+title: Only said
+when: {min_severity: high}
+actions: [{type: isolate_host, target: host}]
+mode: dry_run
+";
+
+#[test]
+fn of_two_decisions_the_first_counts_and_the_other_is_told_whose_that_was() {
+    let (fleet, playbooks) = fleet("decide");
+    std::fs::write(fleet.path("playbooks").join("only-said.yaml"), DRY_RUN).unwrap();
+    let worker = fleet.worker("w1", &[&playbooks]);
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let [one, two] = ["one", "two"].map(|name| gateway.api(&key(&fleet, "acme", &["--name", name]).1));
+    let actions = |filter: Value| listed(&one, &format!("/v3/response/actions?limit=200&filter={}", encoded(&filter)));
+    let waiting = || actions(json!({"state": "proposed", "mode": {"ne": "dry_run"}}));
+    let state_of =
+        |id: &Value| one.get(&format!("/v3/response/actions/{}", id.as_str().unwrap())).json()["action"].clone();
+    let path_of =
+        |action: &Value, word: &str| format!("/v3/response/actions/{}/{word}", action["action_id"].as_str().unwrap());
+    fleet.send((0..10).map(|n| Record::new("acme", attack(&format!("e{n}"), &format!("ws-{n}")).to_string())));
+    let all = eventually("ten actions that wait", PATIENCE, || Some(waiting()).filter(|all| all.len() == 10));
+
+    // At once: what the answers say is what came of it, whoever was first.
+    for action in &all[..5] {
+        let (approved, denied) = thread::scope(|scope| {
+            let approve = scope.spawn(|| one.post(&path_of(action, "approve"), &json!({"comment": "yes"})));
+            let deny = scope.spawn(|| two.post(&path_of(action, "deny"), &json!({"comment": "no"})));
+            (approve.join().unwrap(), deny.join().unwrap())
+        });
+        let settled = eventually("what came of it", PATIENCE, || {
+            Some(state_of(&action["action_id"])).filter(|action| action["state"] != "proposed")
+        });
+        let mut taken = 0;
+        for (reply, verdict, state, name) in
+            [(&approved, "approve", "approved", "one ("), (&denied, "deny", "denied", "two (")]
+        {
+            let told = reply.json();
+            match reply.status {
+                200 => {
+                    taken += 1;
+                    assert_eq!((&told["verdict"], &told["status"]), (&json!(verdict), &json!(state)), "{}", reply.text);
+                    assert_eq!((&settled["state"], &told["decided_by"]), (&json!(state), &settled["decided_by"]));
+                    assert!(told["decided_by"].as_str().unwrap().starts_with(name), "{}", reply.text);
+                }
+                409 => {
+                    assert_eq!(reply.code(), "action_not_pending");
+                    let details = &told["error"]["details"];
+                    assert_ne!(settled["state"], state, "{}", reply.text);
+                    assert_eq!(details["state"], settled["state"]);
+                    assert_eq!(details["decided_by"], settled["decided_by"]);
+                    assert_eq!(details["decided_at"], settled["updated_at"]);
+                    assert!(
+                        told["error"]["message"].as_str().unwrap().contains(settled["decided_by"].as_str().unwrap())
+                    );
+                }
+                // This machine was slow: it says where to ask.
+                202 => {
+                    assert_eq!((&told["status"], reply.headers.contains_key("location")), (&json!("submitted"), true))
+                }
+                other => panic!("{other}: {}", reply.text),
+            }
+        }
+        assert!(taken < 2, "both were first: {} {}", approved.text, denied.text);
+        let late = one.post(&path_of(action, "approve"), &json!({}));
+        assert_eq!((late.status, late.code()), (409, "action_not_pending".to_owned()));
+    }
+
+    // A dry run is only said: no word on it goes anywhere.
+    let decisions = fleet.read("response.decisions").len();
+    let said = eventually("what is only said", PATIENCE, || actions(json!({"mode": "dry_run"})).pop());
+    for word in ["approve", "deny"] {
+        let reply = one.post(&path_of(&said, word), &json!({}));
+        assert_eq!((reply.status, reply.code()), (409, "action_not_pending".to_owned()));
+        assert_eq!(reply.json()["error"]["details"]["mode"], "dry_run");
+    }
+    assert_eq!(fleet.read("response.decisions").len(), decisions);
+
+    // One word on several, each answered by itself.
+    let ids: Vec<&Value> = [&all[5], &all[6], &all[0]].map(|action| &action["action_id"]).into();
+    let several = json!({"verdict": "deny", "action_ids": [ids[0], ids[1], ids[2], "ra_none"], "comment": "a test"});
+    let reply = one.post("/v3/response/decisions", &several);
+    let results = reply.json()["results"].clone();
+    let statuses: Vec<u64> = results.as_array().unwrap().iter().map(|one| one["status"].as_u64().unwrap()).collect();
+    assert!(
+        statuses[..2].iter().all(|status| [200, 202].contains(status)) && statuses[2..] == [409, 404],
+        "{}",
+        reply.text
+    );
+    for id in &ids[..2] {
+        let denied = eventually("denied", PATIENCE, || Some(state_of(id)).filter(|action| action["state"] == "denied"));
+        assert_eq!(denied["reason"], "a test");
+    }
+    for (body, code) in [
+        (json!({"verdict": "deny", "action_ids": []}), "invalid_request"),
+        (json!({"verdict": "deny", "action_ids": ["a", "a"]}), "invalid_request"),
+        (json!({"verdict": "deny", "action_ids": vec!["a"; 101]}), "invalid_request"),
+        (json!({"verdict": "deny", "action_ids": ["a"], "comment": "x".repeat(1_001)}), "invalid_request"),
+        (json!({"verdict": "maybe", "action_ids": ["a"]}), "invalid_json"),
+    ] {
+        assert_eq!(one.post("/v3/response/decisions", &body).code(), code);
+    }
+    let reader = gateway.api(&key(&fleet, "acme", &["--kind", "read"]).1);
+    assert_eq!(reader.post("/v3/response/decisions", &several).code(), "invalid_scope");
+    let other = gateway.api(&key(&fleet, "globex", &[]).1).post("/v3/response/decisions", &several).json();
+    assert!(other["results"].as_array().unwrap().iter().all(|one| one["status"] == 404));
+
+    // Nobody takes it now: it is sent, and the answer says where to ask.
+    drop(worker);
+    let reply = one.post(&path_of(&all[7], "approve"), &json!({}));
+    assert_eq!(
+        (reply.status, reply.headers.get("retry-after").map(String::as_str)),
+        (202, Some("1")),
+        "{}",
+        reply.text
+    );
+    assert_eq!(one.get(&reply.headers["location"]).json()["action"]["state"], "proposed");
+    let _worker = fleet.worker("w1", &[&playbooks]);
+    eventually("taken after all", PATIENCE, || {
+        (one.get(&reply.headers["location"]).json()["action"]["state"] == "approved").then_some(())
+    });
 }
 
 fn encoded(filter: &Value) -> String {
@@ -384,7 +515,8 @@ fn nobody_sees_anything_of_another_tenant_and_a_key_does_no_more_than_it_may() {
     assert_eq!(sandbox.get("/v3/threats/assessments").text, sandbox.get("/v3/threats/assessments").text);
     let waiting = sandbox.get("/v3/response/actions").json();
     let id = waiting["data"][0]["action_id"].as_str().unwrap();
-    assert_eq!(sandbox.call("POST", &format!("/v3/response/actions/{id}/approve"), &[], None).status, 202);
+    let approved = sandbox.call("POST", &format!("/v3/response/actions/{id}/approve"), &[], None);
+    assert_eq!((approved.status, &approved.json()["status"]), (200, &json!("approved")));
     assert_eq!(sandbox.get("/v3/response/actions").json(), waiting);
     assert_eq!(sandbox.get(&format!("/v3/threats/assessments/{assessment_id}")).status, 404);
     assert_eq!(fleet.read("telemetry.api").len(), before);

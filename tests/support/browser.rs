@@ -78,6 +78,17 @@ impl Browser {
         self.post("/execute/sync", &json!({"script": script, "args": []}))
     }
 
+    /// Makes the page as wide as a telephone, or as it was.
+    pub(crate) fn narrow(&self, is_narrow: bool) {
+        let (cmd, params) = if is_narrow {
+            let size = json!({"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true});
+            ("Emulation.setDeviceMetricsOverride", size)
+        } else {
+            ("Emulation.clearDeviceMetricsOverride", json!({}))
+        };
+        self.post("/goog/cdp/execute", &json!({"cmd": cmd, "params": params}));
+    }
+
     /// Presses keys where the focus is.
     pub(crate) fn press(&self, keys: &str) {
         let actions: Vec<Value> = keys

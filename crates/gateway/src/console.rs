@@ -13,6 +13,7 @@ mod parts;
 mod pipeline;
 mod quota;
 mod reports;
+mod review;
 mod session;
 mod sources;
 
@@ -48,7 +49,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/sources", get(sources::page))
         .route("/quota", get(quota::page))
         .route("/approvals", get(approvals::page))
-        .route("/approvals/{action_id}", post(approvals::decide_on))
+        .route("/approvals/review", get(review::page))
+        .route("/approvals/decide", post(review::decide_on))
         .route("/pipeline", get(pipeline::page))
         .route("/reports", get(reports::page))
         .route("/sign-out", post(session::sign_out))

@@ -28,7 +28,7 @@ use serde::Serialize;
 pub use self::routes::{ApiRoute, api_routes};
 pub(crate) use self::{
     compliance::{Framework, Period, Report},
-    decide::{MAX_COMMENT, decide},
+    decide::{MAX_ACTIONS, MAX_COMMENT, Word, decide, is_by},
     edge::{RequestId, edge},
     error::{ApiError, Code},
     guard::{Caller, caller},

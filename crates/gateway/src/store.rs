@@ -50,8 +50,12 @@ pub use self::{
 use crate::key::random_text;
 
 /// What the migrations are, oldest first. A release never changes one that another release has run.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("store/schema.sql"), include_str!("store/indexes.sql"), include_str!("store/sources.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("store/schema.sql"),
+    include_str!("store/indexes.sql"),
+    include_str!("store/sources.sql"),
+    include_str!("store/waiting.sql"),
+];
 
 /// Rows a statement.
 const MOST_ROWS: usize = 128;

@@ -1,12 +1,12 @@
-//! What waits for a person's word.
+//! What waits for a person's word: the list, and what came of the words that were given.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{
     Extension,
-    body::Bytes,
-    extract::{Path, RawQuery, State},
-    response::{IntoResponse, Redirect, Response},
+    extract::{RawQuery, State},
+    http::{HeaderValue, header},
+    response::Response,
 };
 use cybervault_model::{DecisionVerdict, ResponseAction};
 use maud::{Markup, html};
@@ -14,15 +14,22 @@ use maud::{Markup, html};
 use super::{
     page::{PageError, need, page as shell},
     parts,
-    session::{Visitor, field},
+    review::{Selection, query_of, verb},
+    session::Visitor,
 };
 use crate::{
     app::App,
-    http::{ApiError, MAX_COMMENT, RequestId, decide},
+    http::{ApiError, is_by},
     key::Scope,
     list::ListQuery,
     store::{ACTIONS, now},
 };
+
+/// Actions that the page shows of those that wait.
+const SHOWN: i64 = 100;
+/// How often a page looks again by itself for what came of a word, and how long it waits in between.
+const LOOKS: u32 = 20;
+const LOOK_S: u32 = 3;
 
 /// `GET /approvals`
 pub(super) async fn page(
@@ -31,34 +38,36 @@ pub(super) async fn page(
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
     need(&visitor, Scope::ResponseRead)?;
-    let pending = list(&app, &visitor, r#"{"state":"proposed"}"#, "expires_at:asc", 100).await?;
+    let (store, tenant_id) = (visitor.caller.store(&app), visitor.caller.tenant_id());
+    let at = now();
+    let waiting = store.waiting(tenant_id, at, SHOWN).await?;
+    let count = store.waiting_count(tenant_id, at).await?;
+    let said = list(&app, &visitor, r#"{"state":"proposed","mode":"dry_run"}"#, "created_at:desc", 20).await?;
     let decided = list(&app, &visitor, r#"{"state":{"ne":"proposed"}}"#, "updated_at:desc", 30).await?;
-    let now = now().as_millis();
-    let pending: Vec<ResponseAction> =
-        pending.into_iter().filter(|action| action.expires_at.as_millis() > now).collect();
-    let submitted = query.is_some_and(|query| query == "submitted");
+    let news = News::read(&app, &visitor, query.as_deref()).await?;
     let may = visitor.caller.key.allows(Scope::ResponseWrite);
     let body = html! {
-        header.head { div { h1 { "Approvals" } p.muted { (pending.len()) " waiting" } } }
-        @if submitted { p.note role="status" { "Your decision was sent. It shows below once the guardrails have taken it." } }
-        @if !may && !pending.is_empty() { p.note { "Your key can read actions, but not decide on them." } }
-        @for action in &pending {
-            article.card.pending data-action=(action.action_id) {
-                div {
-                    h2 { (parts::words(action.kind.as_str())) " " span.mono { (action.target) } }
-                    p { (action.reason) }
-                    p.muted.small { a href={ "/findings/" (action.assessment_id) } { "finding" } " · playbook " (action.playbook_id)
-                        " · proposed " (parts::moment(action.proposed_at)) " · expires in "
-                        (parts::distance(action.expires_at.as_millis() - now)) " · "
-                        @if action.reversible { "can be undone" } @else { strong { "can't be undone" } } }
+        header.head { div { h1 { "Approvals" } p.muted { (parts::count(count)) " waiting" } } }
+        (news.shown())
+        @if !may && !waiting.is_empty() { p.note { "Your key can read actions, but not decide on them." } }
+        @if count > SHOWN { p.note { "The " (SHOWN) " that expire first are shown." } }
+        form #selection method="get" action="/approvals/review" {
+            @for action in &waiting { (card(action, may, news.is_sent(action))) }
+            @if may && !waiting.is_empty() {
+                div.bar {
+                    label.row #select-all hidden { input type="checkbox"; " All" }
+                    span.muted #selected role="status" { "Select actions to decide on several with one comment." }
+                    span.grow {}
+                    button name="verdict" value="approve" type="submit" { "Approve selected…" }
+                    button.danger name="verdict" value="deny" type="submit" { "Deny selected…" }
                 }
-                @if may { (decision_form(&visitor, action, "/approvals?submitted")) }
             }
         }
-        @if pending.is_empty() { p.empty { "Nothing waits for a decision." } }
+        @if waiting.is_empty() { p.empty { "Nothing waits for a decision." } }
+        @if !said.is_empty() { (dry_runs(&said)) }
         section.card {
             h2 { "Decided" }
-            table.list #decided {
+            div.wide { table.list #decided {
                 thead { tr { th scope="col" { "When" } th scope="col" { "State" } th scope="col" { "Action" } th scope="col" { "Target" } th scope="col" { "By" } th scope="col" { "Why" } } }
                 tbody { @for action in &decided {
                     tr data-action=(action.action_id) {
@@ -67,11 +76,47 @@ pub(super) async fn page(
                         td.mono { (action.target) } td { (action.decided_by) } td.muted { (action.reason) }
                     }
                 } }
-            }
+            } }
             @if decided.is_empty() { p.muted { "Nothing yet." } }
         }
     };
-    Ok(shell(&visitor, "/approvals", "Approvals", &body))
+    Ok(news.look_again("/approvals", shell(&visitor, "/approvals", "Approvals", &body)))
+}
+
+fn card(action: &ResponseAction, may: bool, is_sent: bool) -> Markup {
+    let left = action.expires_at.as_millis() - now().as_millis();
+    html! {
+        article.card.pending data-action=(action.action_id) {
+            @if may && !is_sent {
+                input type="checkbox" name="action" value=(action.action_id) aria-label={ "Select " (named(action)) };
+            }
+            div {
+                h2 { (parts::words(action.kind.as_str())) " " span.mono { (action.target) } }
+                p { (action.reason) }
+                p.muted.small { a href={ "/findings/" (action.assessment_id) } { "finding" } " · playbook " (action.playbook_id)
+                    " · proposed " (parts::moment(action.proposed_at)) " · expires in " (parts::distance(left)) " · "
+                    @if action.reversible { "can be undone" } @else { strong { "can't be undone" } } }
+            }
+            @if is_sent { p.state { "decision sent" } } @else if may { (decision_links(action, "/approvals")) }
+        }
+    }
+}
+
+/// What playbooks that only try things would have done: nobody has to decide on it.
+fn dry_runs(said: &[ResponseAction]) -> Markup {
+    html! {
+        section.card #dry-runs {
+            h2 { "Dry runs" }
+            p.muted.small { "What playbooks in the mode " code { "dry_run" } " would have done. Nothing is done, and nothing waits." }
+            div.wide { table.list { tbody { @for action in said {
+                tr data-action=(action.action_id) {
+                    td.when { (parts::moment(action.proposed_at)) } td { (parts::action_state(action)) }
+                    td { a href={ "/findings/" (action.assessment_id) } { (parts::words(action.kind.as_str())) } }
+                    td.mono { (action.target) } td.muted { (action.playbook_id) } td.muted { (action.reason) }
+                }
+            } } } }
+        }
+    }
 }
 
 async fn list(
@@ -87,40 +132,93 @@ async fn list(
     page.documents.iter().map(|document| parts::action(document)).collect()
 }
 
-/// The form by which a proposed action is approved or denied; afterwards the browser goes to `back`.
-pub(super) fn decision_form(visitor: &Visitor, action: &ResponseAction, back: &str) -> Markup {
+/// What an action is called in a sentence.
+pub(super) fn named(action: &ResponseAction) -> String {
+    format!("{} {}", parts::words(action.kind.as_str()), action.target)
+}
+
+/// The ways to approve or deny a proposed action; afterwards the browser goes to `back`. They lead to a page that asks: nothing
+/// is decided by one click, or by a key in the wrong field.
+pub(super) fn decision_links(action: &ResponseAction, back: &str) -> Markup {
+    let to = |verdict| format!("/approvals/review?{}", query_of(verdict, [&*action.action_id], Some(back)));
     html! {
-        form.decide method="post" action={ "/approvals/" (action.action_id) } {
-            input type="hidden" name="csrf" value=(visitor.csrf);
-            input type="hidden" name="back" value=(back);
-            label.grow { span.sr { "Comment" } input name="comment" maxlength=(MAX_COMMENT) placeholder="Comment (optional)" autocomplete="off"; }
-            button.primary name="verdict" value="approve" type="submit" { "Approve" }
-            button.danger name="verdict" value="deny" type="submit" { "Deny" }
+        p.decide {
+            a.button href=(to(DecisionVerdict::Approve)) { "Approve…" span.sr { " " (named(action)) } }
+            a.button.danger href=(to(DecisionVerdict::Deny)) { "Deny…" span.sr { " " (named(action)) } }
         }
     }
 }
 
-/// `POST /approvals/{action_id}`
-pub(super) async fn decide_on(
-    State(app): State<Arc<App>>,
-    Extension(visitor): Extension<Visitor>,
-    Extension(id): Extension<RequestId>,
-    Path(action_id): Path<String>,
-    body: Bytes,
-) -> Result<Response, PageError> {
-    if !visitor.owns(field(&body, "csrf").as_deref()) {
-        return Err(PageError::forged());
+/// What came of the words that the page before gave: it is in the actions, so that this page can be looked at again.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    verdict: Option<DecisionVerdict>,
+    actions: Vec<ResponseAction>,
+    /// Whose word it was.
+    name: String,
+    query: String,
+    looks: u32,
+}
+
+impl News {
+    /// Reads `?verdict=…&action=…`, which a decision leads to.
+    pub(super) async fn read(app: &App, visitor: &Visitor, query: Option<&str>) -> Result<Self, PageError> {
+        let selection = Selection::read(query.unwrap_or_default().as_bytes());
+        let Some(verdict) = selection.verdict.filter(|_| !selection.action_ids.is_empty()) else {
+            return Ok(Self::default());
+        };
+        let (store, tenant_id) = (visitor.caller.store(app), visitor.caller.tenant_id());
+        let mut found = store.actions(tenant_id, &selection.action_ids).await?;
+        let actions = selection.action_ids.iter().filter_map(|id| found.remove(id)).collect();
+        let query = query_of(verdict, selection.action_ids.iter().map(String::as_str), None);
+        Ok(Self { verdict: Some(verdict), actions, name: visitor.caller.name(), query, looks: selection.looks })
     }
-    need(&visitor, Scope::ResponseWrite)?;
-    let verdict = match field(&body, "verdict").as_deref() {
-        Some("approve") => DecisionVerdict::Approve,
-        Some("deny") => DecisionVerdict::Deny,
-        _ => return Err(PageError::new(axum::http::StatusCode::BAD_REQUEST, "Approve or deny it.")),
-    };
-    let comment = field(&body, "comment").map(|comment| comment.trim().chars().take(MAX_COMMENT).collect::<String>());
-    let comment = comment.filter(|comment| !comment.is_empty());
-    decide(&app, &visitor.caller, &id, &action_id, (verdict, comment)).await?;
-    // Only our own paths: a form must not send anyone elsewhere.
-    let back = field(&body, "back").filter(|back| back.starts_with("/findings/") || back == "/approvals?submitted");
-    Ok(Redirect::to(back.as_deref().unwrap_or("/approvals?submitted")).into_response())
+
+    /// Whether nobody knows yet what came of the word on this action.
+    pub(super) fn is_sent(&self, action: &ResponseAction) -> bool {
+        self.actions.iter().any(|sent| sent.action_id == action.action_id && sent.waits_for_decision())
+    }
+
+    /// What it says, for people.
+    pub(super) fn shown(&self) -> Markup {
+        let Some(verdict) = self.verdict else { return html! {} };
+        let mut told = HashSet::new();
+        html! {
+            @if !self.actions.is_empty() {
+                div.note #news role="status" {
+                    @for action in self.actions.iter().filter(|action| told.insert(&action.action_id)) {
+                        p data-action=(action.action_id) { (self.line(verdict, action)) }
+                    }
+                }
+            }
+        }
+    }
+
+    fn line(&self, verdict: DecisionVerdict, action: &ResponseAction) -> Markup {
+        let what = html! { strong { (named(action)) } };
+        if action.waits_for_decision() {
+            let looks =
+                if self.looks < LOOKS { "This page looks again by itself." } else { "Load the page again to see." };
+            return html! { "Sent: " (verb(verdict)) " " (what) ". The guardrails have not taken it yet. " (looks) };
+        }
+        html! {
+            (parts::action_state(action)) " " (what)
+            @if is_by(action, verdict, &self.name) {
+                @if action.decided_by != self.name { ": " (action.reason) }
+            } @else {
+                ": " (action.decided_by) " was first, at " (parts::moment(action.updated_at)) "; your word changed nothing"
+            }
+        }
+    }
+
+    /// The page, told to look again where something is not known yet.
+    pub(super) fn look_again(&self, path: &str, mut page: Response) -> Response {
+        if self.looks < LOOKS && self.actions.iter().any(ResponseAction::waits_for_decision) {
+            let again = format!("{LOOK_S}; url={path}?{}&looks={}", self.query, self.looks + 1);
+            if let Ok(again) = HeaderValue::from_str(&again) {
+                page.headers_mut().insert(header::REFRESH, again);
+            }
+        }
+        page
+    }
 }

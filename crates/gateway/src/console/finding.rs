@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use axum::{
     Extension,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     response::Response,
 };
-use cybervault_model::{ActionState, Contribution};
+use cybervault_model::Contribution;
 use maud::{Markup, html};
 
 use super::{
-    approvals::decision_form,
+    approvals::{News, decision_links},
     page::{PageError, need, page as shell},
     parts::{self, Found, found},
     session::Visitor,
 };
-use crate::{app::App, key::Scope};
+use crate::{app::App, key::Scope, store::now};
 
 /// `GET /findings/{assessment_id}`
 pub(super) async fn page(
     State(app): State<Arc<App>>,
     Extension(visitor): Extension<Visitor>,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
     need(&visitor, Scope::ThreatRead)?;
     let (store, tenant_id) = (visitor.caller.store(&app), visitor.caller.tenant_id());
@@ -33,7 +34,9 @@ pub(super) async fn page(
     let shown = found(&document)?;
     let actions = store.actions_of(tenant_id, &id).await?;
     let actions = actions.iter().map(|action| parts::action(action)).collect::<Result<Vec<_>, _>>()?;
-    let assessment = &shown.assessment;
+    let news = News::read(&app, &visitor, query.as_deref()).await?;
+    let (assessment, path) = (&shown.assessment, format!("/findings/{id}"));
+    let may = visitor.caller.key.allows(Scope::ResponseWrite);
     let pretty: serde_json::Value = serde_json::from_str(document.get()).unwrap_or_default();
     let body = html! {
         header.head {
@@ -46,6 +49,7 @@ pub(super) async fn page(
             span.grow {}
             (dial(assessment.risk_score.get(), assessment.severity.as_str()))
         }
+        (news.shown())
         div.split {
             div {
                 section.card {
@@ -82,8 +86,8 @@ pub(super) async fn page(
                         div.step {
                             p { (parts::action_state(action)) " " strong { (parts::words(action.kind.as_str())) } " " (action.target) }
                             p.muted.small { (action.reason) " · by " (action.decided_by) " · " (parts::moment(action.updated_at)) }
-                            @if action.state == ActionState::Proposed && visitor.caller.key.allows(Scope::ResponseWrite) {
-                                (decision_form(&visitor, action, &format!("/findings/{id}")))
+                            @if may && action.waits_for_decision() && action.expires_at > now() && !news.is_sent(action) {
+                                (decision_links(action, &path))
                             }
                         }
                     }
@@ -100,7 +104,7 @@ pub(super) async fn page(
             }
         }
     };
-    Ok(shell(&visitor, "", shown.title(), &body))
+    Ok(news.look_again(&path, shell(&visitor, "", shown.title(), &body)))
 }
 
 fn dial(points: u8, severity: &str) -> Markup {

@@ -7,7 +7,7 @@ use axum::{
     extract::{RawQuery, State},
     response::{Response, sse::Event},
 };
-use cybervault_model::{ResponseAction, Severity};
+use cybervault_model::{ActionMode, ResponseAction, Severity};
 use maud::{Markup, html};
 
 use super::{
@@ -91,6 +91,7 @@ pub(super) async fn page(
     rows.dedup_by(|a, b| a.assessment.assessment_id == b.assessment.assessment_id);
     rows.truncate(ROWS as usize);
     let facts = store.facts(tenant_id, pair(Period::of_days(1))).await?;
+    let waiting = store.waiting_count(tenant_id, now()).await?;
     let by_minute = store.findings_by_minute(tenant_id, now().plus_millis(-60 * 60_000)).await?;
     let body = html! {
         header.head {
@@ -107,7 +108,7 @@ pub(super) async fn page(
                 }
             }
             a.tile href="/approvals" {
-                span.n #proposed { (parts::count(facts.actions_in("proposed"))) } span.l { "to approve" }
+                span.n #proposed { (parts::count(waiting)) } span.l { "to approve" }
             }
             div.tile.chart {
                 (parts::columns(&minutes(&by_minute), "Findings a minute in the last hour"))
@@ -194,7 +195,8 @@ pub(super) async fn events(
         }
         FeedKind::Action => {
             let action: ResponseAction = serde_json::from_str(item.document.get()).ok()?;
-            Some(Event::default().event("action").data(action.state.as_str()))
+            // What a dry run says never waits.
+            (action.mode != ActionMode::DryRun).then(|| Event::default().event("action").data(action.state.as_str()))
         }
     };
     let too_many = || PageError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "Too many listen already.");

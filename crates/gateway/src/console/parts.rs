@@ -1,6 +1,6 @@
 //! Small pieces that several pages are made of.
 
-use cybervault_model::{Assessment, AttackRef, Entity, ResponseAction, Severity, Timestamp};
+use cybervault_model::{ActionMode, ActionState, Assessment, AttackRef, Entity, ResponseAction, Severity, Timestamp};
 use maud::{Markup, PreEscaped, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -122,6 +122,9 @@ pub(super) fn techniques(all: &[AttackRef], most: usize) -> Markup {
 }
 
 pub(super) fn action_state(action: &ResponseAction) -> Markup {
+    if action.state == ActionState::Proposed && action.mode == ActionMode::DryRun {
+        return html! { span.state title="only said by its playbook, never done" { "dry run" } };
+    }
     let state = action.state.as_str();
     html! { span class={ "state state-" (state) } { (state) } }
 }

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cybervault_stream::JournalError;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{list::BadQuery, store::StoreError};
 
@@ -60,24 +60,37 @@ pub(crate) struct ApiError {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) retry_after: Option<u64>,
+    /// The same for programs, where there is more to it.
+    pub(crate) details: Option<Value>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
-        Self { code, message: message.into(), retry_after }
+        Self { code, message: message.into(), retry_after, details: None }
     }
 
     pub(crate) fn not_found() -> Self {
         Self::new(Code::NotFound, "there is no such thing, or it is not yours")
     }
 
+    /// What it says inside an answer that tells of several things.
+    pub(crate) fn told(&self) -> Value {
+        let mut told = json!({"code": self.code.as_str(), "message": self.message});
+        if let Some(details) = &self.details {
+            told["details"] = details.clone();
+        }
+        told
+    }
+
     /// The envelope.
     pub(crate) fn body(&self, request_id: &str, docs: &str) -> String {
         let code = self.code.as_str();
         let docs_url = format!("{docs}/docs/errors/{code}");
-        json!({"error": {"code": code, "message": self.message, "request_id": request_id, "docs_url": docs_url}})
-            .to_string()
+        let mut error = self.told();
+        error["request_id"] = json!(request_id);
+        error["docs_url"] = json!(docs_url);
+        json!({ "error": error }).to_string()
     }
 }
 

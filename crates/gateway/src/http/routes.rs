@@ -61,6 +61,7 @@ fn table() -> Vec<Route> {
         route("GET", "/v3/response/actions/{action_id}", S::ResponseRead, look::action),
         route("POST", "/v3/response/actions/{action_id}/approve", S::ResponseWrite, decide::approve),
         route("POST", "/v3/response/actions/{action_id}/deny", S::ResponseWrite, decide::deny),
+        route("POST", "/v3/response/decisions", S::ResponseWrite, decide::decisions),
         route("GET", "/v3/quota", S::QuotaRead, quota::quota),
         route("GET", "/v3/log-sources", S::ThreatRead, sources::log_sources),
         route("GET", "/v3/rules", S::ThreatRead, look::rules),

@@ -410,7 +410,8 @@ async fn an_action_stands_where_its_last_state_put_it_and_an_entity_shows_both()
         assert!(land(&store, -1, vec![action(ActionState::Approved, 5), action(ActionState::Proposed, 0)]).await);
         assert!(land(&store, 1, vec![assessment("acme", 0, 80), action(ActionState::Approved, 5)]).await);
         let found = store.action(&tenant("acme"), "ra_1").await.unwrap().unwrap();
-        assert_eq!((found.state.as_str(), found.history.len()), ("approved", 2));
+        let shown: serde_json::Value = serde_json::from_str(found.document.get()).unwrap();
+        assert_eq!((shown["state"].as_str(), found.history.len()), (Some("approved"), 2));
         assert!(store.action(&tenant("globex"), "ra_1").await.unwrap().is_none());
         assert_eq!(store.actions_of(&tenant("acme"), &assessment_id("acme", "e0", None)).await.unwrap().len(), 1);
 
@@ -426,6 +427,41 @@ async fn an_action_stands_where_its_last_state_put_it_and_an_entity_shows_both()
         let kinds: Vec<&str> = feed.iter().map(|item| item.kind.as_str()).collect();
         assert_eq!(kinds, ["action", "action", "assessment"]);
         assert!(store.feed_after(store.feed_end().await.unwrap(), 10).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_person_is_listed_whatever_else_is_proposed() {
+    on_each(async |store| {
+        let proposed = |n: i64, mode, state, tenant_id: &str| {
+            let Landed::Action(mut action) = action(state, 0) else { unreachable!() };
+            action.action_id = format!("ra_{n}_{}", action.mode.as_str());
+            action.tenant_id = tenant(tenant_id);
+            action.mode = mode;
+            action.expires_at = Timestamp::from_millis(AT + n);
+            Landed::Action(action)
+        };
+        use {ActionMode as M, ActionState as S};
+        let dry = (0..200).map(|n| proposed(1_000 + n, M::DryRun, S::Proposed, "acme"));
+        let others = [
+            proposed(3, M::Approval, S::Proposed, "acme"),
+            proposed(2, M::Auto, S::Proposed, "acme"),
+            proposed(1, M::Approval, S::Proposed, "acme"),
+            proposed(4, M::Approval, S::Denied, "acme"),
+            proposed(5, M::Approval, S::Proposed, "globex"),
+        ];
+        assert!(land(&store, -1, dry.chain(others).collect()).await);
+        let acme = tenant("acme");
+        let ends = async |at: i64, limit| {
+            let waiting = store.waiting(&acme, Timestamp::from_millis(AT + at), limit).await.unwrap();
+            waiting.iter().map(|action| action.expires_at.as_millis() - AT).collect::<Vec<_>>()
+        };
+        assert_eq!((ends(0, 10).await, ends(1, 10).await, ends(0, 2).await), (vec![1, 2, 3], vec![2, 3], vec![1, 2]));
+        assert_eq!(store.waiting_count(&acme, Timestamp::from_millis(AT + 1)).await.unwrap(), 2);
+        let ids = ["ra_3_approval", "ra_1_approval", "ra_5_approval", "none"].map(str::to_owned);
+        let found = store.actions(&acme, &ids).await.unwrap();
+        assert_eq!(found.keys().collect::<BTreeSet<_>>(), ids[..2].iter().collect::<BTreeSet<_>>());
     })
     .await;
 }

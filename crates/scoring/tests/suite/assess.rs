@@ -83,6 +83,18 @@ fn an_assessment_says_what_when_who_and_what_to_do() {
 }
 
 #[test]
+fn another_event_under_the_same_id_has_a_finding_of_its_own() {
+    let none = Attack::default();
+    let of = |payload: &str| assess(payload, vec![hit("r1", Level::High, &none)]);
+    let (first, other) = (of(WORKSTATION), of("{}"));
+    assert_eq!(first.event_id, other.event_id);
+    assert_ne!(first.assessment_id, other.assessment_id);
+    assert_eq!(first, of(WORKSTATION), "the same event always has the same");
+    // What is found in it is no part of the id: other rules find other things in the same event.
+    assert_eq!(first.assessment_id, assess(WORKSTATION, Vec::new()).assessment_id);
+}
+
+#[test]
 fn what_contains_an_attack_follows_from_severity_tactic_and_entities() {
     let all_but_the_user = [
         "isolate_host ws1",

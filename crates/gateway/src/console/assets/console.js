@@ -101,3 +101,25 @@ if (feed) {
     else if (event.key === "/") { event.preventDefault(); document.getElementById("search").focus(); }
   });
 }
+
+// Several approvals at once: all of them, and how many. Without a script each is ticked by hand.
+const selection = document.getElementById("selection");
+const boxes = [...selection?.querySelectorAll("input[name=action]") ?? []];
+if (boxes.length) {
+  const all = document.getElementById("select-all");
+  const box = all.querySelector("input");
+  const selected = document.getElementById("selected");
+  const hint = selected.textContent;
+  all.hidden = false;
+  const count = () => {
+    const ticked = boxes.filter((one) => one.checked).length;
+    box.checked = ticked === boxes.length;
+    box.indeterminate = ticked > 0 && ticked < boxes.length;
+    selected.textContent = ticked ? `${ticked} selected` : hint;
+    selection.querySelectorAll(".bar button").forEach((button) => { button.disabled = !ticked; });
+  };
+  box.addEventListener("change", () => { boxes.forEach((one) => { one.checked = box.checked; }); count(); });
+  selection.addEventListener("change", count);
+  // A browser that comes back may have kept the ticks.
+  addEventListener("pageshow", count);
+}
