@@ -126,6 +126,7 @@ pub(super) async fn page(
     Extension(visitor): Extension<Visitor>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
+    need(&visitor, Scope::ResponseRead)?;
     need(&visitor, Scope::ResponseWrite)?;
     let selection = Selection::read(query.unwrap_or_default().as_bytes());
     let verdict = selection.verdict()?;
@@ -147,6 +148,8 @@ pub(super) async fn decide_on(
     if !visitor.owns(selection.csrf.as_deref()) {
         return Err(PageError::forged());
     }
+    // What is asked about is shown again where something is wrong.
+    need(&visitor, Scope::ResponseRead)?;
     need(&visitor, Scope::ResponseWrite)?;
     let verdict = selection.verdict()?;
     let actions = look_up(&app, &visitor, &selection).await?;
