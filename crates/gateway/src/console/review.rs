@@ -239,10 +239,10 @@ fn form(
                 input type="hidden" name="verdict" value=(verb(verdict));
                 input type="hidden" name="back" value=(selection.back());
                 @for action in actions { input type="hidden" name="action" value=(action.action_id); }
-                label { "Comment" span.muted { " (optional)" }
+                label { span { "Comment" span.muted { " (optional)" } }
                     input name="comment" value=(selection.comment) maxlength=(MAX_COMMENT) autocomplete="off"; }
                 @if let Some(phrase) = &phrase {
-                    label { "Write " strong.mono #phrase { (phrase) } " to approve"
+                    label { span { "Write " strong.mono #phrase { (phrase) } " to approve" }
                         input name="confirm" autocomplete="off" autocapitalize="off" spellcheck="false" required
                             aria-describedby=[problem.map(|_| "problem")] aria-invalid=[problem.map(|_| "true")]; }
                 }

@@ -19,7 +19,7 @@ pub(super) async fn page(
 ) -> Result<Response, PageError> {
     need(&visitor, Scope::ThreatRead)?;
     let caller = &visitor.caller;
-    let found = caller.store(&app).source_use(caller.tenant_id(&app), now().plus_millis(-SOURCES_WINDOW_MS)).await?;
+    let found = caller.store(&app).source_use(caller.tenant_id(), now().plus_millis(-SOURCES_WINDOW_MS)).await?;
     let percent = |events: i64| {
         let share = (events.saturating_mul(1_000) / found.events.max(1) + 5) / 10;
         if events > 0 && share == 0 { "<1 %".to_owned() } else { format!("{share} %") }

@@ -17,7 +17,7 @@ pub(super) async fn log_sources(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, ApiError> {
     let since = now().plus_millis(-WINDOW_MS);
-    let found = caller.store(&app).source_use(caller.tenant_id(&app), since).await?;
+    let found = caller.store(&app).source_use(caller.tenant_id(), since).await?;
     let body = json!({
         "tenant_id": caller.key.tenant_id,
         "since": since,
