@@ -12,6 +12,8 @@ pub mod container;
 mod content_type;
 pub mod decode;
 mod event;
+#[doc(hidden)]
+pub mod fault;
 pub mod json;
 mod log_line;
 mod prefetch;

@@ -331,6 +331,7 @@ impl<'r, S: Stage> Session<'r, S> {
             Ok(Err(failure)) => Some(failure),
             Err(_) => {
                 self.measures.panics.increment(1);
+                self.stage.recover();
                 Some(Failure::Poison(Poison::new("panic", "the stage failed on this record; please report it")))
             }
         };

@@ -36,6 +36,10 @@ pub trait Stage: Send {
     /// stays, so a stage puts there only what holds for a record that is given up, too.
     fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure>;
 
+    /// Called after [`Stage::process`] panicked, before the next record: whatever that may have left half done is made anew. What of
+    /// the record went to the outbox is dropped; what it put into the state stays.
+    fn recover(&mut self) {}
+
     /// Called for each partition about once a second, with the wall clock: what is due without a record.
     fn tick(&mut self, _now: Timestamp, _state: &mut State, _out: &mut Outbox) {}
 

@@ -185,6 +185,13 @@ impl Stage for Assess {
         Ok(())
     }
 
+    /// What is kept of earlier events lies in these three; counts are only added to once an event is through.
+    fn recover(&mut self) {
+        self.unpacker.recover();
+        self.scratch = self.detection.matcher.scratch();
+        self.findings = Findings::default();
+    }
+
     fn end_batch(&mut self, out: &mut Outbox) {
         self.meters.hand_over(&self.admission, out);
     }

@@ -29,6 +29,7 @@ use super::{
     plain,
     text::{Known, Line, Unescape, same},
 };
+use crate::fault;
 
 /// How many forms are kept, …
 const MOST: usize = 256;
@@ -294,6 +295,7 @@ impl Forms {
         }
         let Some(form) = self.with_gaps(bytes, form) else { return };
         let at = self.place();
+        fault::point("json.learn");
         let end = form.spans.last().map_or(0, |span| span.end as usize);
         self.gaps.end(form.path.last().copied(), &bytes[end..], at);
         self.gaps.came(&form.path, at);
@@ -451,6 +453,7 @@ impl Form {
             }
             self.spans[passed] = read;
             passed += 1;
+            fault::point("json.follow");
         }
     }
 

@@ -25,6 +25,8 @@ struct Counting {
     /// How often something that it needs is not there: at its first record, and then at every hundredth.
     waits: u32,
     in_batch: usize,
+    /// What a panic leaves behind.
+    half_done: bool,
 }
 
 impl Stage for Counting {
@@ -33,6 +35,7 @@ impl Stage for Counting {
     }
 
     fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure> {
+        assert!(!self.half_done, "the stage was told to recover");
         self.in_batch += 1;
         // It would be a dead letter, and missing in the output.
         assert!(self.in_batch <= 2 * MAX_RECORDS, "twice as many while the batch before commits, and no more");
@@ -47,7 +50,10 @@ impl Stage for Counting {
         state.put(key, &count.to_be_bytes(), None);
         match record.value {
             b"poison" => return Err(Poison::new("poison", "not to be swallowed").into()),
-            b"panic" => panic!("a record made the stage panic"),
+            b"panic" => {
+                self.half_done = true;
+                panic!("a record made the stage panic");
+            }
             _ => {}
         }
         out.push(Output { topic: &self.output, key, headers: &[] }, |value| {
@@ -55,6 +61,10 @@ impl Stage for Counting {
             value.extend_from_slice(record.value);
             Ok(())
         })
+    }
+
+    fn recover(&mut self) {
+        self.half_done = false;
     }
 }
 
@@ -108,7 +118,7 @@ impl Bench {
     /// One whose stage can't go on so often, with a hundred records in between.
     fn waiting_worker(&self, name: &str, waits: u32) -> Worker {
         let (stop, health) = (Arc::new(AtomicBool::new(false)), Health::default());
-        let stage = Counting { output: self.topic("out"), waits: waits * 100, in_batch: 0 };
+        let stage = Counting { output: self.topic("out"), waits: waits * 100, in_batch: 0, half_done: false };
         let runner = Runner::new(self.settings(name), stage, &health, stop.clone());
         Worker { stop, health, thread: thread::spawn(|| runner.run()) }
     }
@@ -258,7 +268,7 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
 fn a_missing_topic_is_named() {
     let bench = Bench::new(Kafka::shared(), "missing");
     let settings = RunnerSettings { outputs: vec![bench.topic("nowhere")], ..bench.settings("w") };
-    let stage = Counting { output: bench.topic("nowhere"), waits: 0, in_batch: 0 };
+    let stage = Counting { output: bench.topic("nowhere"), waits: 0, in_batch: 0, half_done: false };
     let error = Runner::new(settings, stage, &Health::default(), Arc::default()).run().unwrap_err();
     assert!(matches!(&error, StreamError::MissingTopic(topic) if **topic == *bench.topic("nowhere")), "{error}");
 }
