@@ -115,6 +115,79 @@ fn rules_that_can_not_be_used_and_examples_that_do_not_hold_are_named() {
 }
 
 #[test]
+fn findings_are_one_a_line_with_their_place_and_warnings_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = "title: T\nlevel: High\nlogsource: {category: process_creation, product: windows}\n\
+                detection: {s: {Image: x}, condition: s}\n";
+    fs::write(folder.path().join("a b.yml"), rule).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let output = run(&["rules", "check", path]);
+    let said = String::from_utf8(output.stdout.clone()).unwrap();
+    let warning =
+        format!("{path}/a b.yml:2:8: warning: T: the level `High` is taken as `high`; write it in lower case");
+    assert_eq!(said.lines().collect::<Vec<_>>(), [&*warning, "1 of 1 rules can be used, with 1 warnings"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(run(&["rules", "check", "--strict", path]).status.code(), Some(1));
+
+    // As Windows' own editor saves it, and a file that is a rule by its name alone.
+    let utf16: Vec<u8> = "\u{feff}".encode_utf16().chain(rule.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    fs::write(folder.path().join("utf16.yml"), utf16).unwrap();
+    fs::write(folder.path().join("none.yml"), "services: {web: {image: x}}\n").unwrap();
+    let output = run(&["rules", "check", path, "--output", "sarif"]);
+    let sarif = whole_json(&output);
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    let shown: Vec<_> = results
+        .iter()
+        .map(|result| {
+            let place = &result["locations"][0]["physicalLocation"];
+            let file = place["artifactLocation"]["uri"].as_str().unwrap().rsplit('/').next().unwrap();
+            let kind = &sarif["runs"][0]["tool"]["driver"]["rules"]
+                [usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
+            assert_eq!(kind["id"], result["ruleId"]);
+            (
+                result["level"].as_str().unwrap(),
+                file,
+                place["region"]["startLine"].as_u64(),
+                result["ruleId"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("warning", "a%20b.yml", Some(2), "level"),
+            ("error", "none.yml", Some(1), "no-rule"),
+            ("warning", "utf16.yml", Some(2), "level"),
+        ]
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let checked = &json_lines(&run(&["rules", "check", path, "--json"]))[0];
+    assert_eq!((&checked["warnings"][0]["code"], &checked["warnings"][0]["column"]), (&json!("level"), &json!(8)));
+}
+
+#[test]
+fn a_folder_of_nothing_usable_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    fs::write(folder.path().join("rules.txt"), "title: T\n").unwrap();
+    let output = run(&["rules", "check", path]);
+    assert!(stderr(&output).contains("ends in .yml or .yaml") && output.status.code() == Some(2), "{output:?}");
+    fs::write(folder.path().join("empty.yml"), "# nothing\n").unwrap();
+    let output = run(&["rules", "check", path]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("empty.yml:1:1: error: there is no rule in this file"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_kinds_of_findings_are_in_the_docs() {
+    let docs = fs::read_to_string(content("../docs/rules.md")).unwrap();
+    for (code, meaning) in cybervault_sigma::FINDING_KINDS {
+        assert!(docs.contains(&format!("| `{code}` | {meaning} |")), "docs/rules.md does not tell of {code}");
+    }
+}
+
+#[test]
 fn configuration_and_tenants_are_checked() {
     let tenants = content("tenants/samples.yaml");
     let set = format!("tenants_file={}", tenants.display());

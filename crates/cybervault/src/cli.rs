@@ -266,13 +266,38 @@ impl From<Route> for Routing {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesCommand {
     /// Tells which rules can be used, and why the others can't.
-    Check(RulesArgs),
+    Check(CheckArgs),
     /// Runs the examples that stand in the rules.
     Test(RulesArgs),
     /// Counts rules by level and log source, and measures on events which rules and fields take the time.
     Stats(StatsArgs),
     /// Prints what of ATT&CK the rules are about: a layer for ATT&CK Navigator.
     Coverage(RulesArgs),
+}
+
+/// Arguments of `rules check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) rules: RulesArgs,
+    /// Whether warnings make the answer a no (exit code 1), too.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// How findings are printed.
+    #[arg(long, value_enum, default_value_t, conflicts_with = "json", value_name = "FORM")]
+    pub(crate) output: CheckOutput,
+}
+
+/// How the findings of `rules check` are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckOutput {
+    /// One a line: `path:line:column: error|warning: what is wrong; what to write instead`.
+    #[default]
+    Text,
+    /// One JSON object, as with `--json`.
+    Json,
+    /// SARIF 2.1.0, for code hosts.
+    Sarif,
 }
 
 /// Arguments of `rules stats`.

@@ -49,7 +49,7 @@ pub(crate) enum ContentError {
     #[error("can't read {what} from {}: {source}", path.display())]
     Read { what: &'static str, path: PathBuf, source: io::Error },
     /// There are none.
-    #[error("no {what} in {place}")]
+    #[error("no {what} in {place}: there is no file there that ends in .yml or .yaml")]
     Nothing { what: &'static str, place: String },
     /// They say something impossible.
     #[error("{what} in {place}: {reason}")]
@@ -205,8 +205,21 @@ fn read_file(root: &Path, path: &Path) -> Result<SourceFile, ReadFailure> {
         fs::read(path)
     };
     let bytes = read().map_err(|source| (path.to_owned(), source))?;
-    // What is no UTF-8 must not keep the other files from being used: whoever reads the text will say what is wrong there.
-    let text = String::from_utf8_lossy(&bytes).into_owned().into();
+    let text = text_of(bytes).into();
     let below = path.strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty()).unwrap_or(path);
     Ok(SourceFile { path: below.to_string_lossy().into_owned(), text })
+}
+
+/// A file's text. What is no UTF-8 must not keep the other files from being used: whoever reads the text will say what is wrong there.
+fn text_of(bytes: Vec<u8>) -> String {
+    let utf16 = |unit: fn([u8; 2]) -> u16| {
+        let units: Vec<_> = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+        String::from_utf16_lossy(&units)
+    };
+    // As Windows' own editor saves what it calls Unicode.
+    match bytes.get(..2) {
+        Some([0xff, 0xfe]) => utf16(u16::from_le_bytes),
+        Some([0xfe, 0xff]) => utf16(u16::from_be_bytes),
+        _ => String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    }
 }

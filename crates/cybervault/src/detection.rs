@@ -88,6 +88,10 @@ impl Detection {
     pub(crate) fn load(source: &Source, pipelines: &[Source], weights: Weights) -> Result<Self, ContentError> {
         let invalid = |reason| ContentError::Invalid { what: "rules", place: source.to_string(), reason };
         let pack = RuleFiles::read(source, pipelines)?.pack();
+        if !pack.warnings.is_empty() {
+            let (warnings, first) = (pack.warnings.len(), &pack.warnings[0]);
+            tracing::info!(warnings, %first, "rules are used that are probably not meant so; `cybervault rules check` names all");
+        }
         let matcher = Matcher::compile_naming(pack, &Mappings::builtin(), cybervault_scoring::fields());
         if matcher.rules().is_empty() {
             let first = matcher.failed().first().map(ToString::to_string).unwrap_or_default();

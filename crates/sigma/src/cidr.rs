@@ -1,6 +1,10 @@
 //! Networks in CIDR notation.
 
-use std::{iter, net::IpAddr, str::FromStr};
+use std::{
+    iter,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
 
 use crate::trie::Trie;
 
@@ -14,14 +18,33 @@ pub(crate) struct Network {
 impl Network {
     /// Whether `text` is an address that lies within.
     pub(crate) fn contains_text(&self, text: &str) -> bool {
-        address_in(text).is_some_and(|address| self.bits.iter().copied().eq(bits(address).take(self.bits.len())))
+        let Some(address) = address_in(text) else { return false };
+        let lies_in = |address| self.bits.iter().copied().eq(bits(address).take(self.bits.len()));
+        lies_in(address) || mapped(address).is_some_and(lies_in)
     }
 }
 
-/// The address that a text is.
+/// Bytes of the longest address, and of the name of an interface behind it.
+const LONGEST: usize = 45 + 1 + 16;
+
+/// The address that a text is. An IPv6 address may have an interface behind it (`fe80::1%eth0`, RFC 4007 §11).
 fn address_in(text: &str) -> Option<IpAddr> {
-    // No address is longer; the parser need not see a megabyte.
-    if text.len() > 45 { None } else { text.parse().ok() }
+    // The parser need not see a megabyte.
+    if text.len() > LONGEST {
+        return None;
+    }
+    match text.split_once('%') {
+        Some((address, zone)) if !zone.is_empty() => address.parse().ok().map(IpAddr::V6),
+        _ => text.parse().ok(),
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for (`::ffff:10.1.2.3`, RFC 4291 §2.5.5.2): the same host.
+fn mapped(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V6(address) => address.to_ipv4_mapped().map(IpAddr::V4),
+        IpAddr::V4(_) => None,
+    }
 }
 
 /// An address's family and bits, one by one.
@@ -45,9 +68,11 @@ impl Networks {
     }
 
     /// Calls `found` with the number of every network that `text` is an address in.
-    pub(crate) fn find(&self, text: &str, found: impl FnMut(u32)) {
-        if let Some(address) = address_in(text) {
-            self.0.walk(bits(address), found);
+    pub(crate) fn find(&self, text: &str, mut found: impl FnMut(u32)) {
+        let Some(address) = address_in(text) else { return };
+        self.0.walk(bits(address), &mut found);
+        if let Some(address) = mapped(address) {
+            self.0.walk(bits(address), &mut found);
         }
     }
 }
@@ -55,16 +80,28 @@ impl Networks {
 impl FromStr for Network {
     type Err = String;
 
+    /// `10.0.0.0/8`, `10.0.0.0/255.0.0.0`, `fe80::/10`; an address alone is the network of this host.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || format!("`{text}` is no network such as 10.0.0.0/8 or fe80::/10");
-        let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
-        let address: IpAddr = address.parse().map_err(|_| invalid())?;
-        let prefix: u8 = prefix.parse().map_err(|_| invalid())?;
+        let invalid = |why: &str| format!("`{text}` is no network{why}; write one such as 10.0.0.0/8 or fe80::/10");
+        let (address, mask) = text.split_once('/').map_or((text, None), |(address, mask)| (address, Some(mask)));
+        let address: IpAddr = address.parse().map_err(|_| invalid(""))?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match (mask, address) {
+            (None, _) => longest,
+            (Some(mask), IpAddr::V4(_)) if mask.contains('.') => {
+                let mask: Ipv4Addr = mask.parse().map_err(|_| invalid(": its mask is none"))?;
+                let ones = mask.to_bits().leading_ones();
+                if ones + mask.to_bits().trailing_zeros() < 32 {
+                    return Err(invalid(": its mask has gaps"));
+                }
+                ones
+            }
+            (Some(mask), _) => mask.parse().map_err(|_| invalid(": behind `/` is no number"))?,
+        };
         if prefix > longest {
-            return Err(invalid());
+            return Err(invalid(&format!(": its prefix is longer than {longest} bits")));
         }
-        Ok(Self { bits: bits(address).take(1 + usize::from(prefix)).collect() })
+        Ok(Self { bits: bits(address).take(1 + prefix as usize).collect() })
     }
 }
 
@@ -82,10 +119,24 @@ mod tests {
             ("fe80::/10", "febf::1", true),
             ("::/0", "10.0.0.1", false),
             ("10.0.0.0/8", "10.0.0.1 ", false),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("10.0.0.0/8", "::ffff:a01:203", true),
+            ("10.0.0.0/8", "::ffff:11.1.2.3", false),
+            ("::ffff:10.0.0.0/104", "::ffff:10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", false),
+            ("::/0", "::ffff:10.1.2.3", true),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.8", false),
+            ("fe80::1", "fe80:0:0::1", true),
+            ("fe80::/10", "fe80::1%eth0", true),
+            ("fe80::/10", "fe80::1%", false),
+            ("10.0.0.0/8", "10.0.0.1%eth0", false),
+            ("10.0.0.0/255.0.0.0", "10.9.9.9", true),
+            ("10.0.0.0/255.255.0.0", "10.9.9.9", false),
         ] {
             assert_eq!(network.parse::<Network>().unwrap().contains_text(address), expected, "{network} {address}");
         }
-        for text in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129"] {
+        for text in ["10.0.0", "10.0.0.0/33", "x/8", "::/129", "10.0.0.0/255.0.255.0", "10.0.0.0/", "::/255.0.0.0"] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }
@@ -94,9 +145,13 @@ mod tests {
         let texts = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "0.0.0.0/0", "fe80::/10", "::/0"];
         let networks = texts.map(|text| text.parse::<Network>().unwrap());
         let all = Networks::new(networks.iter().zip(0..).collect()).unwrap();
-        for (address, expected) in
-            [("10.1.2.3", &[3, 0, 1, 2][..]), ("10.9.0.1", &[3, 0]), ("fe80::1", &[5, 4]), ("10.1.2", &[])]
-        {
+        for (address, expected) in [
+            ("10.1.2.3", &[3, 0, 1, 2][..]),
+            ("10.9.0.1", &[3, 0]),
+            ("fe80::1", &[5, 4]),
+            ("::ffff:10.9.0.1", &[5, 3, 0]),
+            ("10.1.2", &[]),
+        ] {
             let mut found = Vec::new();
             all.find(address, |number| found.push(number));
             assert_eq!(found, expected, "{address}");

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use rsigma_parser::{ConditionExpr, Detection, Quantifier};
 
 use crate::{
-    modifier::{LowerError, lower_item, lower_keyword},
+    modifier::{LowerError, Step, lower_item, lower_keyword},
     predicate::{Predicate, Scope},
+    read::selects,
 };
 
 /// How many predicates one rule may have, counted after its selections are put into its condition.
@@ -49,13 +50,16 @@ pub(crate) fn lower_conditions(
 ) -> Result<Expr, LowerError> {
     let mut selections = Vec::with_capacity(named.len());
     for (name, detection) in named {
-        let expr = lower_detection(detection).map_err(|error| error.within(name))?;
+        let expr = lower_detection(detection).map_err(|mut error| {
+            error.message = format!("selection `{name}`: {}", error.message);
+            error.within(Step::Selection(name.clone()))
+        })?;
         selections.push((name.as_str(), expr));
     }
     // A map's order differs from run to run; evidence and tests should not.
     selections.sort_by_key(|(name, _)| *name);
     if conditions.is_empty() {
-        return Err(LowerError::new("the rule has no condition"));
+        return Err(LowerError::new("condition", "the rule has no condition"));
     }
     let mut budget = MAX_PREDICATES;
     let parts: Result<Vec<_>, _> =
@@ -73,12 +77,19 @@ fn lower_condition(
             *budget = left;
             Ok(expr.clone())
         }
-        None => Err(LowerError::new(format!("the condition stands for more than {MAX_PREDICATES} comparisons"))),
+        None => {
+            let message =
+                format!("the condition stands for more than {MAX_PREDICATES} comparisons; make several rules of it");
+            Err(LowerError::new("condition", message))
+        }
     };
     match condition {
         ConditionExpr::Identifier(name) => match selections.iter().find(|(known, _)| known == name) {
             Some((_, expr)) => take(expr),
-            None => Err(LowerError::new(format!("the condition names `{name}`, which is no selection")).at(name)),
+            None => {
+                let message = format!("the condition names `{name}`, which is no selection");
+                Err(LowerError::new("unknown-selection", message))
+            }
         },
         ConditionExpr::Not(inner) => Ok(Expr::Not(Box::new(lower_condition(inner, selections, budget)?))),
         ConditionExpr::And(parts) => {
@@ -90,20 +101,20 @@ fn lower_condition(
             Ok(Expr::any(parts?))
         }
         ConditionExpr::Selector { quantifier, pattern } => {
-            let chosen: Result<Vec<_>, _> = selections
-                .iter()
-                .filter(|(name, _)| pattern.matches_detection_name(name))
-                .map(|(_, expr)| take(expr))
-                .collect();
+            let chosen: Result<Vec<_>, _> =
+                selections.iter().filter(|(name, _)| selects(pattern, name)).map(|(_, expr)| take(expr)).collect();
             let chosen = chosen?;
             match quantifier {
                 Quantifier::Any | Quantifier::Count(1) => Ok(Expr::any(chosen)),
                 // An `all` of nothing would be true of every event.
                 Quantifier::All if chosen.is_empty() => {
-                    Err(LowerError::new(format!("the condition asks for all of `{pattern}`, which is no selection")))
+                    let message = format!("the condition asks for all of `{pattern}`, which is no selection");
+                    Err(LowerError::new("unknown-selection", message))
                 }
                 Quantifier::All => Ok(Expr::all(chosen)),
-                Quantifier::Count(0) => Err(LowerError::new("the condition asks for 0 of something: always true")),
+                Quantifier::Count(0) => {
+                    Err(LowerError::new("condition", "the condition asks for 0 of something: always true"))
+                }
                 Quantifier::Count(count) => Ok(Expr::AtLeast(usize::try_from(*count).unwrap_or(usize::MAX), chosen)),
             }
         }
@@ -112,33 +123,26 @@ fn lower_condition(
 
 fn lower_detection(detection: &Detection) -> Result<Expr, LowerError> {
     let joined = |parts: Vec<Expr>, join: fn(Vec<Expr>) -> Expr| {
-        if parts.is_empty() { Err(LowerError::new("the selection is empty")) } else { Ok(join(parts)) }
+        if parts.is_empty() { Err(LowerError::new("empty-selection", "it is empty")) } else { Ok(join(parts)) }
+    };
+    let part = |(at, part): (usize, Result<Expr, LowerError>)| part.map_err(|error| error.within(Step::Part(at)));
+    let parts = |parts: &[Detection]| -> Result<Vec<_>, _> {
+        parts.iter().map(lower_detection).enumerate().map(part).collect()
     };
     match detection {
         Detection::AllOf(items) => {
-            let parts: Result<Vec<_>, _> = items.iter().map(lower_item).collect();
+            let parts: Result<Vec<_>, _> = items.iter().map(lower_item).enumerate().map(part).collect();
             joined(parts?, Expr::all)
         }
-        Detection::And(parts) => {
-            let parts: Result<Vec<_>, _> = parts.iter().map(lower_detection).collect();
-            joined(parts?, Expr::all)
-        }
-        Detection::AnyOf(parts) => {
-            let parts: Result<Vec<_>, _> = parts.iter().map(lower_detection).collect();
-            joined(parts?, Expr::any)
-        }
+        Detection::And(all) => joined(parts(all)?, Expr::all),
+        Detection::AnyOf(any) => joined(parts(any)?, Expr::any),
         Detection::Keywords(values) => {
-            let parts: Result<Vec<_>, _> = values
-                .iter()
-                .map(|value| Ok(Expr::Is(Predicate { scope: Scope::Anywhere, test: lower_keyword(value)? })))
-                .collect();
+            let keyword = |value| Ok(Expr::Is(Predicate { scope: Scope::Anywhere, test: lower_keyword(value)? }));
+            let parts: Result<Vec<_>, _> = values.iter().map(keyword).enumerate().map(part).collect();
             joined(parts?, Expr::any)
         }
-        Detection::ArrayMatch { field, .. } => {
-            Err(LowerError::new(format!("`{field}[…]`: array selectors (sigma-version 3) are not supported")))
-        }
-        Detection::Conditional { .. } => {
-            Err(LowerError::new("a condition within a selection (sigma-version 3) is not supported"))
+        Detection::ArrayMatch { .. } | Detection::Conditional { .. } => {
+            Err(LowerError::new("array-selector", "array selectors (sigma-version 3) are not supported"))
         }
     }
 }

@@ -4,8 +4,8 @@ use rsigma_parser::{SpecialChar, StringPart};
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// What `windash` takes for a dash (Sigma 2.1, modifiers appendix).
-const DASHES: [&str; 5] = ["-", "/", "\u{2013}", "\u{2014}", "\u{2015}"];
+/// What `windash` takes for a dash, each for any other (Sigma 2.1, modifiers appendix).
+pub(crate) const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
 
 /// Base64 with padding (RFC 4648 §4).
 pub(crate) fn base64(bytes: &[u8]) -> String {
@@ -39,7 +39,7 @@ pub(crate) fn utf16(text: &str, big_endian: bool) -> Vec<u8> {
     text.encode_utf16().flat_map(|unit| if big_endian { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
 }
 
-/// The pattern with each `-` written in all five ways, in all combinations; `None` where these are more than `limit`.
+/// The pattern with each dash written in all five ways, in all combinations; `None` where these are more than `limit`.
 pub(crate) fn dash_variants(parts: &[StringPart], limit: usize) -> Option<Vec<Vec<StringPart>>> {
     let mut variants: Vec<Vec<StringPart>> = vec![Vec::new()];
     for part in parts {
@@ -49,7 +49,7 @@ pub(crate) fn dash_variants(parts: &[StringPart], limit: usize) -> Option<Vec<Ve
         };
         let mut texts = vec![String::new()];
         for character in text.chars() {
-            if character == '-' {
+            if DASHES.contains(&character) {
                 texts = texts.iter().flat_map(|text| DASHES.map(|dash| format!("{text}{dash}"))).collect();
                 if texts.len() * variants.len() > limit {
                     return None;
@@ -111,6 +111,7 @@ mod tests {
         let variants = dash_variants(&plain_parts("-a -b".into()), 100).unwrap();
         assert_eq!(variants.len(), 25);
         assert!(variants.contains(&plain_parts("/a \u{2014}b".into())));
+        assert_eq!(dash_variants(&plain_parts("\u{2015}a /b".into()), 100).unwrap(), variants);
         assert_eq!(dash_variants(&plain_parts("----".into()), 100), None);
     }
 }

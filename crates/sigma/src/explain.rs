@@ -8,11 +8,13 @@ use serde::Serialize;
 
 use crate::{
     condition::{Expr, lower_conditions},
-    load::{Found, Rule, RuleFailure, RuleFile, RuleMeta, RulePack, RuleSource, find_rule},
+    finding::{Place, RuleFinding},
+    load::{Found, Rule, RuleFile, RuleMeta, RulePack, RuleSource, find_rule},
     mapping::Mappings,
     matcher::Matcher,
     modifier::{LowerError, lower_item},
     pipeline::Pipelines,
+    read::modifier_name,
     route::Routing,
     scratch::Scratch,
 };
@@ -117,7 +119,7 @@ impl Explainer {
         pipelines: &Pipelines,
         mappings: &Mappings,
         rule: &str,
-    ) -> Result<Self, RuleFailure> {
+    ) -> Result<Self, RuleFinding> {
         let Found { meta, rule, filters } = find_rule(files, pipelines, rule)?;
         let mut parts = Parts { meta: meta.clone(), rules: Vec::new(), values: 0 };
         // Its condition is not known yet.
@@ -128,11 +130,12 @@ impl Explainer {
         let mut conditions = Vec::new();
         for (title, detections) in own.into_iter().chain(filters) {
             let before = if title.is_empty() { title } else { format!("{title}: ") };
-            let failed = |error: LowerError| RuleFailure {
+            let failed = |error: LowerError| RuleFinding {
                 path: meta.path.clone(),
                 line: None,
                 column: None,
-                error: error.message,
+                code: error.code,
+                message: error.message,
             };
             whole.push(lower_conditions(&detections.named, &detections.conditions).map_err(failed)?);
             conditions.extend(detections.conditions.iter().map(|condition| format!("{before}{condition}")));
@@ -213,7 +216,7 @@ struct Parts {
 
 impl Parts {
     fn add(&mut self, expr: Expr) -> usize {
-        self.rules.push(Rule { meta: self.meta.clone(), expr });
+        self.rules.push(Rule { meta: self.meta.clone(), source_at: Place::START, expr });
         self.rules.len() - 1
     }
 
@@ -257,25 +260,14 @@ impl Parts {
             };
             values.push((value.to_string(), rule));
         }
-        let names = item.field.modifiers.iter().filter(|modifier| **modifier != Modifier::All).map(name);
+        let names = item.field.modifiers.iter().filter(|modifier| **modifier != Modifier::All);
         Some(Line {
             alternative,
             field: item.field.name.clone(),
-            modifiers: names.collect::<Vec<_>>().join("|"),
+            modifiers: names.map(|modifier| modifier_name(*modifier)).collect::<Vec<_>>().join("|"),
             all: item.field.modifiers.contains(&Modifier::All),
             whole,
             values,
         })
-    }
-}
-
-/// A modifier as rules write it.
-fn name(modifier: &Modifier) -> String {
-    match modifier {
-        Modifier::IgnoreCase => "i".to_owned(),
-        Modifier::Multiline => "m".to_owned(),
-        Modifier::DotAll => "s".to_owned(),
-        Modifier::Wide => "utf16le".to_owned(),
-        other => format!("{other:?}").to_lowercase(),
     }
 }

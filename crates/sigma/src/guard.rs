@@ -32,7 +32,11 @@ pub(crate) fn is_eager(predicate: &Predicate) -> bool {
         Test::Text { cased: true, .. } => false,
         Test::Text { op: TextOp::Contains, text, .. } if text.contains(LINE_END) => false,
         Test::Text { op, text, .. } if predicate.scope == Scope::Anywhere => {
-            *op == TextOp::Contains && !text.is_empty() && text.len() <= LONGEST_EAGER && !text.contains(SEPARATOR)
+            *op == TextOp::Contains
+                && !text.is_empty()
+                && text.len() <= LONGEST_EAGER
+                && !text.contains(SEPARATOR)
+                && !is_in_numbers(text)
         }
         Test::Text { op, text, .. } => text.len() <= LONGEST_EAGER && (!text.is_empty() || *op == TextOp::Exact),
         Test::Number { op: NumberOp::Equal, .. } | Test::Bool(_) | Test::Present | Test::NotNull => {
@@ -42,13 +46,30 @@ pub(crate) fn is_eager(predicate: &Predicate) -> bool {
     }
 }
 
+/// Whether a number or a truth value, written out, may have the text in it. Keywords are looked for at once in texts alone, so these
+/// few are looked for when a rule asks.
+fn is_in_numbers(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || b".+-e".contains(&byte)) || "true false".contains(text)
+}
+
+/// Whether a keyword's test may pass a number or a truth value.
+pub(crate) fn may_be_in_number(test: &Test) -> bool {
+    match test {
+        Test::Text { text, .. } => is_in_numbers(&fold(text)),
+        Test::Glob(glob) => glob.longest_text().is_none_or(|text| is_in_numbers(&fold(text))),
+        _ => true,
+    }
+}
+
 /// Eager predicates of which one is true whenever `predicate` is; `None` where there are none.
 pub(crate) fn guards(predicate: &Predicate) -> Option<Vec<Predicate>> {
     if is_eager(predicate) {
         return Some(vec![predicate.clone()]);
     }
+    let is_hidden = |text: &str| predicate.scope == Scope::Anywhere && is_in_numbers(text);
     let texts = match &predicate.test {
         Test::Null => return None,
+        Test::Text { text, .. } if is_hidden(&fold(text)) => return None,
         Test::Text { op, text, cased: true }
             if !text.is_empty() && text.len() <= LONGEST_EAGER / 4 && !text.contains(LINE_END) =>
         {
@@ -62,7 +83,11 @@ pub(crate) fn guards(predicate: &Predicate) -> Option<Vec<Predicate>> {
     };
     let texts: Option<Vec<_>> = texts.as_ref().map(|texts| texts.iter().map(|text| longest_line(text)).collect());
     match texts {
-        Some(texts) if texts.iter().all(|text| text.len() >= SHORTEST_GUARD && !text.contains(SEPARATOR)) => {
+        Some(texts)
+            if texts
+                .iter()
+                .all(|text| text.len() >= SHORTEST_GUARD && !text.contains(SEPARATOR) && !is_hidden(text)) =>
+        {
             let contains = |text: &&str| Predicate {
                 scope: predicate.scope.clone(),
                 test: Test::Text { op: TextOp::Contains, text: beginning(text).into(), cased: false },

@@ -7,10 +7,14 @@
 
 // Files into rules.
 mod condition;
+mod dialect;
 mod encode;
+mod finding;
 mod load;
 mod modifier;
 mod pipeline;
+mod read;
+mod yaml;
 
 // What a rule asks of a value.
 mod cidr;
@@ -53,7 +57,8 @@ mod survey;
 mod usual;
 
 pub use explain::{ExplainedLine, ExplainedSelection, Explainer, Explanation};
-pub use load::{Rule, RuleFailure, RuleFile, RuleMeta, RulePack, RuleSource, load, load_with};
+pub use finding::{FINDING_KINDS, RuleFinding};
+pub use load::{Correlation, Rule, RuleFile, RuleMeta, RulePack, RuleSource, load, load_with};
 pub use mapping::{MappingError, Mappings};
 pub use matcher::{EventFields, Matcher, RuleIndex};
 pub use origin::{EventRoute, KeySet};

@@ -1,17 +1,21 @@
 //! Rule files read into a pack: what each rule is, what makes it true, and which ones can't be used.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet, hash_map::Entry},
+    fmt,
+};
 
 use cybervault_model::{Level, derived_id};
-use rsigma_parser::{
-    CorrelationRule, Detections, FilterRule, FilterRuleTarget, LogSource, SigmaRule, parse_sigma_yaml,
-};
+use rsigma_parser::{CorrelationRule, Detection, Detections, FilterRule, FilterRuleTarget, LogSource, SigmaRule};
 use serde::Serialize;
 
 use crate::{
     condition::{Expr, lower_conditions},
-    modifier::LowerError,
+    finding::{Issue, Place, RuleFinding},
+    modifier::{LowerError, Step, unfilled},
     pipeline::Pipelines,
+    read::{self, Document, Places, Read},
 };
 
 /// A file of rules, read by the caller.
@@ -21,31 +25,6 @@ pub struct RuleFile<'a> {
     pub path: &'a str,
     /// Its content: YAML, one or more documents.
     pub text: &'a str,
-}
-
-/// Why a document or rule can't be used. The others of its file are.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}{}: {error}", self.place())]
-pub struct RuleFailure {
-    /// The file.
-    pub path: String,
-    /// The line, from 1, where it is known.
-    pub line: Option<u32>,
-    /// The column, from 1, where it is known.
-    pub column: Option<u32>,
-    /// What is wrong.
-    pub error: String,
-}
-
-impl RuleFailure {
-    /// Where in the file it is, `:line:column`, as far as that is known.
-    pub fn place(&self) -> String {
-        match (self.line, self.column) {
-            (Some(line), Some(column)) => format!(":{line}:{column}"),
-            (Some(line), None) => format!(":{line}"),
-            _ => String::new(),
-        }
-    }
 }
 
 /// What is known about a rule beside what makes it true.
@@ -99,7 +78,7 @@ impl RuleSource {
     }
 
     /// Whether what is for this source is for `other`, too.
-    pub(crate) fn covers(&self, other: &Self) -> bool {
+    pub fn covers(&self, other: &Self) -> bool {
         let fits = |own: &Option<String>, other: &Option<String>| own.is_none() || own == other;
         fits(&self.product, &other.product)
             && fits(&self.service, &other.service)
@@ -112,7 +91,29 @@ impl RuleSource {
 pub struct Rule {
     /// What is known about it.
     pub meta: RuleMeta,
+    /// Where its log source is written.
+    pub(crate) source_at: Place,
     pub(crate) expr: Expr,
+}
+
+impl Rule {
+    /// Where in its file its log source is written: line and column, from 1.
+    pub fn source_place(&self) -> (u32, u32) {
+        (self.source_at.line, self.source_at.column)
+    }
+}
+
+/// A correlation: a rule over several events that other rules are true of. What it names is there.
+#[derive(Clone, Debug)]
+pub struct Correlation {
+    /// The correlation, as the pipelines leave it.
+    pub rule: CorrelationRule,
+    /// The file.
+    pub path: String,
+    /// The rules that it names, its condition and its aliases included, each with line and column.
+    pub references: Vec<(String, u32, u32)>,
+    /// Where in the file it begins: line and column, from 1.
+    pub place: (u32, u32),
 }
 
 /// Every rule of a set of files.
@@ -121,11 +122,13 @@ pub struct RulePack {
     /// The rules that can be used, in the order of their files' paths.
     pub rules: Vec<Rule>,
     /// Correlation rules: over several events, for a later stage.
-    pub correlations: Vec<CorrelationRule>,
+    pub correlations: Vec<Correlation>,
     /// How many filters were applied to the rules.
     pub filters: usize,
-    /// What can't be used.
-    pub failed: Vec<RuleFailure>,
+    /// What can't be used: one finding for each document, the first.
+    pub failed: Vec<RuleFinding>,
+    /// What of rules that are used is probably not meant.
+    pub warnings: Vec<RuleFinding>,
     /// 128 bits of the SHA-256 over the files' sorted paths and texts, in hexadecimal.
     pub version: String,
 }
@@ -150,88 +153,187 @@ pub fn load<'a>(files: impl IntoIterator<Item = RuleFile<'a>>) -> RulePack {
 /// Reads rule files and applies pipelines to the rules. A rule that they refuse can't be used.
 pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &Pipelines) -> RulePack {
     let early = if pipelines.is_empty() { Some(lower_early as Early) } else { None };
-    let Parsed { rules, correlations, filters, failed, version } = Parsed::read(files, pipelines, early);
-    let mut pack = RulePack { failed, version, ..RulePack::default() };
+    let Parsed { rules, correlations, filters, failed, warnings, version } = Parsed::read(files, pipelines, early);
+    let mut pack = RulePack { failed, warnings, version, ..RulePack::default() };
     let mut usable_filters = Vec::new();
-    for (file, filter) in filters {
+    for (file, filter, places) in filters {
         match lower(&filter.detection) {
-            Ok(expr) => usable_filters.push((filter, expr)),
-            Err(error) => pack.failed.push(failure(file, &filter.title, &error)),
+            Ok(expr) => usable_filters.push((file, filter, places, expr)),
+            Err(error) => pack.fail(file, &filter.title, places.issue(&error)),
         }
     }
     pack.filters = usable_filters.len();
-    let mut sources = Vec::new();
-    for ReadRule { file, rule, lowered } in rules {
+    let mut named = Named::default();
+    for ReadRule { file, rule, places, lowered } in rules {
         let title = rule.title.clone();
         let names = [rule.id.clone(), rule.name.clone()];
-        match usable(rule, lowered, file, &usable_filters, pipelines) {
-            Ok((rule, source)) => {
+        let at = places.at();
+        match usable(rule, places, lowered, file, &usable_filters, pipelines) {
+            Ok((rule, source, warnings)) => {
+                pack.warnings.extend(warnings.into_iter().map(|issue| issue.in_file(file.path, Some(&title))));
+                named.add(names, source, file, at, &mut pack.warnings);
                 pack.rules.push(rule);
-                sources.push((names, source));
             }
-            Err(error) => pack.failed.push(failure(file, &title, &error)),
+            Err(issue) => {
+                named.refused.extend(names.into_iter().flatten());
+                pack.fail(file, &title, issue);
+            }
         }
     }
-    for (file, rule) in correlations {
-        let referred = sources.iter().filter(|(names, _)| names.iter().flatten().any(|name| rule.rules.contains(name)));
-        let referred = referred.map(|(_, source)| source.clone()).collect();
-        let title = rule.title.clone();
-        match pipelines.apply_to_correlation(rule, referred) {
-            Ok(rule) => pack.correlations.push(rule),
-            Err(reason) => pack.failed.push(failure(file, &title, &LowerError::new(reason).at(&title))),
+    for (file, filter, places, _) in &usable_filters {
+        for (name, at) in &places.references {
+            let is_known = |rule: &Rule| rule.meta.id == *name || rule.meta.title == *name;
+            if !named.known.contains_key(name) && !named.refused.contains(name) && !pack.rules.iter().any(is_known) {
+                let message =
+                    format!("the filter is for `{name}`, and no rule has this id or name; it takes nothing away");
+                pack.warnings
+                    .push(Issue::new(*at, "unknown-reference", message).in_file(file.path, Some(&filter.title)));
+            }
         }
     }
+    pack.correlate(correlations, &named, pipelines);
     pack
+}
+
+/// The rules by what others may call them.
+#[derive(Default)]
+struct Named<'f> {
+    known: HashMap<String, (LogSource, &'f str, Place)>,
+    refused: HashSet<String>,
+}
+
+impl<'f> Named<'f> {
+    fn add(
+        &mut self,
+        names: [Option<String>; 2],
+        source: LogSource,
+        file: RuleFile<'f>,
+        at: Place,
+        warnings: &mut Vec<RuleFinding>,
+    ) {
+        let [id, name] = names;
+        for (what, name) in [("id", id), ("name", name)] {
+            let Some(name) = name else { continue };
+            match self.known.entry(name) {
+                Entry::Vacant(free) => drop(free.insert((source.clone(), file.path, at))),
+                Entry::Occupied(known) => {
+                    let (_, path, Place { line, column }) = known.get();
+                    let message = format!(
+                        "the rule at {path}:{line}:{column} has the same {what} `{}`, by which results and correlations name it",
+                        known.key()
+                    );
+                    warnings.push(Issue::new(at, "duplicate-name", message).in_file(file.path, None));
+                }
+            }
+        }
+    }
+}
+
+impl RulePack {
+    fn fail(&mut self, file: RuleFile<'_>, title: &str, issue: Issue) {
+        self.failed.push(issue.in_file(file.path, Some(title)));
+    }
+
+    /// Takes the correlations whose rules are there. One may be of others.
+    fn correlate(&mut self, read: Vec<(RuleFile<'_>, read::Correlation)>, named: &Named<'_>, pipelines: &Pipelines) {
+        let own: HashSet<String> =
+            read.iter().flat_map(|(_, read)| [&read.rule.id, &read.rule.name]).flatten().cloned().collect();
+        let is_known = |name: &str| named.known.contains_key(name) || own.contains(name);
+        let near: Vec<_> = named.known.keys().chain(&own).map(String::as_str).collect();
+        for (file, correlation) in read {
+            let title = correlation.rule.title.clone();
+            if let Some(issue) = correlation.resolve(&is_known, &near, &|name| named.refused.contains(name)) {
+                self.fail(file, &title, issue);
+                continue;
+            }
+            let read::Correlation { rule, at, references } = correlation;
+            let referred = rule.rules.iter().filter_map(|name| named.known.get(name));
+            let referred = referred.map(|(source, ..)| source.clone()).collect();
+            match pipelines.apply_to_correlation(rule, referred) {
+                Ok(rule) => {
+                    let references = references.into_iter().map(|(name, at)| (name, at.line, at.column)).collect();
+                    let (path, place) = (file.path.to_owned(), (at.line, at.column));
+                    let message = "correlations are not evaluated yet: the rules that it names are told by themselves";
+                    self.warnings.push(Issue::new(at, "not-evaluated", message).in_file(file.path, Some(&title)));
+                    self.correlations.push(Correlation { rule, path, references, place });
+                }
+                Err(reason) => self.fail(file, &title, Issue::new(at, "pipeline", reason)),
+            }
+        }
+    }
 }
 
 /// A rule as it is to be compiled: after the pipelines, with the filters that are for it.
 fn usable(
     rule: SigmaRule,
-    lowered: Option<Lowered>,
+    places: RulePlaces,
+    lowered: Option<Result<Expr, Issue>>,
     file: RuleFile<'_>,
-    filters: &[(FilterRule, Expr)],
+    filters: &[(RuleFile<'_>, FilterRule, Places, Expr)],
     pipelines: &Pipelines,
-) -> Result<(Rule, LogSource), LowerError> {
-    let filters = filters.iter().filter(|(filter, _)| is_for(filter, &rule, file.path));
+) -> Result<(Rule, LogSource, Vec<Issue>), Issue> {
+    let (at, source_at) = (places.at(), places.source());
+    let mut warnings = Vec::new();
+    let filters = filters.iter().filter(|(_, filter, ..)| is_for(filter, &rule, file.path));
     let (rule, filters) = if pipelines.is_empty() {
-        let filters = filters.map(|(_, expr)| expr.clone()).collect();
+        let filters = filters.map(|(.., expr)| expr.clone()).collect();
         (rule, filters)
     } else {
-        let filters = filters.map(|(filter, _)| filter.detection.clone()).collect();
-        let (rule, filters) = through(pipelines, rule, filters)?;
-        (rule, filters.iter().map(lower).collect::<Result<Vec<_>, _>>()?)
+        let filters = filters.map(|(_, filter, ..)| filter.detection.clone()).collect();
+        let (rule, filters) = pipelines.apply(rule, filters).map_err(|reason| Issue::new(at, "pipeline", reason))?;
+        let filters: Result<Vec<_>, _> = filters.iter().map(lower).collect();
+        warnings.extend(placeholders(&rule.detection).iter().map(|error| places.issue(error)));
+        (rule, filters.map_err(|error| Issue::new(at, error.code, error.message))?)
     };
-    let lowered = lowered.unwrap_or_else(|| lower(&rule.detection))?;
+    let lowered = lowered.unwrap_or_else(|| lower(&rule.detection).map_err(|error| places.issue(&error)))?;
     let expr = filters.into_iter().fold(lowered, |expr, filter| Expr::All(vec![expr, filter]));
-    Ok((Rule { meta: meta(&rule, file.path), expr }, rule.logsource))
+    Ok((Rule { meta: meta(&rule, file.path), source_at, expr }, rule.logsource, warnings))
 }
 
-/// A rule and its filters after the pipelines.
-fn through(
-    pipelines: &Pipelines,
-    rule: SigmaRule,
-    filters: Vec<Detections>,
-) -> Result<(SigmaRule, Vec<Detections>), LowerError> {
-    if pipelines.is_empty() {
-        return Ok((rule, filters));
+/// What is to be said of placeholders that no pipeline has filled.
+fn placeholders(detections: &Detections) -> Vec<LowerError> {
+    fn in_part(detection: &Detection, steps: &mut Vec<Step>, found: &mut Vec<LowerError>) {
+        match detection {
+            Detection::AllOf(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    for (value, name) in unfilled(item) {
+                        let message = format!(
+                            "no pipeline fills `%{name}%`, so the event's own field `{name}` stands for it; give a pipeline with \
+                             `value_placeholders`, or write the values"
+                        );
+                        let steps = steps.iter().cloned().chain([Step::Part(at), Step::Value(value)]).collect();
+                        found.push(LowerError { steps, ..LowerError::new("placeholder", message) });
+                    }
+                }
+            }
+            Detection::AnyOf(parts) | Detection::And(parts) => {
+                for (at, part) in parts.iter().enumerate() {
+                    steps.push(Step::Part(at));
+                    in_part(part, steps, found);
+                    steps.pop();
+                }
+            }
+            _ => {}
+        }
     }
-    let title = rule.title.clone();
-    pipelines.apply(rule, filters).map_err(|reason| LowerError::new(reason).at(&title))
+    let mut found = Vec::new();
+    for (name, detection) in &detections.named {
+        in_part(detection, &mut vec![Step::Selection(name.clone())], &mut found);
+    }
+    found
 }
 
-type Lowered = Result<Expr, LowerError>;
-
-fn lower(detections: &Detections) -> Lowered {
+fn lower(detections: &Detections) -> Result<Expr, LowerError> {
     lower_conditions(&detections.named, &detections.conditions)
 }
 
 /// What is done with a rule as soon as its file has been read.
-type Early = fn(&mut SigmaRule) -> Lowered;
+type Early = fn(&mut SigmaRule, &Places) -> Result<Expr, Issue>;
 
 /// Leaves of a rule what is still to be looked at: thousands of them as the parser has them would take more memory than all that is
 /// made of them.
-fn lower_early(rule: &mut SigmaRule) -> Lowered {
-    let lowered = lower(&rule.detection);
+fn lower_early(rule: &mut SigmaRule, places: &Places) -> Result<Expr, Issue> {
+    let lowered = lower(&rule.detection).map_err(|error| places.issue(&error));
     let Detections { named, conditions, condition_strings, .. } = &mut rule.detection;
     (*named, *conditions, *condition_strings) = Default::default();
     (rule.description, rule.author, rule.references, rule.custom_attributes) = Default::default();
@@ -253,20 +355,36 @@ pub(crate) fn find_rule<'a>(
     files: impl IntoIterator<Item = RuleFile<'a>>,
     pipelines: &Pipelines,
     wanted: &str,
-) -> Result<Found, RuleFailure> {
-    let Parsed { rules, filters, .. } = Parsed::read(files, pipelines, None);
+) -> Result<Found, RuleFinding> {
+    let Parsed { rules, filters, failed, .. } = Parsed::read(files, pipelines, None);
     let is_wanted = |ReadRule { file, rule, .. }: &ReadRule<'_>| {
         id(rule, file.path) == wanted || rule.name.as_deref() == Some(wanted) || rule.title == wanted
     };
-    let Some(ReadRule { file, rule, .. }) = rules.into_iter().find(is_wanted) else {
-        let error = format!("no rule has this id, name or title: {wanted}");
-        return Err(RuleFailure { path: "the rules".to_owned(), line: None, column: None, error });
+    let Some(ReadRule { file, rule, places, .. }) = rules.into_iter().find(is_wanted) else {
+        // Of one that can't be read, the title is known.
+        let title = format!("{wanted}: ");
+        if let Some(finding) = failed.into_iter().find(|finding| finding.message.starts_with(&title)) {
+            return Err(finding);
+        }
+        let message = format!("no rule has this id, name or title: {wanted}");
+        return Err(RuleFinding {
+            path: "the rules".to_owned(),
+            line: None,
+            column: None,
+            code: "unknown-rule",
+            message,
+        });
     };
-    let filters = filters.into_iter().filter(|(_, filter)| is_for(filter, &rule, file.path));
-    let (titles, filters): (Vec<_>, _) = filters.map(|(_, filter)| (filter.title, filter.detection)).unzip();
+    let filters = filters.into_iter().filter(|(_, filter, _)| is_for(filter, &rule, file.path));
+    let (titles, filters): (Vec<_>, _) = filters.map(|(_, filter, _)| (filter.title, filter.detection)).unzip();
     let title = rule.title.clone();
-    let (rule, filters) = through(pipelines, rule, filters).map_err(|error| failure(file, &title, &error))?;
-    lower(&rule.detection).map_err(|error| failure(file, &title, &error))?;
+    let told = |issue: Issue| issue.in_file(file.path, Some(&title));
+    let (rule, filters) = if pipelines.is_empty() {
+        (rule, filters)
+    } else {
+        pipelines.apply(rule, filters).map_err(|reason| told(Issue::new(places.at(), "pipeline", reason)))?
+    };
+    lower(&rule.detection).map_err(|error| told(places.issue(&error)))?;
     Ok(Found { meta: meta(&rule, file.path), rule, filters: titles.into_iter().zip(filters).collect() })
 }
 
@@ -274,16 +392,47 @@ pub(crate) fn find_rule<'a>(
 struct ReadRule<'a> {
     file: RuleFile<'a>,
     rule: SigmaRule,
+    places: RulePlaces,
     /// Its conditions, where they were lowered [early](lower_early).
-    lowered: Option<Lowered>,
+    lowered: Option<Result<Expr, Issue>>,
+}
+
+/// Where a rule's parts are; of one that was lowered early only where it begins.
+enum RulePlaces {
+    Whole(Box<Places>),
+    Beginning { at: Place, source: Place },
+}
+
+impl RulePlaces {
+    fn at(&self) -> Place {
+        match self {
+            Self::Whole(places) => places.at,
+            Self::Beginning { at, .. } => *at,
+        }
+    }
+
+    fn source(&self) -> Place {
+        match self {
+            Self::Whole(places) => places.source,
+            Self::Beginning { source, .. } => *source,
+        }
+    }
+
+    fn issue(&self, error: &LowerError) -> Issue {
+        match self {
+            Self::Whole(places) => places.issue(error),
+            Self::Beginning { at, .. } => Issue::new(*at, error.code, error.message.clone()),
+        }
+    }
 }
 
 /// What files have in them.
 struct Parsed<'a> {
     rules: Vec<ReadRule<'a>>,
-    correlations: Vec<(RuleFile<'a>, CorrelationRule)>,
-    filters: Vec<(RuleFile<'a>, FilterRule)>,
-    failed: Vec<RuleFailure>,
+    correlations: Vec<(RuleFile<'a>, read::Correlation)>,
+    filters: Vec<(RuleFile<'a>, FilterRule, Places)>,
+    failed: Vec<RuleFinding>,
+    warnings: Vec<RuleFinding>,
     version: String,
 }
 
@@ -299,6 +448,7 @@ impl<'a> Parsed<'a> {
             correlations: Vec::new(),
             filters: Vec::new(),
             failed: Vec::new(),
+            warnings: Vec::new(),
             version: derived_id("", &parts).split_off(1),
         };
         files.into_iter().for_each(|file| parsed.read_file(file, early));
@@ -306,76 +456,31 @@ impl<'a> Parsed<'a> {
     }
 
     fn read_file(&mut self, file: RuleFile<'a>, early: Option<Early>) {
-        let collection = match parse_sigma_yaml(file.text) {
-            Ok(collection) => collection,
-            Err(error) => return self.fail(file, error.to_string()),
-        };
-        let usable = collection.len();
-        self.rules.extend(collection.rules.into_iter().map(|mut rule| {
-            let lowered = early.map(|early| early(&mut rule));
-            ReadRule { file, rule, lowered }
-        }));
-        self.correlations.extend(collection.correlations.into_iter().map(|rule| (file, rule)));
-        self.filters.extend(collection.filters.into_iter().map(|filter| (file, filter)));
-        for error in collection.errors {
-            // An empty document at the end of a file (`---`) is nobody's mistake.
-            let empty_document = usable > 0 && error.contains("not a YAML mapping");
-            if !empty_document && !is_warning(&error) {
-                self.fail(file, error);
+        read::read(file.text, |Read { title, warnings, document }| {
+            let told = |issue: Issue| issue.in_file(file.path, title.as_deref());
+            // Of a rule that is not used nothing but that is of interest.
+            if document.is_ok() {
+                self.warnings.extend(warnings.into_iter().map(told));
             }
-        }
+            match document {
+                Ok(Document::Rule(mut rule, places)) => {
+                    let found = if early.is_some() { placeholders(&rule.detection) } else { Vec::new() };
+                    let (at, lowered) = (places.at, early.map(|early| early(&mut rule, &places)));
+                    if matches!(lowered, Some(Ok(_))) {
+                        self.warnings.extend(found.iter().map(|error| told(places.issue(error))));
+                    }
+                    let places = match lowered {
+                        Some(_) => RulePlaces::Beginning { at, source: places.source },
+                        None => RulePlaces::Whole(Box::new(places)),
+                    };
+                    self.rules.push(ReadRule { file, rule: *rule, places, lowered });
+                }
+                Ok(Document::Correlation(correlation)) => self.correlations.push((file, *correlation)),
+                Ok(Document::Filter(filter, places)) => self.filters.push((file, *filter, places)),
+                Err(issue) => self.failed.push(told(issue)),
+            }
+        });
     }
-
-    fn fail(&mut self, file: RuleFile<'_>, error: String) {
-        let (line, column) = place_in(&error, file.text);
-        self.failed.push(RuleFailure { path: file.path.to_owned(), line, column, error });
-    }
-}
-
-/// Whether the parser only remarks on something and has returned the rule all the same.
-fn is_warning(error: &str) -> bool {
-    ["invalid status", "invalid level", "invalid sigma-version", "'related'", "related["]
-        .iter()
-        .any(|start| error.starts_with(start))
-}
-
-fn failure(file: RuleFile<'_>, title: &str, error: &LowerError) -> RuleFailure {
-    // Look below the rule's own title: an earlier rule of the file may have the same line.
-    let start = file.text.find(title).unwrap_or(0);
-    let found = error.at.as_deref().filter(|at| !at.is_empty()).and_then(|at| file.text[start..].find(at));
-    let (line, column) = match found {
-        Some(offset) => {
-            let before = &file.text[..start + offset];
-            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-            (Some(count(before.matches('\n').count())), Some(count(before[line_start..].chars().count())))
-        }
-        None => (None, None),
-    };
-    RuleFailure { path: file.path.to_owned(), line, column, error: format!("{title}: {}", error.message) }
-}
-
-/// From counting what comes before to counting from 1.
-fn count(before: usize) -> u32 {
-    u32::try_from(before + 1).unwrap_or(u32::MAX)
-}
-
-/// The place that the parser names in its message: a YAML error counts in the file, a condition's in the condition.
-fn place_in(error: &str, text: &str) -> (Option<u32>, Option<u32>) {
-    let number_after = |text: &str, word: &str| {
-        let rest = &text[text.find(word)? + word.len()..];
-        rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
-    };
-    if let Some(line) = number_after(error, " at line ") {
-        return (Some(line), number_after(error, " column "));
-    }
-    if error.starts_with("Condition") {
-        let line = text.lines().position(|line| line.trim_start().starts_with("condition:"));
-        return (line.map(count), None);
-    }
-    // The parser's other messages quote what they are about.
-    let quoted = error.split('\'').nth(1).filter(|quoted| !quoted.is_empty());
-    let offset = quoted.and_then(|quoted| text.find(&format!("|{quoted}")));
-    (offset.map(|offset| count(text[..offset].matches('\n').count())), None)
 }
 
 fn id(rule: &SigmaRule, path: &str) -> String {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::load::RuleSource;
+use crate::{finding::nearest, load::RuleSource};
 
 macro_rules! builtin {
     ($($name:literal),+ $(,)?) => {
@@ -162,6 +162,30 @@ impl Mappings {
             })
         };
         self.list.iter().any(of_mapping)
+    }
+
+    /// Which name of a log source that no mapping gives was probably meant otherwise: `category`, and the name that is near.
+    pub fn meant(&self, wanted: &RuleSource) -> Option<(&'static str, &str)> {
+        if self.give(wanted) {
+            return None;
+        }
+        let sources = || self.list.iter().flat_map(|mapping| &mapping.sources);
+        let products = self.list.iter().filter_map(|mapping| match &mapping.product {
+            Product::Named(name) => Some(name),
+            Product::In { otherwise, .. } => Some(otherwise),
+            Product::None => None,
+        });
+        let products: Vec<_> = products.chain(sources().filter_map(|source| source.product.as_ref())).collect();
+        let parts: [(_, _, Vec<&String>); 3] = [
+            ("product", &wanted.product, products),
+            ("service", &wanted.service, sources().filter_map(|source| source.service.as_ref()).collect()),
+            ("category", &wanted.category, sources().filter_map(|source| source.category.as_ref()).collect()),
+        ];
+        parts.into_iter().find_map(|(part, written, known)| {
+            // Of short names many are near each other.
+            let written = written.as_ref().filter(|written| !known.contains(written) && written.len() > 4)?;
+            nearest(written, known.into_iter().map(String::as_str)).map(|name| (part, name))
+        })
     }
 }
 

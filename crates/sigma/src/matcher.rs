@@ -3,7 +3,7 @@
 use std::{borrow::Cow, cmp::Ordering};
 
 use cybervault_model::{
-    Evidence, TelemetryEvent,
+    Evidence, TelemetryEvent, fault,
     json::{Element, Recurring},
 };
 
@@ -12,8 +12,10 @@ use crate::{
     compile::{Answered, Compiled, FieldTests, Node, PredicateId, Question, compile},
     evidence,
     fields::{FieldId, FieldTable, Fields},
+    finding::RuleFinding,
     fresh::Fresh,
-    load::{Rule, RuleFailure, RuleMeta, RulePack, RuleSource},
+    guard::may_be_in_number,
+    load::{Rule, RuleMeta, RulePack, RuleSource},
     mapping::Mappings,
     memo::{As, Memo},
     predicate::{TemplatePiece, Test, append_text, write_text},
@@ -24,7 +26,7 @@ use crate::{
     shape::{At, Usual},
     survey::Survey,
     usual::{Answers, Items},
-    walk::{each_text, find_text},
+    walk::{each_scalar, each_text, find_scalar},
 };
 
 /// A rule's place in [`Matcher::rules`].
@@ -42,7 +44,7 @@ impl RuleIndex {
 #[derive(Debug)]
 pub struct Matcher {
     rules: Vec<RuleMeta>,
-    failed: Vec<RuleFailure>,
+    failed: Vec<RuleFinding>,
     version: String,
     pub(crate) compiled: Compiled,
     pub(crate) router: Router,
@@ -83,7 +85,7 @@ impl Matcher {
     }
 
     /// The rules that can't be used, and why.
-    pub fn failed(&self) -> &[RuleFailure] {
+    pub fn failed(&self) -> &[RuleFinding] {
         &self.failed
     }
 
@@ -170,9 +172,11 @@ impl Matcher {
             text,
         };
         run.see();
+        fault::point("matcher.seen");
         run.decide(hits);
         hits.sort_unstable();
         look(&mut run, hits);
+        fault::point("matcher.decided");
         *slots = run.slots.recycle();
         hits
     }
@@ -356,6 +360,7 @@ impl<'e> Run<'_, 'e> {
         if question.answered == Answered::WithItsField && self.scan_later(question.field) {
             return bits::has(&self.marks.held, predicate as usize);
         }
+        fault::point("matcher.answer");
         let holds = if question.field == FieldId::ANYWHERE {
             self.any_text_passes(&question.test)
         } else if question.is_costly() {
@@ -387,6 +392,7 @@ impl<'e> Run<'_, 'e> {
             if let Some(later) = later {
                 self.see_later(field, later, slot.value, &self.table.targets[slot.target as usize].before);
             }
+            fault::point("matcher.later");
             if let Some((networks, text)) = networks.as_ref().zip(slot.value.text()) {
                 networks.find(text, |found| self.marks.hold(found, &compiled.triggered, &self.route.allowed));
             }
@@ -397,9 +403,13 @@ impl<'e> Run<'_, 'e> {
 
     fn any_text_passes(&mut self, test: &Test) -> bool {
         let mut holds = false;
-        each_text(self.event.payload, 0, &mut |text| {
-            holds = holds || test.passes(Scalar::Text(text), "", self.text);
-        });
+        if may_be_in_number(test) {
+            each_scalar(self.event.payload, 0, &mut |value| holds = holds || test.passes(value, "", self.text));
+        } else {
+            each_text(self.event.payload, 0, &mut |text| {
+                holds = holds || test.passes(Scalar::Text(text), "", self.text);
+            });
+        }
         holds
     }
 
@@ -479,12 +489,14 @@ impl<'e> Run<'_, 'e> {
 }
 
 impl<'e> Run<'_, 'e> {
-    /// The first text in the event that passes the test, with its place.
+    /// The first text or number in the event that passes the test, with its place.
     pub(crate) fn passing_text(&mut self, predicate: PredicateId) -> Option<(String, Scalar<'e>)> {
         let test = &self.compiled.questions[predicate as usize].test;
         let mut path = String::new();
-        let mut passing = |text: &'e str| test.passes(Scalar::Text(text), "", self.text);
-        let text = find_text(self.event.payload, 0, &mut path, &mut passing)?;
-        Some((path, Scalar::Text(text)))
+        let with_numbers = may_be_in_number(test);
+        let mut passing =
+            |value: Scalar<'e>| (with_numbers || value.text().is_some()) && test.passes(value, "", self.text);
+        let value = find_scalar(self.event.payload, 0, &mut path, &mut passing)?;
+        Some((path, value))
     }
 }

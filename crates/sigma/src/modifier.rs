@@ -4,43 +4,54 @@ use rsigma_parser::{DetectionItem, FieldSpec, Modifier, SigmaString, SigmaValue,
 
 use crate::{
     condition::Expr,
-    encode::{base64, base64_offsets, dash_variants, has_wildcards, plain_parts, utf16},
+    dialect::translated,
+    encode::{DASHES, base64, base64_offsets, dash_variants, has_wildcards, plain_parts, utf16},
     fold::fold,
     glob::{Glob, Piece},
     predicate::{Number, NumberOp, Pattern, Predicate, Scope, TemplatePiece, Test, TextOp, TimePart},
+    read::modifier_name,
+    scalar::number_in,
 };
 
 /// How many texts one `windash` value may stand for before it becomes a regular expression.
 const MAX_DASH_VARIANTS: usize = 125;
 
-/// Why a rule can't be used, and what in its text is to blame.
+/// A step from a rule's detection section to what is to blame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Selection(String),
+    /// A line of a map, or a map or keyword of a list.
+    Part(usize),
+    /// A value of a line.
+    Value(usize),
+}
+
+/// Why a rule can't be used, and what in it is to blame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LowerError {
+    pub(crate) code: &'static str,
     pub(crate) message: String,
-    /// A piece of the rule's text, to find the line by.
-    pub(crate) at: Option<String>,
+    /// The outermost first.
+    pub(crate) steps: Vec<Step>,
 }
 
 impl LowerError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), at: None }
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), steps: Vec::new() }
     }
 
-    /// Says which piece of text is to blame, unless that is known more exactly already.
-    pub(crate) fn at(mut self, text: &str) -> Self {
-        self.at.get_or_insert_with(|| text.to_owned());
+    /// Says that it is behind this step.
+    pub(crate) fn within(mut self, step: Step) -> Self {
+        self.steps.insert(0, step);
         self
-    }
-
-    /// Says in which selection it is.
-    pub(crate) fn within(self, selection: &str) -> Self {
-        Self { message: format!("selection `{selection}`: {}", self.message), ..self }.at(selection)
     }
 }
 
 /// The modifiers of one line, sorted by what they do.
 struct Modifiers {
     operator: Option<Modifier>,
+    /// Where in a value an expression is to be found.
+    ends: Option<Modifier>,
     field_ref: bool,
     all: bool,
     negated: bool,
@@ -53,6 +64,7 @@ impl Modifiers {
     fn of(field: &FieldSpec) -> Result<Self, LowerError> {
         let mut sorted = Self {
             operator: None,
+            ends: None,
             field_ref: false,
             all: false,
             negated: false,
@@ -76,34 +88,78 @@ impl Modifiers {
                 | Modifier::Utf16be
                 | Modifier::WindAsh
                 | Modifier::Expand => sorted.encodings.push(*modifier),
+                // Behind `re` they say where the expression is found.
+                end @ (Modifier::Contains | Modifier::StartsWith | Modifier::EndsWith)
+                    if sorted.operator == Some(Modifier::Re) && sorted.ends.is_none() =>
+                {
+                    sorted.ends = Some(*end);
+                }
                 operator => {
                     if let Some(other) = sorted.operator.replace(*operator) {
-                        let name = |modifier: Modifier| format!("{modifier:?}").to_lowercase();
-                        let (one, other) = (name(other), name(*operator));
-                        return Err(LowerError::new(format!("the modifiers `{one}` and `{other}` exclude each other")));
+                        return Err(excluded(other, *operator));
                     }
                 }
             }
         }
-        sorted.check()
+        sorted.check(field)
     }
 
-    fn check(self) -> Result<Self, LowerError> {
+    fn check(self, field: &FieldSpec) -> Result<Self, LowerError> {
+        let error = |message: String| Err(LowerError::new("modifier-combination", message));
+        let names = |modifiers: &[Modifier]| {
+            modifiers.iter().map(|modifier| format!("`{}`", modifier_name(*modifier))).collect::<Vec<_>>().join(" and ")
+        };
         let text_operator =
             matches!(self.operator, None | Some(Modifier::Contains | Modifier::StartsWith | Modifier::EndsWith));
         if !self.flags.is_empty() && self.operator != Some(Modifier::Re) {
-            return Err(LowerError::new("the modifiers i, m and s go with re only"));
+            return error("the modifiers i, m and s go with `re` only; write `|re|i`".to_owned());
         }
-        if !text_operator && (self.field_ref || !self.encodings.is_empty()) {
-            return Err(LowerError::new(format!("{:?} takes no encoding and no fieldref", self.operator)));
+        if let Some(operator) = self.operator.filter(|_| !text_operator) {
+            // A pipeline fills placeholders in expressions, too.
+            let is_filled = |modifier: &Modifier| operator == Modifier::Re && *modifier == Modifier::Expand;
+            let mut others: Vec<_> = self.encodings.iter().copied().filter(|modifier| !is_filled(modifier)).collect();
+            others.extend(self.field_ref.then_some(Modifier::FieldRef));
+            if !others.is_empty() {
+                let message =
+                    format!("`{}` does not go with {}; take one away", modifier_name(operator), names(&others));
+                return error(message);
+            }
         }
         if self.field_ref && !self.encodings.is_empty() {
-            return Err(LowerError::new("fieldref takes no encoding"));
+            return error(format!("`fieldref` does not go with {}; take one away", names(&self.encodings)));
         }
-        let is_utf16 = |modifier: &&Modifier| matches!(modifier, Modifier::Wide | Modifier::Utf16 | Modifier::Utf16be);
-        let is_base64 = |modifier: &&Modifier| matches!(modifier, Modifier::Base64 | Modifier::Base64Offset);
-        if self.encodings.iter().filter(is_utf16).count() > 1 || self.encodings.iter().filter(is_base64).count() > 1 {
-            return Err(LowerError::new("a value can have one UTF-16 form and one Base64 form only"));
+        if self.operator == Some(Modifier::Exists) {
+            if field.name.is_none() {
+                return error(
+                    "`exists` asks whether a field is there, and none is named; write `Field|exists: true`".to_owned(),
+                );
+            }
+            if field.modifiers.len() > 1 {
+                return error(
+                    "`exists` goes with no other modifier; write `|exists: true` or `|exists: false`".to_owned(),
+                );
+            }
+        }
+        // What comes first is done first (Sigma 2.1 §Value Modifiers), and of these only one order makes sense.
+        let stage = |modifier: &Modifier| match modifier {
+            Modifier::WindAsh | Modifier::Expand => 0,
+            Modifier::Wide | Modifier::Utf16 | Modifier::Utf16be => 1,
+            _ => 2,
+        };
+        for pair in self.encodings.windows(2) {
+            let (one, other) = (stage(&pair[0]), stage(&pair[1]));
+            if one == other && one > 0 {
+                return error(format!(
+                    "{} exclude each other; a value has one UTF-16 form and one Base64 form",
+                    names(pair)
+                ));
+            }
+            if one > other {
+                let (first, then) = (modifier_name(pair[1]), modifier_name(pair[0]));
+                return error(format!(
+                    "modifiers are applied in their order, and these make no sense so; write `{first}|{then}`"
+                ));
+            }
         }
         Ok(self)
     }
@@ -122,13 +178,25 @@ impl Modifiers {
     }
 }
 
-/// Lowers one line.
-pub(crate) fn lower_item(item: &DetectionItem) -> Result<Expr, LowerError> {
-    let name = item.field.name.as_deref().unwrap_or_default();
-    lower_values(item).map_err(|error| error.at(name))
+fn excluded(one: Modifier, other: Modifier) -> LowerError {
+    let (one, other) = (modifier_name(one), modifier_name(other));
+    let instead = match (one, other) {
+        ("contains" | "startswith" | "endswith", "re") => format!("; write `re|{one}`"),
+        ("startswith", "endswith") | ("endswith", "startswith") => {
+            "; write one value with `*` between its ends".to_owned()
+        }
+        _ => "; take one away".to_owned(),
+    };
+    LowerError::new("modifier-combination", format!("the modifiers `{one}` and `{other}` exclude each other{instead}"))
 }
 
-fn lower_values(item: &DetectionItem) -> Result<Expr, LowerError> {
+/// Whether a line's modifiers go together.
+pub(crate) fn check_modifiers(field: &FieldSpec) -> Result<(), LowerError> {
+    Modifiers::of(field).map(drop)
+}
+
+/// Lowers one line.
+pub(crate) fn lower_item(item: &DetectionItem) -> Result<Expr, LowerError> {
     let modifiers = Modifiers::of(&item.field)?;
     let scope = match &item.field.name {
         Some(name) => Scope::Field(name.as_str().into()),
@@ -136,32 +204,27 @@ fn lower_values(item: &DetectionItem) -> Result<Expr, LowerError> {
     };
     let is = |test: Test| Expr::Is(Predicate { scope: scope.clone(), test });
     if modifiers.operator == Some(Modifier::Exists) {
-        let expected = match item.values.first() {
-            Some(SigmaValue::Bool(expected)) => *expected,
-            Some(SigmaValue::String(text)) => !matches!(text.original.as_str(), "false" | "no"),
-            _ => true,
+        return match item.values[..] {
+            // Whether it is there is asked, and not for its value.
+            [SigmaValue::Bool(true)] => Ok(is(Test::Present)),
+            [SigmaValue::Bool(false)] => Ok(Expr::Not(Box::new(is(Test::Present)))),
+            _ => Err(LowerError::new("modifier-value", "`exists` takes `true` or `false`")),
         };
-        return Ok(if expected { is(Test::NotNull) } else { Expr::Not(Box::new(is(Test::NotNull))) });
     }
     if item.values.is_empty() {
-        return Err(LowerError::new("there is no value"));
+        return Err(LowerError::new("no-value", "there is no value"));
     }
-    if modifiers.all && item.values.len() == 1 {
-        return Err(LowerError::new("the modifier all takes several values (Sigma 2.1, appendix modifiers)"));
-    }
+    let is_keyword = scope == Scope::Anywhere && item.field.modifiers.iter().all(|modifier| *modifier == Modifier::All);
     let mut parts = Vec::with_capacity(item.values.len());
-    for value in &item.values {
-        let tests = match &scope {
-            Scope::Anywhere if item.field.modifiers.iter().all(|modifier| *modifier == Modifier::All) => {
-                vec![lower_keyword(value)?]
-            }
-            _ => lower_value(value, &modifiers)?,
-        };
+    for (at, value) in item.values.iter().enumerate() {
+        let tests =
+            if is_keyword { lower_keyword(value).map(|test| vec![test]) } else { lower_value(value, &modifiers) };
+        let tests = tests.map_err(|error| error.within(Step::Value(at)))?;
         parts.push(Expr::any(tests.into_iter().map(is).collect()));
     }
     let joined = if modifiers.all { Expr::all(parts) } else { Expr::any(parts) };
-    // A field that is not there is not unequal to anything: as every comparison, `neq` needs a value.
-    Ok(if modifiers.negated { Expr::All(vec![is(Test::Present), Expr::Not(Box::new(joined))]) } else { joined })
+    // As in pySigma `neq` is `not` before the line: it is true where the field is missing, too.
+    Ok(if modifiers.negated { Expr::Not(Box::new(joined)) } else { joined })
 }
 
 /// Lowers a keyword: what any text in the event may contain.
@@ -172,7 +235,7 @@ pub(crate) fn lower_keyword(value: &SigmaValue) -> Result<Test, LowerError> {
         SigmaValue::Integer(_) | SigmaValue::Float(_) | SigmaValue::Bool(_) => {
             Ok(text_test(&plain_parts(value.to_string()), TextOp::Contains, false))
         }
-        SigmaValue::Null => Err(LowerError::new("null is no keyword")),
+        SigmaValue::Null => Err(LowerError::new("keyword", "null is no keyword")),
     }
 }
 
@@ -180,16 +243,35 @@ pub(crate) fn lower_keyword(value: &SigmaValue) -> Result<Test, LowerError> {
 fn lower_value(value: &SigmaValue, modifiers: &Modifiers) -> Result<Vec<Test>, LowerError> {
     let cased = modifiers.cased;
     if modifiers.field_ref {
-        let field = plain(value)?.into();
+        let field = without_wildcards(value, Modifier::FieldRef)?.into();
         return Ok(vec![Test::FieldRef { field, op: modifiers.text_op(), cased }]);
     }
     if modifiers.has(Modifier::Expand) {
-        let pieces = template(&plain(value)?);
+        let pieces = template(&escaped(value, modifiers.operator == Some(Modifier::Re))?);
+        let unfilled = pieces.iter().find_map(|piece| match piece {
+            TemplatePiece::Field(name) if modifiers.operator == Some(Modifier::Re) => Some(&**name),
+            TemplatePiece::Field(name) => {
+                STANDARD_PLACEHOLDERS.into_iter().find(|known| known.eq_ignore_ascii_case(name))
+            }
+            TemplatePiece::Text(_) => None,
+        });
+        if let Some(name) = unfilled {
+            let message = format!(
+                "`%{name}%` stands for what is known of your network, and no pipeline says what that is; \
+                 give one with `value_placeholders` (docs/rules.md)"
+            );
+            return Err(LowerError::new("placeholder", message));
+        }
+        if modifiers.operator == Some(Modifier::Re) {
+            return Ok(vec![Test::Regex(expression(&plain(value)?, modifiers)?)]);
+        }
         return Ok(vec![Test::Template { pieces, op: modifiers.text_op(), cased }]);
     }
     let test = match modifiers.operator {
-        Some(Modifier::Re) => Test::Regex(pattern(&plain(value)?, &modifiers.flags)?),
-        Some(Modifier::Cidr) => Test::Cidr(plain(value)?.parse().map_err(LowerError::new)?),
+        Some(Modifier::Re) => Test::Regex(expression(&plain(value)?, modifiers)?),
+        Some(Modifier::Cidr) => {
+            Test::Cidr(plain(value)?.parse().map_err(|message: String| LowerError::new("cidr", message))?)
+        }
         Some(Modifier::Lt) => number_test(NumberOp::Less, value)?,
         Some(Modifier::Lte) => number_test(NumberOp::LessOrEqual, value)?,
         Some(Modifier::Gt) => number_test(NumberOp::Greater, value)?,
@@ -201,6 +283,12 @@ fn lower_value(value: &SigmaValue, modifiers: &Modifiers) -> Result<Vec<Test>, L
         Some(Modifier::Month) => time_test(TimePart::Month, value)?,
         Some(Modifier::Year) => time_test(TimePart::Year, value)?,
         _ => match value {
+            SigmaValue::Null | SigmaValue::Bool(_) | SigmaValue::Integer(_) | SigmaValue::Float(_)
+                if !modifiers.encodings.is_empty() =>
+            {
+                let name = modifier_name(modifiers.encodings[0]);
+                return Err(LowerError::new("modifier-value", format!("`{name}` takes a text; write '{value}'")));
+            }
             SigmaValue::Null => Test::Null,
             SigmaValue::Bool(truth) => Test::Bool(*truth),
             SigmaValue::Integer(_) | SigmaValue::Float(_) if modifiers.operator.is_none() => {
@@ -217,20 +305,33 @@ fn lower_value(value: &SigmaValue, modifiers: &Modifiers) -> Result<Vec<Test>, L
 
 fn lower_text(text: &SigmaString, modifiers: &Modifiers) -> Result<Vec<Test>, LowerError> {
     let op = modifiers.text_op();
+    let is_text = modifiers.encodings.iter().all(|modifier| *modifier == Modifier::WindAsh);
     let mut variants = vec![text.parts.clone()];
     if modifiers.has(Modifier::WindAsh) {
         match dash_variants(&text.parts, MAX_DASH_VARIANTS) {
             Some(all) => variants = all,
-            None => return Ok(vec![Test::Regex(dash_pattern(&text.parts, op, modifiers.cased)?)]),
+            None if is_text => return Ok(vec![Test::Regex(dash_pattern(&text.parts, op, modifiers.cased)?)]),
+            None => {
+                let message =
+                    format!("`{}`: with these modifiers a value has at most 3 dashes or slashes", text.original);
+                return Err(LowerError::new("value", message));
+            }
         }
     }
-    if modifiers.encodings.iter().all(|modifier| *modifier == Modifier::WindAsh) {
-        return Ok(variants.iter().map(|parts| text_test(parts, op, modifiers.cased)).collect());
+    if is_text {
+        let mut tests: Vec<_> = variants.iter().map(|parts| text_test(parts, op, modifiers.cased)).collect();
+        // A number this large is written otherwise in the event's text.
+        let beyond = modifiers.operator.is_none() && text.original.parse::<i64>().is_err();
+        if let Some(number @ Number::Whole(_)) = number_in(&text.original).filter(|_| beyond) {
+            tests.push(Test::Number { op: NumberOp::Equal, than: number });
+        }
+        return Ok(tests);
     }
     let mut tests = Vec::new();
     for parts in &variants {
         if has_wildcards(parts) {
-            return Err(LowerError::new(format!("`{}`: a value to encode takes no wildcards", text.original)));
+            let message = format!("`{}`: a value to encode takes no wildcards; write `\\*` for a star", text.original);
+            return Err(LowerError::new("value", message));
         }
         let plain = plain_text(parts);
         for encoded in encode(&plain, modifiers)? {
@@ -240,7 +341,8 @@ fn lower_text(text: &SigmaString, modifiers: &Modifiers) -> Result<Vec<Test>, Lo
         }
     }
     if tests.is_empty() {
-        return Err(LowerError::new(format!("`{}` is too short to be found in Base64", text.original)));
+        let message = format!("`{}` is too short to be found in Base64; write at least two characters", text.original);
+        return Err(LowerError::new("value", message));
     }
     Ok(tests)
 }
@@ -261,8 +363,12 @@ fn encode(plain: &str, modifiers: &Modifiers) -> Result<Vec<String>, LowerError>
     if modifiers.has(Modifier::Base64Offset) {
         return Ok(base64_offsets(&bytes));
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| LowerError::new(format!("`{plain}` in UTF-16 is no text; base64 or base64offset must follow")))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        LowerError::new(
+            "value",
+            format!("`{plain}` in UTF-16 is no text; write `|base64` or `|base64offset` behind it"),
+        )
+    })?;
     Ok(vec![text])
 }
 
@@ -309,8 +415,11 @@ fn dash_pattern(parts: &[StringPart], op: TextOp, cased: bool) -> Result<Pattern
             StringPart::Special(SpecialChar::WildcardMulti) => text.push_str(".*"),
             StringPart::Special(SpecialChar::WildcardSingle) => text.push('.'),
             StringPart::Plain(plain) => {
-                let pieces: Vec<_> = plain.split('-').map(regex::escape).collect();
-                text.push_str(&pieces.join(r"[-/\x{2013}\x{2014}\x{2015}]"));
+                for piece in plain.split_inclusive(DASHES) {
+                    let (before, is_dash) = piece.strip_suffix(DASHES).map_or((piece, false), |before| (before, true));
+                    text.push_str(&regex::escape(before));
+                    text.push_str(if is_dash { r"[-/\x{2013}\x{2014}\x{2015}]" } else { "" });
+                }
             }
         }
     }
@@ -322,34 +431,60 @@ fn dash_pattern(parts: &[StringPart], op: TextOp, cased: bool) -> Result<Pattern
 
 fn pattern(text: &str, flags: &str) -> Result<Pattern, LowerError> {
     let flagged = if flags.is_empty() { text.to_owned() } else { format!("(?{flags}){text}") };
-    Pattern::new(&flagged)
-        .map_err(|error| LowerError::new(format!("`{text}` is no regular expression that is taken: {error}")).at(text))
+    Pattern::new(&flagged).map_err(|error| LowerError::new("regex", format!("`{text}`: {}", regex_error(&error))))
+}
+
+/// Why an expression is not taken, in one line.
+fn regex_error(error: &regex::Error) -> String {
+    let text = error.to_string();
+    match error {
+        regex::Error::CompiledTooBig(_) => {
+            "this regular expression takes too much memory; write a smaller repetition".to_owned()
+        }
+        _ => {
+            let reason = text.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
+            format!("this is no regular expression that is taken: {}", reason.unwrap_or(&text))
+        }
+    }
+}
+
+/// The expression of a rule, with what its modifiers say of it.
+fn expression(written: &str, modifiers: &Modifiers) -> Result<Pattern, LowerError> {
+    let text = translated(written).map_err(|reason| LowerError::new("regex", format!("`{written}`: {reason}")))?;
+    let text = match modifiers.ends {
+        Some(Modifier::StartsWith) => format!(r"\A(?:{text})"),
+        Some(Modifier::EndsWith) => format!(r"(?:{text})\z"),
+        _ => text.into_owned(),
+    };
+    pattern(&text, &modifiers.flags)
 }
 
 fn number_test(op: NumberOp, value: &SigmaValue) -> Result<Test, LowerError> {
-    let number = match value {
-        // As in events, numbers are compared as `f64`.
-        #[expect(clippy::cast_precision_loss)]
-        SigmaValue::Integer(number) => *number as f64,
-        SigmaValue::Float(number) => *number,
+    let than = match value {
+        SigmaValue::Integer(number) => Number::Whole(i128::from(*number)),
+        SigmaValue::Float(number) => Number::new(*number),
         other => {
             let text = plain(other)?;
-            text.parse().map_err(|_| LowerError::new(format!("`{text}` is no number")))?
+            number_in(&text).ok_or_else(|| {
+                LowerError::new("modifier-value", format!("`{text}` is no number; write one without quotes"))
+            })?
         }
     };
-    Ok(Test::Number { op, than: Number::new(number) })
+    Ok(Test::Number { op, than })
 }
 
 fn time_test(part: TimePart, value: &SigmaValue) -> Result<Test, LowerError> {
     let text = plain(value)?;
-    let equals = text.parse().map_err(|_| LowerError::new(format!("`{text}` is no whole number")))?;
+    let equals = text
+        .parse()
+        .map_err(|_| LowerError::new("modifier-value", format!("`{text}` is no whole number; write one")))?;
     Ok(Test::Time { part, equals })
 }
 
 fn plain(value: &SigmaValue) -> Result<String, LowerError> {
     match value {
         SigmaValue::String(text) => Ok(text.as_plain().unwrap_or_else(|| text.original.clone())),
-        SigmaValue::Null => Err(LowerError::new("null where a text is expected")),
+        SigmaValue::Null => Err(LowerError::new("modifier-value", "null where a text is expected; write a text")),
         other => Ok(other.to_string()),
     }
 }
@@ -362,21 +497,77 @@ fn plain_text(parts: &[StringPart]) -> String {
     texts.collect()
 }
 
-/// Splits `a%name%b`; a `%` without a second one is itself.
+/// A value whose modifier takes none of Sigma's wildcards.
+fn without_wildcards(value: &SigmaValue, modifier: Modifier) -> Result<String, LowerError> {
+    match value {
+        SigmaValue::String(text) if !text.is_plain() => {
+            let name = modifier_name(modifier);
+            let message = format!(
+                "`{text}`: `{name}` takes no wildcards; write `|{name}|contains`, `|startswith` or `|endswith`"
+            );
+            Err(LowerError::new("value", message))
+        }
+        value => plain(value),
+    }
+}
+
+/// The placeholders that every tool should know (Sigma 2.1 §Standard Placeholders): none of them is an event's field.
+const STANDARD_PLACEHOLDERS: [&str; 5] =
+    ["Administrators", "JumpServers", "Workstations", "Servers", "DomainControllers"];
+
+/// The placeholders that a line still has, each with the value's place in it: they stand for the event's own fields.
+pub(crate) fn unfilled(item: &DetectionItem) -> Vec<(usize, String)> {
+    if !item.field.has_modifier(Modifier::Expand) || item.field.has_modifier(Modifier::Re) {
+        return Vec::new();
+    }
+    let names = |(at, value): (usize, &SigmaValue)| {
+        let pieces = escaped(value, false).map(|text| template(&text)).unwrap_or_default();
+        let names = pieces.into_iter().filter_map(|piece| match piece {
+            TemplatePiece::Field(name) => Some((at, name.into_string())),
+            TemplatePiece::Text(_) => None,
+        });
+        names.collect::<Vec<_>>()
+    };
+    item.values.iter().enumerate().flat_map(names).collect()
+}
+
+/// A value with placeholders as it is written, with the escapes that [`template`] takes away.
+fn escaped(value: &SigmaValue, is_raw: bool) -> Result<String, LowerError> {
+    let text = without_wildcards(value, Modifier::Expand)?;
+    match value {
+        SigmaValue::String(SigmaString { parts, original })
+            if !is_raw && SigmaString::new(original).parts == *parts =>
+        {
+            Ok(original.clone())
+        }
+        // A pipeline has changed it.
+        _ => Ok(text.replace('\\', r"\\")),
+    }
+}
+
+/// Splits `a%name%b`; a `%` without a second one is itself, and so is one behind a backslash (Sigma 2.1 §Placeholders).
 fn template(text: &str) -> Box<[TemplatePiece]> {
     let mut pieces = Vec::new();
+    let mut plain = String::new();
     let mut rest = text;
-    while let Some((before, name, after)) =
-        rest.split_once('%').and_then(|(before, rest)| rest.split_once('%').map(|(name, after)| (before, name, after)))
-    {
-        if !before.is_empty() {
-            pieces.push(TemplatePiece::Text(before.into()));
+    while let Some(letter) = rest.chars().next() {
+        let behind = &rest[letter.len_utf8()..];
+        if letter == '\\' && behind.starts_with(['\\', '%', '*', '?']) {
+            plain.push_str(&behind[..1]);
+            rest = &behind[1..];
+        } else if letter == '%'
+            && let Some((name, behind)) = behind.split_once('%')
+        {
+            pieces.extend((!plain.is_empty()).then(|| TemplatePiece::Text(std::mem::take(&mut plain).into())));
+            pieces.push(TemplatePiece::Field(name.into()));
+            rest = behind;
+        } else {
+            plain.push(letter);
+            rest = behind;
         }
-        pieces.push(TemplatePiece::Field(name.into()));
-        rest = after;
     }
-    if !rest.is_empty() || pieces.is_empty() {
-        pieces.push(TemplatePiece::Text(rest.into()));
+    if !plain.is_empty() || pieces.is_empty() {
+        pieces.push(TemplatePiece::Text(plain.into()));
     }
     pieces.into()
 }

@@ -1,6 +1,7 @@
 //! The questions that rules ask: one test of one field's value each.
 
 use std::{
+    cmp::Ordering,
     fmt::{self, Write as _},
     hash::{Hash, Hasher},
     sync::{Arc, OnceLock},
@@ -58,17 +59,45 @@ pub(crate) enum NumberOp {
     GreaterOrEqual,
 }
 
-/// A number that can be hashed: equal when it has the same bits, and there is one zero.
+/// A number. Whole ones are compared exactly, whatever their size; 1 and 1.0 are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Number(u64);
+pub(crate) enum Number {
+    Whole(i128),
+    /// The bits of a number with a fraction, or of one too large to be written whole.
+    Other(u64),
+}
+
+/// From here on numbers are too large to be told whole; a power of two below the largest `i128`.
+const NOT_WHOLE: f64 = 8.507_059_173_023_462e37;
 
 impl Number {
     pub(crate) fn new(value: f64) -> Self {
-        Self(if value == 0.0 { 0 } else { value.to_bits() })
+        if value.fract() == 0.0 && value.abs() < NOT_WHOLE {
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
+            return Self::Whole(value as i128);
+        }
+        Self::Other(value.to_bits())
     }
 
-    pub(crate) fn get(self) -> f64 {
-        f64::from_bits(self.0)
+    /// Which of two is larger; `None` where one is no number.
+    fn compare(self, other: Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Whole(one), Self::Whole(other)) => Some(one.cmp(&other)),
+            (Self::Other(one), Self::Other(other)) => f64::from_bits(one).partial_cmp(&f64::from_bits(other)),
+            (Self::Whole(one), Self::Other(other)) => {
+                let other = f64::from_bits(other);
+                if other.is_nan() {
+                    return None;
+                }
+                if other.abs() >= NOT_WHOLE {
+                    return 0.0.partial_cmp(&other);
+                }
+                #[expect(clippy::cast_possible_truncation, reason = "it is small enough")]
+                let below = other.floor() as i128;
+                Some(if one <= below { Ordering::Less } else { Ordering::Greater })
+            }
+            (Self::Other(_), Self::Whole(_)) => other.compare(self).map(Ordering::reverse),
+        }
     }
 }
 
@@ -164,9 +193,9 @@ pub(crate) enum Test {
         than: Number,
     },
     Bool(bool),
-    /// The field is there, be it null.
+    /// The field is there, be it null: `exists`.
     Present,
-    /// The field is there with a value: `exists`.
+    /// The field is there with a value.
     NotNull,
     /// The field is not there, or is null.
     Null,
@@ -221,16 +250,15 @@ impl Test {
                 Scalar::Text(text) => network.contains_text(text),
                 _ => false,
             },
-            Self::Number { op, than } => value.as_number().is_some_and(|number| {
-                let than = than.get();
-                match op {
-                    NumberOp::Equal => number == than,
-                    NumberOp::Less => number < than,
-                    NumberOp::LessOrEqual => number <= than,
-                    NumberOp::Greater => number > than,
-                    NumberOp::GreaterOrEqual => number >= than,
-                }
-            }),
+            Self::Number { op, than } => {
+                value.as_number().and_then(|number| number.compare(*than)).is_some_and(|order| match op {
+                    NumberOp::Equal => order.is_eq(),
+                    NumberOp::Less => order.is_lt(),
+                    NumberOp::LessOrEqual => order.is_le(),
+                    NumberOp::Greater => order.is_gt(),
+                    NumberOp::GreaterOrEqual => order.is_ge(),
+                })
+            }
             Self::Bool(expected) => value.as_bool() == Some(*expected),
             Self::Present => true,
             Self::NotNull => !matches!(value, Scalar::Null),

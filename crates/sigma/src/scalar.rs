@@ -2,6 +2,8 @@
 
 use cybervault_model::json::{Node, StaticNode};
 
+use crate::predicate::Number;
+
 /// A single value; lists are taken apart before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Scalar<'e> {
@@ -31,15 +33,12 @@ impl<'e> Scalar<'e> {
     }
 
     /// The number that this is or that the text spells.
-    pub(crate) fn as_number(self) -> Option<f64> {
+    pub(crate) fn as_number(self) -> Option<Number> {
         match self {
             Self::Text(text) => number_in(text),
-            // Rules' numbers are compared as `f64` too, so that 1 and 1.0 are equal.
-            #[expect(clippy::cast_precision_loss)]
-            Self::Int(number) => Some(number as f64),
-            #[expect(clippy::cast_precision_loss)]
-            Self::Uint(number) => Some(number as f64),
-            Self::Float(number) => Some(number),
+            Self::Int(number) => Some(Number::Whole(number.into())),
+            Self::Uint(number) => Some(Number::Whole(number.into())),
+            Self::Float(number) => Some(Number::new(number)),
             _ => None,
         }
     }
@@ -78,9 +77,15 @@ impl<'e> From<Node<'e>> for Scalar<'e> {
 }
 
 /// The number that a text spells; the first byte rules most texts out without parsing.
-pub(crate) fn number_in(text: &str) -> Option<f64> {
+pub(crate) fn number_in(text: &str) -> Option<Number> {
     match text.as_bytes().first()? {
-        b'0'..=b'9' | b'+' | b'-' | b'.' if text.len() <= 40 => text.parse().ok(),
+        b'0'..=b'9' | b'+' | b'-' | b'.' if text.len() <= 40 => {
+            // Most are short and whole.
+            if let Ok(number) = text.parse::<i64>() {
+                return Some(Number::Whole(number.into()));
+            }
+            text.parse().map(Number::Whole).ok().or_else(|| text.parse().map(Number::new).ok())
+        }
         _ => None,
     }
 }

@@ -5,7 +5,10 @@
 
 use std::mem;
 
-use cybervault_model::json::{Element, Recurring};
+use cybervault_model::{
+    fault,
+    json::{Element, Recurring},
+};
 use memchr::{memchr, memmem};
 
 use crate::{
@@ -18,9 +21,9 @@ use crate::{
     literals::Literals,
     matcher::Run,
     memo::{As, Place},
-    predicate::{Number, Test, append_text, write_text},
+    predicate::{Test, append_text, write_text},
     routes::{Keywords, Route},
-    scalar::{Scalar, number_in},
+    scalar::Scalar,
     substrings::Substrings,
     usual::{Items, Known},
     walk::{NO_FIELD, Sink, each_text},
@@ -63,6 +66,7 @@ impl Run<'_, '_> {
     fn see_usual(&mut self, items: &mut Items, recurring: Recurring<'_>) {
         let (mut spared, sinces) = (0, recurring.sinces());
         for (seen, item) in items.seen.iter_mut().zip(&mut items.list) {
+            fault::point("matcher.see");
             if seen.is_known(sinces) {
                 spared += 1;
                 if seen.has_found {
@@ -410,11 +414,7 @@ impl<'r> Run<'r, '_> {
             tests.truths[usize::from(truth)].into_iter().for_each(|predicate| self.note(predicate));
         }
         if !tests.numbers.is_empty() {
-            let number = match value {
-                Scalar::Text(text) => number_in(text),
-                value => value.as_number(),
-            };
-            let predicate = number.and_then(|number| tests.numbers.get(&Number::new(number)));
+            let predicate = value.as_number().and_then(|number| tests.numbers.get(&number));
             predicate.into_iter().for_each(|predicate| self.note(*predicate));
         }
     }

@@ -117,18 +117,27 @@ pub(crate) fn each_text<'e>(value: Element<'e>, depth: usize, found: &mut impl F
     }
 }
 
-/// The first text that `wanted` takes; `path` becomes the keys that lead to it.
-pub(crate) fn find_text<'e>(
+/// Every text, number and truth value in the event.
+pub(crate) fn each_scalar<'e>(value: Element<'e>, depth: usize, found: &mut impl FnMut(Scalar<'e>)) {
+    match value.node() {
+        Node::Object { .. } | Node::Array { .. } if depth > MAX_DEPTH => {}
+        Node::Object { .. } => value.entries().for_each(|(_, inner)| each_scalar(inner, depth + 1, found)),
+        Node::Array { .. } => value.elements().for_each(|element| each_scalar(element, depth + 1, found)),
+        node => found(node.into()),
+    }
+}
+
+/// The first text, number or truth value that `wanted` takes; `path` becomes the keys that lead to it.
+pub(crate) fn find_scalar<'e>(
     value: Element<'e>,
     depth: usize,
     path: &mut String,
-    wanted: &mut impl FnMut(&'e str) -> bool,
-) -> Option<&'e str> {
-    if let Node::String(text) = value.node() {
-        return wanted(text).then_some(text);
-    }
-    if depth > MAX_DEPTH {
-        return None;
+    wanted: &mut impl FnMut(Scalar<'e>) -> bool,
+) -> Option<Scalar<'e>> {
+    match value.node() {
+        Node::Object { .. } | Node::Array { .. } if depth > MAX_DEPTH => return None,
+        Node::Object { .. } | Node::Array { .. } => {}
+        node => return Some(node.into()).filter(|value| wanted(*value)),
     }
     let in_keys = value.entries().find_map(|(key, inner)| {
         let length = path.len();
@@ -136,13 +145,13 @@ pub(crate) fn find_text<'e>(
             path.push('.');
         }
         path.push_str(key);
-        let text = find_text(inner, depth + 1, path, wanted);
-        if text.is_none() {
+        let found = find_scalar(inner, depth + 1, path, wanted);
+        if found.is_none() {
             path.truncate(length);
         }
-        text
+        found
     });
-    in_keys.or_else(|| value.elements().find_map(|element| find_text(element, depth + 1, path, wanted)))
+    in_keys.or_else(|| value.elements().find_map(|element| find_scalar(element, depth + 1, path, wanted)))
 }
 
 impl<'e> From<Element<'e>> for Scalar<'e> {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::{Answer, rules::Failed};
+use super::{Answer, rules::Told};
 use crate::{
     cli::{ConfigCommand, JsonArgs},
     config::Config,
@@ -29,7 +29,7 @@ pub(super) fn run(command: &ConfigCommand, config: &Config) -> anyhow::Result<An
             let (tenants, playbooks) = (live.admission().len(), live.playbooks().len());
             let doubts = live.doubts();
             if *json {
-                let failed: Vec<_> = failed.iter().map(Failed::new).collect();
+                let failed: Vec<_> = failed.iter().map(Told::new).collect();
                 let fine = failed.is_empty();
                 let answer = json!({"fine": fine, "tenants": tenants, "rules": rules, "playbooks": playbooks,
                     "failed": failed, "doubts": doubts});

@@ -1,19 +1,20 @@
 //! `cybervault rules`.
 
+mod check;
 mod coverage;
 mod stats;
 
 use std::{
-    collections::BTreeMap,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use cybervault_model::{Decoder, Incoming, json::Limits};
-use cybervault_sigma::{Mappings, Matcher, Routing, RuleFailure};
+use cybervault_sigma::{Mappings, Matcher, Routing};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(super) use self::check::Told;
 use super::Answer;
 use crate::{
     cli::{RulesArgs, RulesCommand},
@@ -27,7 +28,7 @@ pub(super) fn run(command: &RulesCommand, config: &Config) -> anyhow::Result<Ans
         RuleFiles::read(&rules_source(args.dir.as_deref(), config), &pipeline_sources(&args.pipelines, config))
     };
     match command {
-        RulesCommand::Check(args) => check(&read(args)?, args.json),
+        RulesCommand::Check(args) => check::run(&read(&args.rules)?, args),
         RulesCommand::Test(args) => test(&read(args)?, args.json),
         RulesCommand::Stats(args) => stats::run(&read(&args.rules)?, args, config),
         RulesCommand::Coverage(args) => coverage::run(&read(args)?),
@@ -43,70 +44,6 @@ pub(super) fn rules_source(dir: Option<&Path>, config: &Config) -> Source {
 pub(super) fn pipeline_sources(named: &[PathBuf], config: &Config) -> Vec<Source> {
     let paths = if named.is_empty() { &config.rules.pipelines[..] } else { named };
     paths.iter().cloned().map(Source::Path).collect()
-}
-
-/// What `rules check --json` prints.
-#[derive(Serialize)]
-struct Checked<'a> {
-    rules: usize,
-    loaded: usize,
-    correlations: usize,
-    filters: usize,
-    failed: Vec<Failed<'a>>,
-    /// Ids that several rules have: what is found says only the id.
-    twice: Vec<&'a str>,
-    version: &'a str,
-}
-
-/// A rule that can't be used, for programs.
-#[derive(Serialize)]
-pub(super) struct Failed<'a> {
-    path: &'a str,
-    error: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<u32>,
-}
-
-impl<'a> Failed<'a> {
-    pub(super) fn new(failure: &'a RuleFailure) -> Self {
-        let RuleFailure { path, line, column, error } = failure;
-        Self { path, error, line: *line, column: *column }
-    }
-}
-
-fn check(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
-    let pack = rules.pack();
-    let matcher = Matcher::compile(&pack, &Mappings::builtin());
-    let (loaded, failed) = (matcher.rules().len(), matcher.failed());
-    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
-    matcher.rules().iter().for_each(|rule| *count.entry(&rule.id).or_default() += 1);
-    let twice: Vec<_> = count.into_iter().filter(|(_, count)| *count > 1).map(|(id, _)| id).collect();
-    let mut out = io::stdout().lock();
-    if json {
-        let checked = Checked {
-            rules: loaded + failed.len(),
-            loaded,
-            correlations: pack.correlations.len(),
-            filters: pack.filters,
-            failed: failed.iter().map(Failed::new).collect(),
-            twice,
-            version: matcher.version(),
-        };
-        serde_json::to_writer(&mut out, &checked).map_err(io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        for failure in failed {
-            writeln!(out, "{failure}")?;
-        }
-        for id in twice {
-            let paths: Vec<_> = matcher.rules().iter().filter(|rule| rule.id == id).map(|rule| &*rule.path).collect();
-            writeln!(out, "in doubt: {} have the id {id}, which is all that results say", paths.join(", "))?;
-        }
-        writeln!(out, "{loaded} of {} rules can be used", loaded + failed.len())?;
-    }
-    Ok(Answer::from_fine(failed.is_empty()))
 }
 
 /// A rule's document as far as tests go.
@@ -153,7 +90,7 @@ fn test(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
     let mut tested = Tested::default();
     for failure in matcher.failed() {
         let path = format!("{}{}", failure.path, failure.place());
-        tested.failed.push(Wrong { path, rule: None, example: 0, error: failure.error.clone() });
+        tested.failed.push(Wrong { path, rule: None, example: 0, error: failure.message.clone() });
     }
     for file in &rules.files {
         test_file(file, &matcher, &mut tested);

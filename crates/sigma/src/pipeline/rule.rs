@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rsigma_parser::{ConditionExpr, Detection, LogSource, Status, parse_sigma_yaml};
+use rsigma_parser::{ConditionExpr, Detection, LogSource, Status};
 use yaml_serde::{Mapping, Value};
 
 use super::{
@@ -174,20 +174,8 @@ pub(super) fn transform(
 
 /// The selection that `add_condition` adds, read as one of a rule.
 pub(super) fn selection(conditions: &Mapping) -> Result<Detection, String> {
-    let text = |text: &str| Value::String(text.to_owned());
-    let map = |entries: Vec<(Value, Value)>| Value::Mapping(entries.into_iter().collect());
-    let rule = map(vec![
-        (text("title"), text("-")),
-        (text("logsource"), map(vec![(text("category"), text("-"))])),
-        (
-            text("detection"),
-            map(vec![(text("added"), Value::Mapping(conditions.clone())), (text("condition"), text("added"))]),
-        ),
-    ]);
-    let yaml = yaml_serde::to_string(&rule).map_err(|error| error.to_string())?;
-    let parsed = parse_sigma_yaml(&yaml).map_err(|error| error.to_string())?;
-    let selection = parsed.rules.into_iter().next().and_then(|mut rule| rule.detection.named.remove("added"));
-    selection.ok_or_else(|| format!("`conditions` are no selection: {}", parsed.errors.join("; ")))
+    let yaml = yaml_serde::to_string(conditions).map_err(|error| error.to_string())?;
+    crate::read::selection(&yaml).map_err(|issue| format!("`conditions` are no selection: {}", issue.message))
 }
 
 fn add_condition(subject: &mut Subject, selection: Detection, name: Option<&str>, negated: bool) {

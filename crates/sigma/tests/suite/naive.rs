@@ -123,9 +123,9 @@ impl Selection {
     }
 }
 
-fn collect_texts<'v>(value: &'v Value, texts: &mut Vec<&'v str>) {
+fn collect_texts(value: &Value, texts: &mut Vec<String>) {
     match value {
-        Value::String(text) => texts.push(text),
+        Value::String(_) | Value::Number(_) | Value::Bool(_) => texts.extend(text_of(value)),
         Value::Array(list) => list.iter().for_each(|value| collect_texts(value, texts)),
         Value::Object(object) => object.values().for_each(|value| collect_texts(value, texts)),
         _ => {}
@@ -158,14 +158,14 @@ impl Item {
     fn holds(&self, event: &Value) -> bool {
         let found = values_of(self.field, event);
         if self.op == Op::Exists {
-            return found.iter().any(|value| !value.is_null()) == (self.values[0] == json!(true));
+            return found.is_empty() != (self.values[0] == json!(true));
         }
         let holds = |expected: &Value| match expected {
             Value::Null => found.iter().all(|value| value.is_null()),
             expected => found.iter().any(|value| self.value_holds(expected, value, event)),
         };
         let joined = if self.all { self.values.iter().all(holds) } else { self.values.iter().any(holds) };
-        if self.negated { !found.is_empty() && !joined } else { joined }
+        joined != self.negated
     }
 
     fn value_holds(&self, expected: &Value, value: &Value, event: &Value) -> bool {
@@ -182,7 +182,6 @@ impl Item {
             op @ (Op::Exact | Op::Contains | Op::StartsWith | Op::EndsWith) => {
                 wildcard(op, &pattern, &text, self.cased)
             }
-            // A `/` in the rule is no dash there, but may be one in the event.
             Op::Windash => wildcard_dashed(&pattern, &text, self.cased),
             Op::Re => regex::Regex::new(&pattern).unwrap().is_match(&text),
             Op::Cidr => {
@@ -293,7 +292,7 @@ fn wildcard(op: Op, pattern: &str, text: &str, cased: bool) -> bool {
 fn wildcard_dashed(pattern: &str, text: &str, cased: bool) -> bool {
     let text: Vec<char> = text.chars().collect();
     matches(&wants(Op::Contains, pattern), &text, &|want, is| {
-        if want == '-' { "-/–—―".contains(is) } else { same(want, is, cased) }
+        if "-/–—―".contains(want) { "-/–—―".contains(is) } else { same(want, is, cased) }
     })
 }
 

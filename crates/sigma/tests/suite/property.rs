@@ -80,7 +80,8 @@ fn item() -> impl Strategy<Value = Item> {
     (select(FIELDS.to_vec()), op, any::<bool>(), any::<bool>(), prop::bool::weighted(0.15)).prop_map(
         |(field, (op, values), cased, all, negated)| {
             let all = all && values.len() > 1;
-            Item { field, op, cased, all, negated: negated && op != Op::Exists, values }
+            let goes = op != Op::Exists;
+            Item { field, op, cased: cased && goes, all: all && goes, negated: negated && goes, values }
         },
     )
 }

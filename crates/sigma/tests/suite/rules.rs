@@ -1,44 +1,62 @@
 //! Reading rule files.
 
+use std::fmt::Write as _;
+
 use cybervault_model::Level;
-use cybervault_sigma::{Mappings, Matcher, Routing, RuleFile, load};
+use cybervault_sigma::{FINDING_KINDS, Mappings, Matcher, Routing, RuleFile, RuleFinding, load};
 
 use crate::{matcher, pack, raw, reader};
 
 const RULE: &str = "title: T\nid: i\nlogsource: {product: windows}\ndetection:\n  sel: {A: x}\n  condition: sel\n";
 
+/// Cases in a text file: rules, then `error` or `warning` with place, kind and a part of what is said; `none` where there is nothing.
 #[test]
-fn what_can_not_be_used_is_reported_with_its_place_and_the_rest_loads() {
-    for (text, line, expected) in [
-        ("title: T\ndetection: [", Some(3), "YAML"),
-        ("title: T\nlogsource: {}\ndetection:\n  sel: {A|foo: x}\n  condition: sel", Some(4), "Unknown modifier 'foo'"),
-        (
-            "title: T\nlogsource: {}\ndetection:\n  sel:\n    A|re: '('\n  condition: sel",
-            Some(5),
-            "no regular expression",
-        ),
-        ("title: T\nlogsource: {}\ndetection:\n  sel: {A: x}\n  condition: sel and", Some(5), "Condition"),
-        ("title: T\nlogsource: {}\ndetection:\n  sel: {A: x}\n  condition: other", Some(5), "`other`, which is no"),
-        ("title: T\nlogsource: {}\ndetection:\n  sel: {B: 1, A|cidr: x}\n  condition: sel", Some(4), "no network"),
-        ("title: T\nlogsource: {}\ndetection:\n  sel: {A|contains|re: x}\n  condition: sel", Some(4), "exclude each"),
-        (
-            "title: T\nlogsource: {}\ndetection:\n  sel: {A|contains|all: x}\n  condition: sel",
-            Some(4),
-            "several values",
-        ),
-        (
-            "title: T\nlogsource: {}\ndetection:\n  sel: {A|re: '(a{1000}){1000}'}\n  condition: sel",
-            Some(4),
-            "no regular",
-        ),
-        ("title: T\nlogsource: {}\ndetection:\n  sel: {A: x}\n  condition: all of foo*", None, "which is no selection"),
-        ("just text", None, "not a YAML mapping"),
+fn what_is_wrong_with_rules_is_told_at_its_place() {
+    let mut wrong = String::new();
+    for case in include_str!("../cases/findings.txt").split("\n== ").skip(1) {
+        let (title, body) = case.split_once('\n').unwrap();
+        let (text, expected) = body.split_once("\n=> ").unwrap();
+        let pack = load([RuleFile { path: "a/bad.yml", text }, RuleFile { path: "b/good.yml", text: RULE }]);
+        let told = |severity: &str, findings: &[RuleFinding]| {
+            let line = |finding: &RuleFinding| {
+                let RuleFinding { line, column, code, message, .. } = finding;
+                assert!(FINDING_KINDS.iter().any(|(known, _)| known == code), "{title}: {code} is not listed");
+                assert!(!message.contains('\n'), "{title}: {message}");
+                format!("{severity} {}:{} {code}: {message}", line.unwrap(), column.unwrap())
+            };
+            findings.iter().map(line).collect::<Vec<_>>()
+        };
+        let found = [told("error", &pack.failed), told("warning", &pack.warnings)].concat();
+        let expected: Vec<_> =
+            expected.trim().split("\n=> ").map(str::trim).filter(|expected| *expected != "none").collect();
+        let fits = |(found, expected): (&String, &&str)| {
+            let (place, part) = expected.split_once(": ").unwrap();
+            found.starts_with(&format!("{place}: ")) && found.contains(part)
+        };
+        if found.len() != expected.len() || !found.iter().zip(&expected).all(fits) {
+            writeln!(wrong, "{title}:\n  {}\nnot:\n  {}", found.join("\n  "), expected.join("\n  ")).unwrap();
+        }
+        assert!(pack.rules.iter().any(|rule| rule.meta.id == "i"), "{title}: the other file's rule is used");
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_file_can_not_stand_for_more_than_is_taken() {
+    let mut bomb = "title: T\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..10 {
+        let before = vec![format!("*a{}", level - 1); 10].join(", ");
+        writeln!(bomb, "a{level}: &a{level} [{before}]").unwrap();
+    }
+    for (text, part) in [
+        (bomb, "more than"),
+        (format!("title: {}", "[".repeat(100_000)), "limit"),
+        (format!("title: {}", "[".repeat(100)), "deep"),
+        (format!("title: T\ndetection: {{sel: x, condition: {}a}}", "(".repeat(100_000)), "condition is longer"),
+        ("title: &a [*a]".to_owned(), "alias"),
     ] {
-        let pack = load([RuleFile { path: "a/bad.yml", text }, RuleFile { path: "a/good.yml", text: RULE }]);
-        assert_eq!(pack.rules.len(), 1, "{text}");
-        let [failure] = pack.failed.as_slice() else { panic!("{:?}", pack.failed) };
-        assert_eq!((failure.path.as_str(), failure.line), ("a/bad.yml", line), "{failure}");
-        assert!(failure.error.contains(expected), "{failure}");
+        let pack = load([RuleFile { path: "a", text: &text }]);
+        assert!(pack.failed[0].message.contains(part), "{:?}", pack.failed);
     }
 }
 
@@ -89,8 +107,10 @@ fn a_filter_takes_away_from_the_rules_it_names() {
 fn a_correlation_is_kept_for_later() {
     let text =
         "title: C\ncorrelation: {type: event_count, rules: [i], group-by: [User], timespan: 5m, condition: {gte: 3}}\n";
-    let pack = pack(text);
-    assert_eq!((pack.failed.as_slice(), pack.correlations.len()), (&[][..], 1));
+    let pack = pack(&format!("{RULE}---\n{text}"));
+    assert_eq!(pack.failed, []);
+    let [correlation] = &pack.correlations[..] else { panic!("{:?}", pack.correlations) };
+    assert_eq!((correlation.place, &correlation.references[..]), ((8, 1), &[("i".to_owned(), 9, 42)][..]));
 }
 
 #[test]
