@@ -2,6 +2,8 @@
 
 mod assess;
 mod meters;
+#[cfg(all(test, debug_assertions))]
+mod recovery;
 mod replay;
 mod respond_guard;
 mod respond_select;

@@ -9,6 +9,7 @@ use cybervault_indicators::Kind;
 use cybervault_model::{
     ContentType, Encoding, Incoming, Origin, QuotaRejection, RejectionReason, Severity, TelemetryEvent,
     container::{Part, Unpacked, Unpacker},
+    fault,
 };
 use cybervault_quota::{Admission, Bucket, Compiled, Decision};
 use cybervault_sigma::{Routing, Scratch};
@@ -283,6 +284,7 @@ impl AtHand<'_, '_> {
             let key = assessment.key();
             let place = (&self.topics.assessments, key.as_bytes());
             push(self.out, self.encoding, place, tenant_id.as_str(), &assessment)?;
+            fault::point("assess.written");
             self.meters.assessments[assessment.severity as usize].add(1);
             for rule in &self.findings.rules {
                 self.meters.rules.hit(rule.get(), &detection.matcher.rules()[rule.get()].id);
