@@ -41,6 +41,36 @@ fn rule_files(folder: &Path, files: &mut Vec<(String, String)>) {
     }
 }
 
+/// Sets of public rules, each with its name: SigmaHQ's, and every folder in the folder that `CYBERVAULT_RULE_SETS` names.
+fn rule_sets() -> Vec<(String, Vec<(String, String)>)> {
+    let mut sets: Vec<_> = public_rules().map(|files| ("SigmaHQ".to_owned(), files)).into_iter().collect();
+    for entry in env::var_os("CYBERVAULT_RULE_SETS").into_iter().flat_map(|folder| fs::read_dir(folder).unwrap()) {
+        let mut files = Vec::new();
+        rule_files(&entry.as_ref().unwrap().path(), &mut files);
+        sets.push((entry.unwrap().file_name().to_string_lossy().into_owned(), files));
+    }
+    sets
+}
+
+/// What a set's rules may be refused for: what no tool can use, and what asks for a pipeline.
+const REASONS: [&str; 6] = ["yaml", "no-rule", "condition", "placeholder", "title", "duplicate-key"];
+
+#[test]
+fn public_rules_load_or_are_refused_for_a_stated_reason() {
+    let sets = rule_sets();
+    if sets.is_empty() {
+        println!("SKIPPED: no public rules in ../shared/data, and CYBERVAULT_RULE_SETS names none");
+    }
+    for (name, files) in sets {
+        let pack = load(files.iter().map(|(path, text)| RuleFile { path, text }));
+        println!("{name}: {} rules, {} warnings, {} refused", pack.rules.len(), pack.warnings.len(), pack.failed.len());
+        pack.failed.iter().for_each(|failure| println!("  {failure}"));
+        let others: Vec<_> = pack.failed.iter().filter(|failure| !REASONS.contains(&failure.code)).collect();
+        assert!(others.is_empty() && pack.rules.len() > 9 * pack.failed.len(), "{name}: {others:#?}");
+        assert!(pack.failed.iter().chain(&pack.warnings).all(|finding| finding.line.is_some()), "{name}");
+    }
+}
+
 /// The rules' differences that are known: id, and why.
 fn known_differences() -> BTreeMap<&'static str, &'static str> {
     let lines = include_str!("../cases/differences.txt").lines().filter(|line| !line.starts_with('#'));
