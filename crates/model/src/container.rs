@@ -542,7 +542,7 @@ fn find(bytes: &[u8], at: usize, depth: usize) -> Found {
     const MOST: usize = 65;
     let members: Vec<_> = Members::of(bytes, at).take(MOST).collect();
     let shapes = members.iter().map(|member| (text(member.key), shape(bytes, &member.value)));
-    if let Some(wrapper) = Wrapper::of(shapes.clone()) {
+    if let Some(wrapper) = Wrapper::of(&shapes) {
         let member = &members[wrapper.member];
         return Found::Member(wrapper.holds, member.value.clone(), text(member.key).to_owned());
     }

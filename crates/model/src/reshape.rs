@@ -234,7 +234,9 @@ fn defender(row: &Map<String, Value>, added: &mut Map<String, Value>) {
         let (domain, name) = (text(&format!("{whose}AccountDomain"))?, text(&format!("{whose}AccountName"))?);
         Some(format!("{domain}\\{name}"))
     });
-    account.map(|account| put("User", account.into()));
+    if let Some(account) = account {
+        put("User", account.into());
+    }
     // The folder mostly ends in the file's name, but need not.
     for whose in ["", "InitiatingProcess"] {
         let folder = format!("{whose}FolderPath");

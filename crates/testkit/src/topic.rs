@@ -104,7 +104,7 @@ fn write_as(bootstrap: &str, topic: &str, settings: &[(&str, &str)], records: im
         .set("batch.size", "1000000")
         // What is too large is for the broker and the product to say.
         .set("message.max.bytes", "10000000")
-        .set("message.timeout.ms", &PATIENCE.as_millis().to_string());
+        .set("message.timeout.ms", PATIENCE.as_millis().to_string());
     for (name, value) in settings {
         config.set(*name, *value);
     }

@@ -197,7 +197,7 @@ fn stands_beside(key: &str) -> u8 {
 
 impl Wrapper {
     /// What holds events in an object of these members.
-    pub(crate) fn of<'k>(members: impl Iterator<Item = (&'k str, Shape)> + Clone) -> Option<Self> {
+    pub(crate) fn of<'k>(members: &(impl Iterator<Item = (&'k str, Shape)> + Clone)) -> Option<Self> {
         let candidates = members.clone().enumerate().filter_map(|(member, (key, shape))| {
             let (holds, beside, least) = may_hold(key, shape)?;
             Some((Self { holds, member }, beside, least))
@@ -234,7 +234,7 @@ impl Wrapper {
             return None;
         }
         let members: Vec<_> = members().collect();
-        let wrapper = Self::of(members.iter().map(|(key, _, shape)| (*key, *shape)))?;
+        let wrapper = Self::of(&members.iter().map(|(key, _, shape)| (*key, *shape)))?;
         Some((wrapper.holds, members[wrapper.member].1))
     }
 }
@@ -256,7 +256,7 @@ mod tests {
     use Shape::{List, Object, Objects, Plain};
 
     fn of(members: &[(&str, Shape)]) -> Option<(Holds, String)> {
-        Wrapper::of(members.iter().copied()).map(|found| (found.holds, members[found.member].0.to_owned()))
+        Wrapper::of(&members.iter().copied()).map(|found| (found.holds, members[found.member].0.to_owned()))
     }
 
     #[test]
