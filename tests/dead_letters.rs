@@ -30,6 +30,13 @@ fn every_kind_of_poison_is_told_and_every_record_is_accounted_for() {
             },
         ),
         (
+            "ambiguous_header",
+            Record {
+                headers: [header("tenant_id", "other"), header("tenant_id", "acme")].concat(),
+                ..Record::new("acme", r#"{"type":"x","payload":{}}"#)
+            },
+        ),
+        (
             "unknown_schema_id",
             Record {
                 headers: header("content-type", "application/avro"),
@@ -83,4 +90,12 @@ fn after_a_fix_dead_letters_are_sent_back_once() {
         fleet.wait_for(&mut worker, "threat.assessments", 2);
     }
     assert_eq!(fleet.read("telemetry.events").len(), 4);
+    // What was not asked for was neither moved nor written anew, and is there for the next one.
+    assert_eq!(fleet.read("telemetry.dlq").len(), 2);
+    let replayed = fleet.command(&["replay", "--json"], &[]);
+    let told: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    assert_eq!((&told["sent_back"], &told["filtered_out"]), (&1.into(), &0.into()), "{told}");
+    assert_eq!(fleet.read("telemetry.events").len(), 5);
+    let dead = fleet.wait_for(&mut worker, "telemetry.dlq", 3);
+    assert_eq!(count(dead.iter().filter_map(|letter| letter.header("error.reason")))["not_json"], 2);
 }

@@ -1,5 +1,7 @@
 //! `cybervault doctor` against a broker with users: what it finds wrong, and that it finds nothing wrong where nothing is.
 
+use std::collections::BTreeSet;
+
 use cybervault_testkit::{Kafka, User};
 use serde_json::Value;
 
@@ -54,6 +56,61 @@ fn the_doctor_finds_what_is_missing_and_what_is_refused() {
     let refused = find(&findings, &format!("Read on topic {}", worker.topic("telemetry.events")));
     assert!(refused["is"].as_str().unwrap().contains("authoriz"), "{refused}");
     find(&findings, "Write on transactional id cybervault.");
+    // What can't be tried without that is not passed over.
+    let group = format!("permission Read on group cybervault.{}assess", worker.prefix);
+    assert_eq!(find(&findings, &group)["verdict"], "unseen");
+
+    // With the transactional ids, all else that is wanting is named, each by its ACL, and nothing but that.
+    let ids = format!("cybervault.{}", worker.prefix);
+    kafka.grant(&[("TRANSACTIONAL_ID", &ids, "WRITE")]);
+    let (_, findings) = doctor(&worker, &["--probe"], &[]);
+    let wanting = |findings: &[Value]| -> BTreeSet<String> {
+        let whats = findings.iter().filter(|finding| finding["verdict"] == "wrong").map(|finding| &finding["what"]);
+        whats.map(|what| what.as_str().unwrap().trim_start_matches("permission ").to_owned()).collect()
+    };
+    let inputs = ["telemetry.events", "threat.assessments", "response.decisions", "response.candidates"];
+    let outputs = [
+        "threat.assessments",
+        "quota.rejections",
+        "telemetry.sources",
+        "response.actions",
+        "response.candidates",
+        "telemetry.dlq",
+    ];
+    let states = ["state.assess", "state.response"];
+    let named = |operation: &str, names: &[&str]| -> Vec<String> {
+        names.iter().map(|name| format!("{operation} on topic {}", worker.topic(name))).collect()
+    };
+    let groups = ["assess", "respond_select", "respond_guard"].map(|stage| format!("Read on group {ids}{stage}"));
+    let expected = [
+        named("Read", &inputs),
+        named("Read", &states),
+        named("Write", &outputs),
+        named("Write", &states),
+        groups.to_vec(),
+    ];
+    assert_eq!(wanting(&findings), expected.concat().into_iter().collect());
+
+    // A topic that it may not even see is not called missing.
+    let hidden = admin.seen_by(&kafka, User::Worker);
+    let elsewhere = ["kafka.topic_prefix=sound."];
+    let (code, findings) = doctor(&hidden, &[], &elsewhere);
+    assert!(findings.iter().all(|finding| finding["is"] != "missing"), "{findings:#?}");
+    let change = &find(&findings, "topic sound.telemetry.events")["change"];
+    assert_eq!(
+        (code, change),
+        (Some(0), &Value::from("grant the user the ACL `Describe on topic sound.telemetry.events`"))
+    );
+
+    // With what the documentation says, nothing is wanting.
+    let all = |names: &[&str]| -> Vec<String> { names.iter().map(|name| worker.topic(name)).collect() };
+    let (reads, writes) = (all(&[&inputs[..], &states].concat()), all(&[&outputs[..], &states].concat()));
+    let mut grants: Vec<(&str, &str, &str)> = reads.iter().map(|topic| ("TOPIC", &**topic, "READ")).collect();
+    grants.extend(writes.iter().map(|topic| ("TOPIC", &**topic, "WRITE")));
+    grants.push(("GROUP", &ids, "READ"));
+    kafka.grant(&grants);
+    let (code, findings) = doctor(&worker, &["--probe"], &[]);
+    assert_eq!((code, wanting(&findings)), (Some(0), BTreeSet::new()), "{findings:#?}");
 
     // No password, and no tenants.
     let (code, findings) = doctor(&worker, &[], &["kafka.client.sasl.password_file=/etc/hostname"]);

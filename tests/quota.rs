@@ -1,9 +1,14 @@
 //! Quotas, decided on record time and kept over restarts.
 
-use cybervault_testkit::topic::Record;
+use std::{
+    thread,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use cybervault_testkit::{Worker, eventually, topic::Record};
 use serde_json::{Value, json};
 
-use crate::support::{Fleet, PATIENCE};
+use crate::support::{self, Fleet, PATIENCE};
 
 /// One second's worth and 15 % burst: 115 events at one instant, then one every 10 ms.
 const TENANTS: &str = "tenants:\n- {tenant_id: small, plan: starter, quota: {events_per_second: 100, burst_percent: 15}}\n\
@@ -57,4 +62,63 @@ fn a_backlog_is_judged_by_when_it_was_sent_not_by_when_it_is_read() {
     assert!(offsets.clone().all(|offset| offset.as_i64().unwrap() >= 6_000));
     let reason = |tenant: &str| rejected.iter().find(|value| value["tenant_id"] == tenant).unwrap()["reason"].clone();
     assert_eq!((reason("gone"), reason("stranger")), (json!("suspended_tenant"), json!("unknown_tenant")));
+}
+
+#[test]
+fn a_record_dated_far_ahead_costs_its_tenant_nothing_that_was_sent_honestly() {
+    let now = || i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let fleet = Fleet::new("ahead", TENANTS);
+    let worker = fleet.worker("w1", &[]);
+    fleet.send([event("small", 0, now() + 59 * 60_000)]);
+    let processed = |worker: &Worker| Fleet::metric(worker, "cybervault_stage_records_total", r#"stage="assess""#);
+    eventually("the record from the future", support::PATIENCE, || (processed(&worker) >= 1.0).then_some(()));
+    // At the tenant's rate for three seconds, by an honest clock.
+    for batch in 0..30 {
+        fleet.send((0..10).map(|n| event("small", 1 + batch * 10 + n, now())));
+        thread::sleep(Duration::from_millis(100));
+    }
+    eventually("all of them", support::PATIENCE, || (processed(&worker) >= 301.0).then_some(()));
+    assert_eq!(fleet.read("quota.rejections"), []);
+    let held_back = Fleet::metric(&worker, "cybervault_record_times_held_back_total", r#"stage="assess""#);
+    assert!(held_back >= 1.0, "{held_back}");
+    assert_eq!(worker.log().matches("senders set the times by which quotas are decided").count(), 1);
+}
+
+#[test]
+fn what_was_rejected_is_assessed_again_once_beside_a_fleet_that_goes_on() {
+    let fleet = Fleet::new("again", TENANTS);
+    let mut worker = fleet.worker("w1", &[]);
+    let attack = |n: usize| Record {
+        timestamp: Some(AT),
+        ..Record::new("small", support::attack(&format!("e{n}"), &format!("ws-{n}")).to_string())
+    };
+    fleet.send((0..200).map(attack));
+    fleet.wait_for(&mut worker, "quota.rejections", 85);
+    fleet.wait_for(&mut worker, "threat.assessments", 115);
+
+    // Another plan.
+    std::fs::write(fleet.path("tenants.yaml"), support::unlimited(["small"])).unwrap();
+    let again = |args: &[&str]| -> Value {
+        let since = ["reprocess", "--json", "--since", "2026-05-28T00:00:00Z"];
+        let output = fleet.command(&[&since[..], args].concat(), &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let told = again(&["--dry-run"]);
+    assert_eq!((&told["offsets"], &told["written"]), (&json!(200), &json!(0)), "{told}");
+    let told = again(&["--tenant", "nobody"]);
+    assert_eq!((&told["of_other_tenants"], &told["written"]), (&json!(200), &json!(0)), "{told}");
+    for (written, there) in [(85, 115), (0, 200)] {
+        let told = again(&[]);
+        let counts = [&told["events"], &told["written"], &told["there_already"], &told["rejected"]];
+        assert_eq!(counts, [&json!(200), &json!(written), &json!(there), &json!(0)], "{told}");
+    }
+    let found = fleet.read("threat.assessments");
+    let ids = support::count(values(&found).iter().map(|value| value["assessment_id"].to_string()));
+    assert_eq!((found.len(), ids.len()), (200, 200));
+    assert_eq!(found.iter().filter(|one| one.header("reprocessed") == Some("record-only")).count(), 85);
+    assert_eq!(fleet.read("quota.rejections").len(), 85);
+    // The fleet has gone on with what it had.
+    fleet.send([attack(200)]);
+    fleet.wait_for(&mut worker, "threat.assessments", 201);
 }

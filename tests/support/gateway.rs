@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io::{BufRead, BufReader},
     path::PathBuf,
+    process::Command,
     sync::LazyLock,
 };
 
@@ -33,7 +34,31 @@ impl Gateway {
             format!("gateway.store.file={}", fleet.path("gateway.db").display()),
         ];
         let all: Vec<&str> = own.iter().map(String::as_str).chain(settings.iter().copied()).collect();
-        let mut process = Worker::start(BINARY, fleet.args(&["gateway"], &all), &[]);
+        Self::of(Worker::start(BINARY, fleet.args(&["gateway"], &all), &[]))
+    }
+
+    /// Starts one whose files may not grow beyond `kib` KiB each until [`Gateway::may_grow`]: as on a disk that is full.
+    pub(crate) fn start_cramped(fleet: &Fleet, name: &str, kib: u32, settings: &[&str]) -> Self {
+        let own = [
+            format!("worker.instance={name}"),
+            "gateway.listen=127.0.0.1:0".to_owned(),
+            format!("gateway.store.file={}", fleet.path("gateway.db").display()),
+        ];
+        let all: Vec<&str> = own.iter().map(String::as_str).chain(settings.iter().copied()).collect();
+        // Who is not deaf to XFSZ is killed by it. `ulimit` counts in blocks of 512 bytes in some shells, of 1 KiB in others.
+        let script = format!("trap '' XFSZ; ulimit -S -f {kib}; exec \"$@\"");
+        let args = ["-c".to_owned(), script, "bash".to_owned(), BINARY.to_owned()];
+        Self::of(Worker::start("bash", args.into_iter().chain(fleet.args(&["gateway"], &all)), &[]))
+    }
+
+    /// Makes room.
+    pub(crate) fn may_grow(&self) {
+        let pid = self.process.id().to_string();
+        let raised = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:unlimited"]).status();
+        assert!(raised.unwrap().success());
+    }
+
+    fn of(mut process: Worker) -> Self {
         let base = address(&mut process);
         let gateway = Self { process, base };
         eventually("the gateway is ready", PATIENCE, || {

@@ -110,7 +110,7 @@ impl Fleet {
             topic::create(&bootstrap, &names.iter().map(String::as_str).collect::<Vec<_>>(), PARTITIONS, settings);
         };
         create(named(&TOPICS), &[("max.message.bytes", "4194304")]);
-        create(named(&["state.assess", "state.response"]), &[("cleanup.policy", "compact")]);
+        create(named(&["state.assess", "state.response", "state.replay"]), &[("cleanup.policy", "compact")]);
         let fleet = Self { bootstrap, prefix, entrance, folder: tempfile::tempdir().unwrap() };
         fs::write(fleet.path("tenants.yaml"), tenants).unwrap();
         fleet

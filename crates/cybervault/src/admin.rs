@@ -67,6 +67,10 @@ pub(crate) fn describe() {
     );
     describe_counter!("cybervault_containers_total", "Records that were containers of events");
     describe_counter!("cybervault_contained_events_total", "Events in such records");
+    describe_counter!(
+        "cybervault_events_mended_total",
+        "Events with halves of surrogate pairs, which were read as U+FFFD"
+    );
     describe_counter!("cybervault_event_bytes_total", "Bytes of events, admitted and rejected, by `tenant`");
     describe_gauge!(
         "cybervault_quota_level_ratio",
@@ -93,6 +97,10 @@ pub(crate) fn describe() {
     describe_gauge!("cybervault_rules_failed", "Rules left out because they can't be used");
     describe_gauge!("cybervault_playbooks_loaded", "Playbooks in force");
     describe_gauge!("cybervault_tenants_loaded", "Tenants in force");
+    describe_counter!(
+        "cybervault_log_lines_left_out_total",
+        "Warnings and errors of the log beyond what is written of one kind, by `level`"
+    );
     describe_gauge!("cybervault_build_info", "Always 1, with `version` and `revision`");
     process::describe();
 }

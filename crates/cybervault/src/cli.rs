@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Dead(DeadCommand),
     /// Steps over a record that a stage can't get past. Its workers must be stopped.
     Skip(SkipArgs),
+    /// Assesses events again from a time on, beside the fleet, and writes what is not there yet.
+    Reprocess(ReprocessArgs),
     /// Shows and checks the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -404,6 +406,32 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) tenant: Option<String>,
     /// Says what would be sent back, and sends nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `reprocess`.
+#[derive(Debug, Args)]
+pub(crate) struct ReprocessArgs {
+    /// From when on, by the records' times: `2026-01-31T12:00:00Z`, or a period before now: `90m`, `12h`, `7d`.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: String,
+    /// Until when; without it, up to where the fleet is.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only this tenant's events.
+    #[arg(long, value_name = "ID")]
+    pub(crate) tenant: Option<String>,
+    /// Writes assessments that are there already, too: rules have changed, and consumers keep the last of each id.
+    #[arg(long)]
+    pub(crate) rewrite: bool,
+    /// Lets playbooks act on what is found; without it, it is only recorded.
+    #[arg(long)]
+    pub(crate) respond: bool,
+    /// Says how much would be assessed again, and does nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// For programs.

@@ -11,6 +11,7 @@ mod indicators;
 mod input;
 mod keys;
 mod replay;
+mod reprocess;
 mod rules;
 mod run;
 mod score;
@@ -62,6 +63,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Replay(args) => replay::run(&args, &config),
         Command::Dead(command) => dead::run(&command, &config),
         Command::Skip(args) => skip::run(&args, &config),
+        Command::Reprocess(args) => reprocess::run(&args, &config),
         Command::Config(command) => config::run(&command, &config),
         Command::Doctor(args) => doctor::run(&args, &config),
         Command::Health(args) => health::run(&args, &config),

@@ -59,6 +59,9 @@ pub(crate) struct Config {
     pub(crate) quota: Quota,
     /// The tenants: a YAML file, see `cybervault tenants check`. Read again when it changes.
     pub(crate) tenants_file: Option<PathBuf>,
+    /// Whether that file may name no tenant at all, so that every event is rejected. Without it, an empty list is taken for a
+    /// slip: a worker does not start with it, and one that runs keeps the tenants that it has. Default: false.
+    pub(crate) allow_no_tenants: bool,
     /// The detection rules: a folder of Sigma rules. Without it, those that ship with the product. Read again when it
     /// changes.
     pub(crate) rules_dir: Option<PathBuf>,
@@ -246,6 +249,10 @@ pub(crate) struct EventLimits {
     /// Containers inside each other, 1 to 32. Default: 8.
     #[schemars(range(min = 1, max = 32))]
     pub(crate) max_container_depth: usize,
+    /// How many milliseconds an event's record may be ahead of this worker's clock where its topic has the senders' clock
+    /// (`CreateTime`): one that is further ahead is taken as so far ahead. Default: 1,000.
+    #[schemars(range(max = 3_600_000))]
+    pub(crate) max_ahead_ms: u64,
 }
 
 impl Default for EventLimits {
@@ -260,6 +267,7 @@ impl Default for EventLimits {
             max_lone_batch_bytes: lone_batch,
             max_container_events: max_events,
             max_container_depth,
+            max_ahead_ms: 1_000,
         }
     }
 }

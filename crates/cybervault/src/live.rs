@@ -218,6 +218,12 @@ pub(crate) fn read_tenants(config: &Config, source: &Source) -> Result<Vec<Tenan
     for file in source.read(what)? {
         tenants.append(&mut parse_tenants(&file.text).map_err(|error| invalid(error.to_string()))?);
     }
+    if tenants.is_empty() && !config.allow_no_tenants {
+        // Half of a roll-out, or a template that found nothing, would have all events of all tenants rejected.
+        let reason =
+            "it names no tenant, so every event would be rejected; if that is meant, set `allow_no_tenants: true`";
+        return Err(invalid(reason.to_owned()));
+    }
     for tenant in &tenants {
         config.quota.plans.of_tenant(tenant).map_err(|error| invalid(error.to_string()))?;
     }
@@ -270,6 +276,23 @@ mod tests {
             live.reload(Part::Rules, false);
             assert_eq!(version(), second, "{broken}");
         }
+    }
+
+    #[test]
+    fn an_empty_list_of_tenants_is_a_slip_unless_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tenants.yaml");
+        fs::write(&file, "tenants: [{tenant_id: acme, plan: starter}]\n").unwrap();
+        let config = Config { tenants_file: Some(file.clone()), ..Config::default() };
+        let load = |config: &Config| Live::load(config, Sources::of(config, false).unwrap());
+        let live = load(&config).unwrap();
+        fs::write(&file, "tenants: []\n").unwrap();
+        live.reload(Part::Tenants, false);
+        assert_eq!(live.admission().len(), 1, "what was in force stays so");
+        let refused = load(&config).unwrap_err().to_string();
+        assert!(refused.contains("set `allow_no_tenants: true`"), "{refused}");
+        let asked_for = Config { allow_no_tenants: true, ..config };
+        assert!(load(&asked_for).unwrap().admission().is_empty());
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The log: on stderr, so that stdout is data only.
 
+mod limit;
+
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use self::limit::{Limit, Limited};
 
 use crate::config::{ConfigError, Log, LogFormat};
 
@@ -18,10 +22,13 @@ pub(crate) fn start(log: &Log) -> Result<(), ConfigError> {
         key: "log.level".to_owned(),
         problem: error.to_string(),
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(io::stderr);
     match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.with_ansi(wants_color(&io::stderr())).init(),
+        LogFormat::Json => registry.with(Limited::new(layer.json().flatten_event(true), Limit::default())).init(),
+        LogFormat::Text => {
+            registry.with(Limited::new(layer.with_ansi(wants_color(&io::stderr())), Limit::default())).init();
+        }
     }
     Ok(())
 }

@@ -32,8 +32,6 @@ pub(crate) const ASSESS: &str = "assess";
 pub(crate) const SELECT: &str = "respond_select";
 /// The stage that reads what playbooks ask for.
 pub(crate) const GUARD: &str = "respond_guard";
-/// The stages of the role `respond`.
-pub(crate) const STAGES_OF_RESPOND: [&str; 2] = [SELECT, GUARD];
 
 /// How often the registry is asked again at the start.
 const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
@@ -131,6 +129,7 @@ impl Starter<'_> {
             inputs: vec![config.topic(|names| &names.telemetry_events)],
             outputs: vec![topics.assessments.clone(), topics.rejections.clone()],
             changelog: Some(config.topic(|names| &names.state_assess)),
+            max_ahead: Some(Duration::from_millis(config.limits.max_ahead_ms)),
             ..runner_settings(config, ASSESS, n)
         };
         let stage = Assess::new(
@@ -213,6 +212,7 @@ pub(crate) fn runner_settings(config: &Config, stage: &str, n: u32) -> RunnerSet
         batch: config.batch_limits(),
         state: config.state_limits(),
         shutdown: Duration::from_millis(config.worker.shutdown_ms),
+        max_ahead: None,
         record_spans: config.tracing.is_on().then_some(config.tracing.record_spans),
     }
 }

@@ -5,6 +5,7 @@ mod meters;
 #[cfg(all(test, debug_assertions))]
 mod recovery;
 mod replay;
+mod reprocess;
 mod respond_guard;
 mod respond_select;
 mod sources;
@@ -17,7 +18,8 @@ use cybervault_stream::{Failure, Outbox, Output, Poison};
 pub(crate) use self::{
     assess::{Assess, AssessTopics},
     meters::TenantLabels,
-    replay::{Replay, ReplayFilter, ReplayTally},
+    replay::{Replay, ReplayFilter, ReplayTally, SentBack, Stretch},
+    reprocess::{Again, KnownAssessments, Reprocess, ReprocessTally},
     respond_guard::RespondGuard,
     respond_select::RespondSelect,
 };
@@ -30,6 +32,9 @@ pub(crate) const SOURCE_HEADER: &str = "log_source";
 pub(crate) const KIND_HEADER: &str = "kind";
 /// The header with the time of the record behind a record on `response.candidates`, in milliseconds.
 pub(crate) const AT_HEADER: &str = "at";
+
+/// The header of an assessment that was written when events were assessed again, and what it says: whether playbooks look at it.
+pub(crate) const REPROCESSED: (&str, &str, &str) = ("reprocessed", "respond", "record-only");
 
 /// What becomes of a record that can't be decoded.
 fn undecodable(error: &DecodeError) -> Failure {
@@ -49,16 +54,28 @@ fn unwritable(error: &EncodeError) -> Failure {
 fn push<T: Value>(
     out: &mut Outbox,
     encoding: &Encoding,
-    (topic, key): (&Arc<str>, &[u8]),
+    place: (&Arc<str>, &[u8]),
     tenant_id: &str,
+    value: &T,
+) -> Result<(), Failure> {
+    push_marked(out, encoding, place, (tenant_id, None), value)
+}
+
+/// The same, with what [`REPROCESSED`] says where it says anything.
+fn push_marked<T: Value>(
+    out: &mut Outbox,
+    encoding: &Encoding,
+    (topic, key): (&Arc<str>, &[u8]),
+    (tenant_id, mark): (&str, Option<&str>),
     value: &T,
 ) -> Result<(), Failure> {
     let headers = [
         (cybervault_model::ContentType::HEADER, encoding.content_type().as_str().as_bytes()),
         (TENANT_HEADER, tenant_id.as_bytes()),
+        (REPROCESSED.0, mark.unwrap_or_default().as_bytes()),
     ];
-    out.push(Output { topic, key, headers: &headers }, |bytes| encoding.encode(value, bytes))
-        .map_err(|error| unwritable(&error))
+    let headers = &headers[..if mark.is_some() { 3 } else { 2 }];
+    out.push(Output { topic, key, headers }, |bytes| encoding.encode(value, bytes)).map_err(|error| unwritable(&error))
 }
 
 #[cfg(test)]

@@ -328,6 +328,10 @@ pub struct Assessment {
     pub recommended_actions: Vec<RecommendedAction>,
     /// Which rules were in force.
     pub rules_version: String,
+    /// How many characters of the event were no characters, halves of surrogate pairs, and were read as U+FFFD; not there
+    /// where all were. Somebody may have tried to hide it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_characters: Option<u32>,
 }
 
 impl Assessment {

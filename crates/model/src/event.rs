@@ -134,6 +134,11 @@ impl TelemetryEvent<'_> {
         Sha256::digest(&bytes).into()
     }
 
+    /// How many halves of surrogate pairs it has (`\ud800` without its other half), each of which was read as U+FFFD.
+    pub fn replaced_characters(&self) -> u32 {
+        self.payload.replaced_characters()
+    }
+
     /// When it happened: the envelope's `occurred_at`, else the first that reads as a time of the payload's
     /// `@timestamp`, `UtcTime`, `EventTime`, `TimeCreated`, `timestamp` and `time`. The last two may also be numbers:
     /// milliseconds since the Unix epoch, or seconds where that would be before 1973. A Windows event with the nesting of its

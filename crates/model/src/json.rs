@@ -8,11 +8,13 @@ mod avx512;
 mod element;
 mod forms;
 mod plain;
+mod surrogates;
 mod text;
 
 use std::{
     fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    thread,
 };
 
 use serde::de::IgnoredAny;
@@ -20,7 +22,7 @@ use simd_json::{Buffers, ErrorType, Tape};
 pub use simd_json::{Node, StaticNode};
 
 use self::forms::Forms;
-pub use self::{element::Element, forms::Recurring, text::Line};
+pub use self::{element::Element, forms::Recurring, surrogates::without_half_pairs, text::Line};
 
 /// How much of one value is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +102,8 @@ fn explained(bytes: &[u8]) -> Option<ReadError> {
 pub struct Reader {
     limits: Limits,
     input: Vec<u8>,
+    /// The same of a value that is not to be read as it came.
+    mended: Vec<u8>,
     buffers: Buffers,
     nodes: Tape<'static>,
     forms: Forms,
@@ -111,6 +115,7 @@ impl Reader {
         Self {
             limits,
             input: Vec::new(),
+            mended: Vec::new(),
             buffers: Buffers::with_max_depth(4096, limits.max_depth),
             nodes: Tape(Vec::new()),
             forms: Forms::default(),
@@ -123,7 +128,8 @@ impl Reader {
         Self { forms: Forms::off(), ..self }
     }
 
-    /// Reads `bytes`, which must be one JSON object.
+    /// Reads `bytes`, which must be one JSON object. Half a surrogate pair is read as U+FFFD, and counted:
+    /// [`Document::replaced_characters`].
     ///
     /// # Errors
     /// When `bytes` are too large, too deep, not UTF-8, not JSON or no object.
@@ -132,25 +138,30 @@ impl Reader {
             return Err(ReadError::TooLarge { bytes: bytes.len(), limit: self.limits.max_bytes });
         }
         if let Some(like) = self.forms.follow(bytes) {
-            return Ok(Document(Nodes::Kept(self.forms.lend(like))));
+            return Ok(Document { nodes: Nodes::Kept(self.forms.lend(like)), replaced_characters: 0 });
         }
         // The parser unescapes strings in place; the caller's bytes stay untouched.
         self.input.clear();
         self.input.extend_from_slice(bytes);
-        let mut nodes = mem::replace(&mut self.nodes, Tape(Vec::new())).reset::<'r>();
-        let (input, buffers) = (self.input.as_mut_slice(), &mut self.buffers);
-        // A bug in the parser must not let one event take the worker down. Nothing half-done is seen after a panic: the
-        // nodes are dropped and the buffers replaced.
-        let filled = catch_unwind(AssertUnwindSafe(move || {
-            simd_json::fill_tape(input, buffers, &mut nodes)?;
-            Ok::<_, simd_json::Error>(nodes)
-        }));
+        let nodes = mem::replace(&mut self.nodes, Tape(Vec::new())).reset::<'r>();
+        let (mut filled, mut replaced_characters) = (fill(&mut self.input, &mut self.buffers, nodes), 0);
+        // Nothing that was followed has such halves in it: only what the parser refuses has to be looked at.
+        if let Ok(Err(_)) = filled
+            && let Some((mended, count)) = without_half_pairs(bytes)
+        {
+            self.buffers = Buffers::with_max_depth(4096, self.limits.max_depth);
+            (self.mended, replaced_characters) = (mended, count);
+            filled = fill(&mut self.mended, &mut self.buffers, Tape(Vec::new()));
+        }
         let nodes = match filled {
             Ok(Ok(nodes)) => nodes,
             failed => {
                 self.buffers = Buffers::with_max_depth(4096, self.limits.max_depth);
                 return Err(match failed {
-                    Ok(Err(error)) => ReadError::from_parser(&error, bytes, self.limits),
+                    Ok(Err(error)) => {
+                        let mended = without_half_pairs(bytes).map(|(mended, _)| mended);
+                        ReadError::from_parser(&error, mended.as_deref().unwrap_or(bytes), self.limits)
+                    }
                     _ => ReadError::Panicked,
                 });
             }
@@ -163,15 +174,29 @@ impl Reader {
             Some(Node::Static(StaticNode::Bool(_))) => Some("boolean"),
             _ => Some("number"),
         };
-        if found.is_none() {
+        // A form says what such bytes are; what was mended is not these bytes.
+        if found.is_none() && replaced_characters == 0 {
             self.forms.learn(bytes, &nodes.0);
         }
-        let document = Document(Nodes::Made(nodes, &mut self.nodes));
+        let document = Document { nodes: Nodes::Made(nodes, &mut self.nodes), replaced_characters };
         match found {
             None => Ok(document),
             Some(kind) => Err(ReadError::NotObject(kind)),
         }
     }
+}
+
+/// Has the parser fill `nodes`, unescaping in place. A bug in it must not let one event take the worker down: nothing half-done is
+/// seen after a panic, as the nodes are dropped and the buffers are to be replaced.
+fn fill<'r>(
+    input: &'r mut [u8],
+    buffers: &mut Buffers,
+    mut nodes: Tape<'r>,
+) -> thread::Result<simd_json::Result<Tape<'r>>> {
+    catch_unwind(AssertUnwindSafe(move || {
+        simd_json::fill_tape(input, buffers, &mut nodes)?;
+        Ok(nodes)
+    }))
 }
 
 impl fmt::Debug for Reader {
@@ -182,7 +207,10 @@ impl fmt::Debug for Reader {
 
 /// One JSON object in its reader's buffers.
 #[derive(Debug)]
-pub struct Document<'r>(Nodes<'r>);
+pub struct Document<'r> {
+    nodes: Nodes<'r>,
+    replaced_characters: u32,
+}
 
 #[derive(Debug)]
 enum Nodes<'r> {
@@ -198,9 +226,14 @@ impl<'r> Document<'r> {
         Element::of(self, 0)
     }
 
+    /// How many halves of surrogate pairs were read as U+FFFD.
+    pub fn replaced_characters(&self) -> u32 {
+        self.replaced_characters
+    }
+
     /// A node by its number; there are none behind the last one.
     pub fn node(&self, number: usize) -> Option<Node<'r>> {
-        match &self.0 {
+        match &self.nodes {
             Nodes::Made(nodes, _) => nodes.0.get(number).copied(),
             Nodes::Kept(recurring) => recurring.node(number),
         }
@@ -208,7 +241,7 @@ impl<'r> Document<'r> {
 
     /// What is known of it from earlier ones.
     pub(crate) fn recurring(&self) -> Option<Recurring<'r>> {
-        match &self.0 {
+        match &self.nodes {
             Nodes::Made(..) => None,
             Nodes::Kept(recurring) => Some(*recurring),
         }
@@ -234,7 +267,7 @@ impl<'r> Document<'r> {
 
 impl Drop for Document<'_> {
     fn drop(&mut self) {
-        if let Nodes::Made(nodes, home) = &mut self.0 {
+        if let Nodes::Made(nodes, home) = &mut self.nodes {
             **home = mem::replace(nodes, Tape(Vec::new())).reset();
         }
     }

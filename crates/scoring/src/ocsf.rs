@@ -25,7 +25,7 @@ pub fn to_ocsf(assessment: &Assessment) -> Value {
         Verdict::Suspicious => "Suspicious",
         Verdict::Malicious => "Malicious",
     };
-    json!({
+    let mut finding = json!({
         "category_uid": FINDINGS,
         "category_name": "Findings",
         "class_uid": DETECTION_FINDING,
@@ -60,7 +60,11 @@ pub fn to_ocsf(assessment: &Assessment) -> Value {
                 .collect::<Vec<_>>().join("\n"),
         },
         "unmapped": { "verdict": verdict, "rules_version": assessment.rules_version },
-    })
+    });
+    if let Some(count) = assessment.replaced_characters {
+        finding["unmapped"]["replaced_characters"] = count.into();
+    }
+    finding
 }
 
 fn finding_info(assessment: &Assessment) -> Value {

@@ -106,6 +106,7 @@ impl Scorer {
             entities,
             recommended_actions,
             rules_version: rules_version.to_owned(),
+            replaced_characters: Some(event.replaced_characters()).filter(|count| *count > 0),
         }
     }
 

@@ -16,6 +16,7 @@ use tracing::{debug, info};
 use crate::{
     KafkaSettings, Outbox, State, StateLimits, StreamError,
     error::{Needs, is_denied_alone},
+    offsets,
     settings::LoneConsumer,
     state::{Change, Undo},
 };
@@ -24,6 +25,9 @@ use crate::{
 const VERSION: u8 = 1;
 const HEAD: usize = 9;
 const NEVER: i64 = i64::MAX;
+
+/// How long a command that looks at states waits for them.
+const READ_WITHIN: Duration = Duration::from_secs(300);
 
 /// How long a client call may take before it is tried again.
 const CALL: Duration = Duration::from_secs(5);
@@ -113,6 +117,25 @@ pub(crate) fn restore(
         info!(%topic, ?partitions, records, seconds = started.elapsed().as_secs_f64(), "state restored");
     }
     Ok(states)
+}
+
+/// Reads the states of all partitions of `topic`, as they are now.
+///
+/// # Errors
+/// When no broker answers, or the topic is missing or not readable.
+pub fn read_states(
+    kafka: &KafkaSettings,
+    topic: &Arc<str>,
+    limits: StateLimits,
+) -> Result<HashMap<i32, State>, StreamError> {
+    let partitions: Vec<i32> = offsets::ends(kafka, topic)?.into_iter().map(|(partition, ..)| partition).collect();
+    let until = Instant::now() + READ_WITHIN;
+    let states = restore(kafka, topic, &partitions, limits, &|| Instant::now() < until, &|| {})?;
+    if Instant::now() < until {
+        return Ok(states);
+    }
+    let reason = "it took too long; look whether the brokers are well, and try again".into();
+    Err(StreamError::Fatal { what: format!("reading `{topic}`"), reason })
 }
 
 fn unreadable(topic: &str, message: &impl Message) -> StreamError {

@@ -2,7 +2,10 @@
 
 mod access;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_executor::block_on;
 use rdkafka::{
@@ -12,9 +15,12 @@ use rdkafka::{
     metadata::Metadata,
 };
 
-pub use self::access::{Access, AccessPlan, Clock, probe};
+pub use self::access::{Access, AccessPlan, Clock, Outcome, probe};
 
-use crate::{KafkaSettings, StreamError, settings::reason};
+use crate::{
+    KafkaSettings, StreamError, metadata,
+    settings::{LoneConsumer, reason},
+};
 
 /// How long a broker may take to answer.
 const WAIT: Duration = Duration::from_secs(10);
@@ -28,6 +34,8 @@ pub struct Cluster {
     pub settings: BTreeMap<String, String>,
     /// The topics that were asked for and are there, by name.
     pub topics: BTreeMap<String, TopicState>,
+    /// The topics that were asked for and may not be seen: whether they are there is not known.
+    pub hidden: BTreeSet<String>,
     /// Why settings could not be read, where they could not.
     pub unseen: Option<String>,
 }
@@ -52,7 +60,8 @@ pub struct TopicState {
 /// # Errors
 /// When no broker answers; with what the client says about it, a refused password for one.
 pub fn inspect(kafka: &KafkaSettings, topics: &[&str]) -> Result<Cluster, StreamError> {
-    let metadata = metadata(kafka)?;
+    let client = kafka.lone_consumer("read_committed")?;
+    let metadata = metadata(kafka, &client)?;
     let mut cluster = Cluster { brokers: metadata.brokers().len(), ..Cluster::default() };
     let asked = metadata.topics().iter().filter(|topic| topics.contains(&topic.name()) && topic.error().is_none());
     for topic in asked {
@@ -65,6 +74,12 @@ pub fn inspect(kafka: &KafkaSettings, topics: &[&str]) -> Result<Cluster, Stream
             settings: BTreeMap::new(),
         };
         cluster.topics.insert(topic.name().to_owned(), state);
+    }
+    for name in topics {
+        // The whole list leaves out what this user may not see.
+        if !cluster.topics.contains_key(*name) && is_hidden(&client, name) {
+            cluster.hidden.insert((*name).to_owned());
+        }
     }
     let Some(broker) = metadata.brokers().first() else { return Ok(cluster) };
     let names: Vec<String> = cluster.topics.keys().cloned().collect();
@@ -109,10 +124,13 @@ fn settings(resource: ConfigResource) -> BTreeMap<String, String> {
     resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
 }
 
-fn metadata(kafka: &KafkaSettings) -> Result<Metadata, StreamError> {
-    let client = kafka.lone_consumer("read_committed")?;
+fn is_hidden(client: &LoneConsumer, topic: &str) -> bool {
+    matches!(metadata::partitions(client, topic, WAIT), Err(StreamError::Denied { .. }))
+}
+
+fn metadata(kafka: &KafkaSettings, client: &LoneConsumer) -> Result<Metadata, StreamError> {
     client.fetch_metadata(None, WAIT).map_err(|error| {
-        let reason = reason(&client, &error);
+        let reason = reason(client, &error);
         StreamError::Unreachable { bootstrap: kafka.bootstrap.clone(), reason }
     })
 }

@@ -209,6 +209,14 @@ impl<'l> Taken<'l> {
         ReadHeaders::new(named.filter_map(|(name, value)| Some((name.to_str().ok()?, value))))
     }
 
+    /// Whether the record's time is the one that its sender has set, not the broker's.
+    pub(crate) fn has_senders_time(&self) -> bool {
+        let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message lives, and the client writes the kind where it is told to.
+        unsafe { c::rd_kafka_message_timestamp(self.message.0.as_ptr(), &raw mut kind) };
+        kind == c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME
+    }
+
     /// The record.
     pub(crate) fn record<'a>(&self, headers: Headers<'a>) -> Record<'a>
     where

@@ -42,6 +42,7 @@ mod registry;
 mod skip;
 mod topics;
 
+pub use changelog::read_states;
 pub use clock::now;
 pub use dead_letter::{Poison, headers};
 pub use embedded::EmbeddedBroker;

@@ -37,6 +37,10 @@ pub fn describe() {
         "Committed records that have not been processed yet, by `stage`, `topic` and `partition`"
     );
     describe_counter!(
+        "cybervault_record_times_held_back_total",
+        "Records that their senders dated further ahead than may be, and that were taken as of then"
+    );
+    describe_counter!(
         "cybervault_records_deleted_unread_total",
         "Offsets that retention deleted before they had been processed, by `stage`, `topic` and `partition`"
     );
@@ -106,6 +110,7 @@ pub(crate) struct Measures {
     pub(crate) assigned: Gauge,
     pub(crate) held_back: Gauge,
     pub(crate) queue: Gauge,
+    pub(crate) from_the_future: Counter,
     dead: HashMap<&'static str, Counter>,
 }
 
@@ -129,6 +134,7 @@ impl Measures {
             assigned: gauge!("cybervault_assigned_partitions", &label()),
             held_back: gauge!("cybervault_held_back_partitions", &label()),
             queue: gauge!("cybervault_producer_queue_records", &label()),
+            from_the_future: counter!("cybervault_record_times_held_back_total", &label()),
             dead: HashMap::new(),
         }
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use cybervault_model::{Origin, Timestamp, TraceContext};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
 
+use crate::Poison;
+
 /// A record's headers.
 #[derive(Clone, Copy, Default)]
 pub struct Headers<'a>(&'a [(&'a str, &'a [u8])]);
@@ -23,6 +25,19 @@ impl<'a> Headers<'a> {
     /// The first header of that name.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.iter().find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// The only header of that name.
+    ///
+    /// # Errors
+    /// When there are several: whose word would count?
+    pub fn sole(&self, name: &'static str) -> Result<Option<&'a [u8]>, Poison> {
+        let mut all = self.iter().filter(|(key, _)| *key == name).map(|(_, value)| value);
+        let found = all.next();
+        if all.next().is_some() {
+            return Err(Poison::new("ambiguous_header", format!("the header `{name}` is there more than once")));
+        }
+        Ok(found)
     }
 
     /// The trace that the record belongs to. Of headers that are there twice the last counts: whoever passed the record on

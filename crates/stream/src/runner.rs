@@ -67,6 +67,9 @@ pub struct RunnerSettings {
     pub state: StateLimits,
     /// How long a shutdown waits for Kafka: the last commit has four fifths of it, leaving the rest.
     pub shutdown: Duration,
+    /// How far ahead of this machine's clock a record may be whose time its sender has set: one that is further ahead is taken
+    /// as so far ahead. `None` where nothing is decided by records' times.
+    pub max_ahead: Option<Duration>,
     /// How many of a batch's records, of those whose sender's trace is recorded, have a span of their own. `None` where
     /// nobody gathers spans; headers are carried on all the same.
     pub record_spans: Option<usize>,

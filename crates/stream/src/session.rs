@@ -30,7 +30,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     Failure, Headers, Outbox, Poison, Record, RunnerSettings, Stage, State, StreamError, changelog,
-    clock::now,
+    clock::{self, now},
     error::{Needs, is_denied},
     health::RunnerHealth,
     inflate,
@@ -134,6 +134,8 @@ pub(crate) struct Session<'r, S> {
     looked_for_places: Instant,
     /// A batch to be got past.
     unreadable: Option<Unreadable>,
+    /// Whether it was said that senders set the times.
+    told_of_clock: bool,
 }
 
 impl<'r, S: Stage> Session<'r, S> {
@@ -183,6 +185,7 @@ impl<'r, S: Stage> Session<'r, S> {
             held_back: Vec::new(),
             looked_for_places: Instant::now(),
             unreadable: None,
+            told_of_clock: false,
         })
     }
 
@@ -221,6 +224,7 @@ impl<'r, S: Stage> Session<'r, S> {
 
     fn read(&mut self, lot: &Lot, linger: Duration) -> Result<(), StreamError> {
         let (mut rest, mut ahead) = (lot.iter(), lot.iter().skip(AHEAD));
+        let latest = self.settings.max_ahead.map(clock::latest);
         while let Some(one) = rest.next() {
             if self.went_back {
                 let left = iter::once(one).chain(rest).filter(|one| one.error().is_none());
@@ -240,12 +244,31 @@ impl<'r, S: Stage> Session<'r, S> {
             }
             self.count += 1;
             let headers = one.headers();
-            self.process(&one.record(headers.list()), self.count.is_multiple_of(SAMPLE))?;
+            let mut record = one.record(headers.list());
+            if let Some(latest) = latest
+                && one.has_senders_time()
+            {
+                self.date_back(&mut record, latest);
+            }
+            self.process(&record, self.count.is_multiple_of(SAMPLE))?;
             if self.is_full() {
                 self.advance(linger)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes a record that its sender has dated later than `latest` as of then. Nobody else's clock is known of such a topic.
+    fn date_back(&mut self, record: &mut Record<'_>, latest: Timestamp) {
+        if !std::mem::replace(&mut self.told_of_clock, true) {
+            warn!(stage = %self.settings.stage, topic = record.topic,
+                "senders set the times by which quotas are decided (message.timestamp.type=CreateTime): with a false one they \
+                 refill their own, or have others of their tenant rejected; set LogAppendTime on this topic");
+        }
+        if record.timestamp > latest {
+            record.timestamp = latest;
+            self.open.out.count(self.measures.from_the_future.clone(), 1);
+        }
     }
 
     /// Hears all that the client has to say but records: the group's wishes are put down, to be answered by [`Self::advance`].

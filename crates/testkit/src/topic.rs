@@ -5,7 +5,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -70,6 +72,30 @@ pub fn alter(bootstrap: &str, topic: &str, setting: &str, value: &str) {
     let changed = futures_executor::block_on(admin.alter_configs([&change], &AdminOptions::new()));
     for result in changed.unwrap_or_else(|error| panic!("cannot change {topic}: {error}")) {
         result.unwrap_or_else(|(_, error)| panic!("cannot change {topic}: {error}"));
+    }
+}
+
+/// Gives topics so many partitions in all.
+pub fn add_partitions(bootstrap: &str, topics: &[&str], partitions: usize) {
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().expect("an admin client");
+    let new: Vec<NewPartitions<'_>> = topics.iter().map(|topic| NewPartitions::new(topic, partitions)).collect();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let added = futures_executor::block_on(admin.create_partitions(&new, &options));
+    for result in added.unwrap_or_else(|error| panic!("cannot add partitions on {bootstrap}: {error}")) {
+        result.unwrap_or_else(|(name, error)| panic!("cannot add partitions to {name}: {error}"));
+    }
+}
+
+/// Deletes what is before `offset` in a partition, as retention does.
+pub fn delete_before(bootstrap: &str, topic: &str, partition: i32, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().expect("an admin client");
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("a valid offset");
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let deleted = futures_executor::block_on(admin.delete_records(&before, &options));
+    let deleted = deleted.unwrap_or_else(|error| panic!("cannot delete records of {topic}: {error}"));
+    for element in deleted.elements() {
+        element.error().unwrap_or_else(|error| panic!("cannot delete records of {topic}: {error}"));
     }
 }
 

@@ -77,7 +77,8 @@ pub(super) fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Answer> 
         }
         Ok(found) => {
             findings.extend(cluster::look_at(config, &found));
-            let all_there = names.iter().all(|name| found.topics.contains_key(name));
+            let is_missing = |name: &&String| !found.topics.contains_key(*name) && !found.hidden.contains(*name);
+            let all_there = !names.iter().any(|name| is_missing(&name));
             findings.extend(match (args.probe, all_there) {
                 (true, true) => access::look_at(config),
                 (true, false) => vec![Finding::unseen("permissions", "not tried: topics are missing")],

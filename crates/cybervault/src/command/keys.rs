@@ -109,7 +109,8 @@ fn list(keys: &[KeyRecord], json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn millis(period: &str) -> anyhow::Result<i64> {
+/// A period as people write it, in milliseconds.
+pub(super) fn millis(period: &str) -> anyhow::Result<i64> {
     // The longest is a year and a day, as everywhere.
     let hours =
         period.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()).map(|days| format!("{}h", days * 24));

@@ -12,7 +12,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cybervault_stream::{Follower, Health, KafkaSettings, Runner, Start, headers, offsets};
+use cybervault_stream::{
+    Follower, Health, KafkaSettings, Runner, Start, State, StreamError, headers, offsets, read_states,
+};
 use serde_json::json;
 
 use super::Answer;
@@ -20,36 +22,38 @@ use crate::{
     cli::ReplayArgs,
     config::Config,
     pipeline,
-    stage::{Replay, ReplayFilter, ReplayTally},
+    stage::{Replay, ReplayFilter, ReplayTally, SentBack, Stretch},
 };
 
 const STAGE: &str = "replay";
+/// The group up to whose offsets versions up to 0.1.0 have dealt with everything. It moves no more.
+const BEFORE: &str = "replay";
+/// The group that reads now; where it begins is said at each start.
+const GROUP: &str = "replay.reader";
 /// How many kinds of dead letters are told apart in the answer: their headers may be anyone's.
 const MAX_KINDS: usize = 1_000;
 
 /// (what becomes of it, reason, origin's topic).
 type Kind = (ReplayTally, String, String);
 
-/// What is in the topic that no replay has dealt with yet.
+/// What is in the topic that was not sent back yet.
 #[derive(Default)]
 struct Waiting {
     kinds: BTreeMap<Kind, u64>,
-    /// The last dead letter of each partition.
-    last: BTreeMap<i32, i64>,
+    /// Where in each partition what is to be sent back lies.
+    stretches: BTreeMap<i32, Stretch>,
 }
 
 pub(super) fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Answer> {
     let kafka = config.kafka();
-    let dead_letters = config.topic(|names| &names.telemetry_dlq);
     let filter = ReplayFilter {
         reason: args.reason.clone(),
         tenant: args.tenant.clone(),
         inputs: pipeline::input_topics(config),
     };
-    let waiting = find_waiting(&kafka, (&pipeline::group(config, STAGE), &dead_letters), &filter)?;
-    let sent: u64 = count(&waiting, ReplayTally::Sent);
-    if !args.dry_run && sent > 0 {
-        send_back(config, filter, &dead_letters, &waiting)?;
+    let waiting = find_waiting(config, &kafka, &filter)?;
+    if !args.dry_run && !waiting.stretches.is_empty() {
+        send_back(config, filter, &waiting)?;
     }
     print(&waiting, args)?;
     Ok(Answer::Yes)
@@ -59,14 +63,23 @@ fn count(waiting: &Waiting, tally: ReplayTally) -> u64 {
     waiting.kinds.iter().filter(|((found, ..), _)| *found == tally).map(|(_, count)| count).sum()
 }
 
-/// Reads what the replay's group has not come past yet, to the topic's end as it is now.
-fn find_waiting(kafka: &KafkaSettings, (group, topic): (&str, &str), filter: &ReplayFilter) -> anyhow::Result<Waiting> {
-    let done: BTreeMap<i32, i64> = offsets::committed(kafka, group, topic)?.into_iter().collect();
-    let mut follower = Follower::open(kafka, &[topic], Start::Beginning)?;
+/// Reads the topic to its end as it is now.
+fn find_waiting(config: &Config, kafka: &KafkaSettings, filter: &ReplayFilter) -> anyhow::Result<Waiting> {
+    let dead_letters = config.topic(|names| &names.telemetry_dlq);
+    let done: BTreeMap<i32, i64> =
+        offsets::committed(kafka, &pipeline::group(config, BEFORE), &dead_letters)?.into_iter().collect();
+    let oldest: BTreeMap<i32, i64> =
+        offsets::ends(kafka, &dead_letters)?.into_iter().map(|(partition, low, _)| (partition, low)).collect();
+    let sent = read_states(kafka, &config.topic(|names| &names.state_replay), config.state_limits())?;
+    let was_sent = |partition: i32, offset: i64| {
+        done.get(&partition).is_some_and(|next| offset < *next)
+            || sent.get(&partition).is_some_and(|state: &State| SentBack::has(state, offset))
+    };
+    let mut follower = Follower::open(kafka, &[&dead_letters], Start::Beginning)?;
     let mut waiting = Waiting::default();
     while !follower.is_at_end() {
         let Some(record) = follower.next(Duration::from_millis(100))? else { continue };
-        if done.get(&record.partition).is_some_and(|next| record.offset < *next) {
+        if was_sent(record.partition, record.offset) {
             continue;
         }
         let header = |name: &str| record.headers.iter().find(|(key, _)| key == name).map(|(_, value)| &**value);
@@ -77,30 +90,39 @@ fn find_waiting(kafka: &KafkaSettings, (group, topic): (&str, &str), filter: &Re
             kind = (tally, "other".to_owned(), "other".to_owned());
         }
         *waiting.kinds.entry(kind).or_default() += 1;
-        let last = waiting.last.entry(record.partition).or_insert(record.offset);
-        *last = record.offset.max(*last);
+        if tally == ReplayTally::Sent {
+            let oldest = oldest.get(&record.partition).copied().unwrap_or_default();
+            let new = Stretch { oldest, first: record.offset, last: record.offset };
+            waiting.stretches.entry(record.partition).or_insert(new).last = record.offset;
+        }
     }
     Ok(waiting)
 }
 
-fn send_back(config: &Config, filter: ReplayFilter, dead_letters: &Arc<str>, waiting: &Waiting) -> anyhow::Result<()> {
+fn send_back(config: &Config, filter: ReplayFilter, waiting: &Waiting) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
+    let dead_letters = config.topic(|names| &names.telemetry_dlq);
     let mut settings = pipeline::runner_settings(config, STAGE, 0);
+    settings.group = pipeline::group(config, GROUP);
+    // Its place in the group is not kept: the next one moves the group before it joins.
+    settings.member = None;
     settings.inputs = vec![dead_letters.clone()];
     settings.outputs.clone_from(&filter.inputs);
-    settings.outputs.push(dead_letters.clone());
+    settings.changelog = Some(config.topic(|names| &names.state_replay));
     let (kafka, group) = (settings.kafka.clone(), settings.group.clone());
-    let stage = Replay::new(filter, dead_letters.clone(), waiting.last.clone(), stop.clone());
+    begin_at(&kafka, &group, &dead_letters, |partition| waiting.stretches.get(&partition).map(|found| found.first))?;
+    let stage = Replay::new(filter, waiting.stretches.clone(), stop.clone());
     let runner = Runner::new(settings, stage, &Health::default(), stop.clone());
     let runner = thread::Builder::new().name(STAGE.to_owned()).spawn(move || runner.run())?;
     let left = || -> anyhow::Result<i64> {
-        let done: BTreeMap<i32, i64> = offsets::committed(&kafka, &group, dead_letters)?.into_iter().collect();
-        let of = |(partition, last): (&i32, &i64)| (last + 1 - done.get(partition).copied().unwrap_or(0).max(0)).max(0);
-        Ok(waiting.last.iter().map(of).sum())
+        let done: BTreeMap<i32, i64> = offsets::committed(&kafka, &group, &dead_letters)?.into_iter().collect();
+        let of = |(partition, stretch): (&i32, &Stretch)| {
+            (stretch.last + 1 - done.get(partition).copied().unwrap_or(0).max(0)).max(0)
+        };
+        Ok(waiting.stretches.iter().map(of).sum())
     };
     while !runner.is_finished() {
         thread::sleep(Duration::from_millis(200));
-        // Another replay may have dealt with some of the partitions.
         if left().is_ok_and(|left| left == 0) {
             stop.store(true, Ordering::Relaxed);
         }
@@ -114,6 +136,19 @@ fn send_back(config: &Config, filter: ReplayFilter, dead_letters: &Arc<str>, wai
         bail!("the replay ended {left} offsets short of its end; run it again to send back the rest");
     }
     Ok(())
+}
+
+/// Moves a group to where reading begins in each partition: its end where nothing is to be read.
+pub(super) fn begin_at(
+    kafka: &KafkaSettings,
+    group: &str,
+    topic: &str,
+    first: impl Fn(i32) -> Option<i64>,
+) -> Result<(), StreamError> {
+    let ends = offsets::ends(kafka, topic)?;
+    let begin: Vec<(i32, i64)> =
+        ends.into_iter().map(|(partition, _, high)| (partition, first(partition).unwrap_or(high))).collect();
+    offsets::commit(kafka, group, topic, &begin)
 }
 
 fn print(waiting: &Waiting, args: &ReplayArgs) -> io::Result<()> {

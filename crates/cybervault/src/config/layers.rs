@@ -136,6 +136,7 @@ impl Config {
         in_range("limits.max_depth", self.limits.max_depth as u64, 1, 1_000)?;
         in_range("limits.max_container_events", self.limits.max_container_events as u64, 1, 10_000_000)?;
         in_range("limits.max_container_depth", self.limits.max_container_depth as u64, 1, 32)?;
+        in_range("limits.max_ahead_ms", self.limits.max_ahead_ms, 0, 3_600_000)?;
         in_range("metrics.top_tenants", self.metrics.top_tenants as u64, 0, 10_000)?;
         let plans = [
             ("starter", self.gateway.rate_limits.starter),

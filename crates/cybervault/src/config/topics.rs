@@ -75,6 +75,8 @@ topic_names! {
     state_assess = "state.assess",
     /// Internal: the respond stage's state. Default: `state.response`.
     state_response = "state.response",
+    /// Internal: which dead letters were sent back. Default: `state.replay`.
+    state_replay = "state.replay",
 }
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -106,6 +108,7 @@ impl Config {
             (&names.response_candidates, &[("retention.ms", &*week)]),
             (&names.state_assess, &changelog),
             (&names.state_response, &changelog),
+            (&names.state_replay, &changelog),
         ]
         .into_iter()
         .map(|(name, config)| self.topic_plan(name, config))

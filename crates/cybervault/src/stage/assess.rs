@@ -19,7 +19,8 @@ use metrics::counter;
 use super::{
     SOURCE_HEADER, TENANT_HEADER, TenantLabels,
     meters::{RuleMeters, Tally, TenantMeters},
-    push,
+    push, push_marked,
+    reprocess::Again,
     sources::SourceMeters,
     undecodable,
 };
@@ -57,6 +58,8 @@ pub(crate) struct Assess {
     key: Vec<u8>,
     findings: Findings,
     meters: Meters,
+    /// Where events are assessed again, beside the fleet.
+    again: Option<Again>,
 }
 
 #[derive(Debug)]
@@ -69,6 +72,8 @@ struct Meters {
     indicators: [Tally; Kind::ALL.len()],
     containers: Tally,
     contained: Tally,
+    /// Events with characters that are none.
+    mended: Tally,
 }
 
 impl Meters {
@@ -92,6 +97,7 @@ impl Meters {
                 .map(|kind| Tally::new(counter!("cybervault_indicator_hits_total", "kind" => kind.as_str()))),
             containers: Tally::new(counter!("cybervault_containers_total")),
             contained: Tally::new(counter!("cybervault_contained_events_total")),
+            mended: Tally::new(counter!("cybervault_events_mended_total")),
         }
     }
 
@@ -104,6 +110,7 @@ impl Meters {
         self.indicators.iter_mut().for_each(|tally| tally.hand_over(out));
         self.containers.hand_over(out);
         self.contained.hand_over(out);
+        self.mended.hand_over(out);
     }
 }
 
@@ -129,7 +136,13 @@ impl Assess {
             key: Vec::new(),
             findings: Findings::default(),
             meters: Meters::new(labels, board),
+            again: None,
         }
+    }
+
+    /// The same for events that are assessed again.
+    pub(crate) fn again(self, again: Again) -> Self {
+        Self { again: Some(again), ..self }
     }
 }
 
@@ -149,9 +162,10 @@ impl Stage for Assess {
         let incoming = Incoming {
             key: record.key,
             value: record.value,
-            tenant_header: record.headers.get(TENANT_HEADER),
-            content_type: record.headers.get(ContentType::HEADER),
-            source_header: record.headers.get(SOURCE_HEADER),
+            // An ingestion that appends its own to what a sender has set must not lose to it.
+            tenant_header: record.headers.sole(TENANT_HEADER)?,
+            content_type: record.headers.sole(ContentType::HEADER)?,
+            source_header: record.headers.sole(SOURCE_HEADER)?,
             ..Incoming::default()
         };
         let mut at_hand = AtHand {
@@ -168,6 +182,7 @@ impl Stage for Assess {
             state,
             out,
             failure: None,
+            again: self.again.as_ref(),
         };
         let unpacked = self.unpacker.each(&incoming, &mut |part| at_hand.take(part));
         if let Some(failure) = at_hand.failure {
@@ -214,6 +229,7 @@ struct AtHand<'s, 'r> {
     out: &'s mut Outbox,
     /// Why all of the record is given up.
     failure: Option<Failure>,
+    again: Option<&'s Again>,
 }
 
 impl AtHand<'_, '_> {
@@ -242,6 +258,13 @@ impl AtHand<'_, '_> {
 
     /// Decides on an event of so many bytes, and assesses it if it is admitted.
     fn decide(&mut self, event: &TelemetryEvent<'_>, bytes: usize) -> Result<(), Failure> {
+        if let Some(again) = self.again
+            && again.tenant.as_deref().is_some_and(|tenant| tenant != event.tenant_id)
+        {
+            Again::count(&again.tally.of_others, self.out);
+            return Ok(());
+        }
+        self.meters.mended.add(u64::from(event.replaced_characters() > 0));
         let Some(tenant) = self.admission.lookup(event.tenant_id) else {
             return self.reject(event, bytes, None, (RejectionReason::UnknownTenant, None));
         };
@@ -281,9 +304,16 @@ impl AtHand<'_, '_> {
         self.meters.sources.count(tenant_id, event, self.scratch);
         if !self.findings.is_empty() || self.emit == Emit::All {
             let assessment = detection.assess(tenant_id, event, record_time, self.scratch, self.findings);
+            if let Some(again) = self.again {
+                if again.known.has(&assessment.assessment_id) {
+                    Again::count(&again.tally.there_already, self.out);
+                    return Ok(());
+                }
+                Again::count(&again.tally.written, self.out);
+            }
             let key = assessment.key();
-            let place = (&self.topics.assessments, key.as_bytes());
-            push(self.out, self.encoding, place, tenant_id.as_str(), &assessment)?;
+            let (place, mark) = ((&self.topics.assessments, key.as_bytes()), self.again.map(|again| again.mark));
+            push_marked(self.out, self.encoding, place, (tenant_id.as_str(), mark), &assessment)?;
             fault::point("assess.written");
             self.meters.assessments[assessment.severity as usize].add(1);
             for rule in &self.findings.rules {
@@ -304,6 +334,10 @@ impl AtHand<'_, '_> {
         tenant: Option<(&Compiled, Bucket)>,
         (reason, retry_after_ms): (RejectionReason, Option<u64>),
     ) -> Result<(), Failure> {
+        if let Some(again) = self.again {
+            Again::count(&again.tally.rejected, self.out);
+            return Ok(());
+        }
         let record = self.record;
         let place = event.inside.map(|inside| inside.place.to_owned()).filter(|place| !place.is_empty());
         let rejection = QuotaRejection {

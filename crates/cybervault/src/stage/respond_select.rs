@@ -15,7 +15,7 @@ use cybervault_stream::{Failure, Outbox, Output, Record, Stage, State};
 use metrics::counter;
 use serde::Serialize;
 
-use super::{AT_HEADER, KIND_HEADER, TENANT_HEADER, meters::Tally, undecodable, unwritable};
+use super::{AT_HEADER, KIND_HEADER, REPROCESSED, TENANT_HEADER, meters::Tally, undecodable, unwritable};
 use crate::live::Live;
 
 /// What a record on `response.candidates` is.
@@ -108,6 +108,10 @@ impl Stage for RespondSelect {
             let decision: Decision = self.read(record)?;
             Self::agree(record, &decision.tenant_id)?;
             return self.pass_on(Kind::Decision, &decision.tenant_id, &decision, record, out);
+        }
+        // What happened long ago is not acted upon now, unless that was asked for.
+        if record.headers.get(REPROCESSED.0).is_some_and(|mark| mark != REPROCESSED.1.as_bytes()) {
+            return Ok(());
         }
         let assessment: Assessment = self.read(record)?;
         Self::agree(record, &assessment.tenant_id)?;

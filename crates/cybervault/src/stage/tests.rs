@@ -251,19 +251,85 @@ fn a_dead_letter_goes_back_only_to_an_input_and_what_is_left_out_stays() {
     let filter =
         ReplayFilter { reason: Some("not_json".to_owned()), tenant: None, inputs: vec!["telemetry.events".into()] };
     let stop = Arc::new(AtomicBool::new(false));
-    let mut stage = Replay::new(filter, "dlq".into(), BTreeMap::from([(0, 9)]), stop.clone());
-    let mut send = |offset: i64, reason: &[u8], topic: &[u8]| {
+    let stretches = BTreeMap::from([(0, Stretch { oldest: 0, first: 7, last: 9 })]);
+    let mut stage = Replay::new(filter, stretches, stop.clone());
+    let mut state = state();
+    let mut send = |offset: i64, reason: &[u8], topic: &[u8]| -> Vec<String> {
         let headers = [("tenant_id", &b"acme"[..]), (headers::REASON, reason), (headers::TOPIC, topic)];
         let mut out = Outbox::default();
-        stage.process(&Record { offset, ..record(b"{", "acme", &headers) }, &mut state(), &mut out).unwrap();
+        stage.process(&Record { offset, ..record(b"{", "acme", &headers) }, &mut state, &mut out).unwrap();
         stage.end_batch(&mut out);
-        written(&out).remove(0).0
+        written(&out).into_iter().map(|(topic, ..)| topic).collect()
     };
-    assert_eq!(send(7, b"not_json", b"telemetry.events"), "telemetry.events");
-    assert_eq!(send(8, b"no_tenant", b"telemetry.events"), "dlq");
+    let nowhere = Vec::<String>::new();
+    assert_eq!(send(7, b"not_json", b"telemetry.events"), ["telemetry.events"]);
+    // Sent back once.
+    assert_eq!(send(7, b"not_json", b"telemetry.events"), nowhere);
+    assert_eq!(send(8, b"no_tenant", b"telemetry.events"), nowhere);
     assert!(!stop.load(Ordering::Relaxed));
-    assert_eq!(send(9, b"not_json", b"somebody.elses"), "dlq");
+    assert_eq!(send(9, b"not_json", b"somebody.elses"), nowhere);
     assert!(stop.load(Ordering::Relaxed));
     // It came after the beginning.
-    assert_eq!(send(10, b"not_json", b"telemetry.events"), "dlq");
+    assert_eq!(send(10, b"not_json", b"telemetry.events"), nowhere);
+}
+
+#[test]
+fn of_two_headers_with_a_tenant_none_is_believed() {
+    let value = br#"{"type":"x","payload":{}}"#;
+    for headers in [
+        [("tenant_id", &b"acme-health"[..]), ("tenant_id", b"pixel-games")],
+        [("tenant_id", b"acme-health"), ("tenant_id", b"acme-health")],
+        [("content-type", b"application/json"), ("content-type", b"application/avro")],
+    ] {
+        let (mut stage, mut out) = (assess(Emit::All), Outbox::default());
+        let refused = stage.process(&record(value, "acme-health", &headers), &mut state(), &mut out).unwrap_err();
+        assert!(matches!(refused, Failure::Poison(poison) if poison.reason == "ambiguous_header"));
+        assert!(out.is_empty());
+    }
+}
+
+#[test]
+fn half_a_surrogate_pair_hides_no_event_and_is_told() {
+    let hiding = BEACON.replace("ACME\\\\eve", "ACME\\\\e\\ud800ve");
+    assert_ne!(hiding, BEACON);
+    let (mut stage, mut out) = (assess(Emit::Findings), Outbox::default());
+    stage.process(&record(hiding.as_bytes(), "acme-health|ws-1", &[]), &mut state(), &mut out).unwrap();
+    let assessment: Assessment = serde_json::from_str(&written(&out)[0].2).unwrap();
+    assert_eq!(assessment.replaced_characters, Some(1));
+    assert!(assessment.entities.iter().any(|entity| entity.value.contains("e\u{fffd}ve")), "{:?}", assessment.entities);
+}
+
+#[test]
+fn what_is_assessed_again_is_written_where_it_is_missing_and_acted_upon_only_where_that_is_asked_for() {
+    let live = live();
+    for (is_known, mark) in [(false, REPROCESSED.2), (false, REPROCESSED.1), (true, REPROCESSED.1)] {
+        let (mut known, tally) = (KnownAssessments::default(), Arc::new(ReprocessTally::default()));
+        let id = {
+            let (mut stage, mut out) = (assess(Emit::Findings), Outbox::default());
+            stage.process(&record(MALWARE.as_bytes(), "acme-health", &[]), &mut state(), &mut out).unwrap();
+            serde_json::from_str::<Assessment>(&written(&out)[0].2).unwrap().assessment_id
+        };
+        if is_known {
+            known.add(&id);
+        }
+        let again = Again { known: Arc::new(known), mark, tenant: None, tally: tally.clone() };
+        let stop = Arc::new(AtomicBool::new(false));
+        let stretches = BTreeMap::from([(0, 7..9)]);
+        let mut stage = Reprocess::new(assess(Emit::Findings).again(again), tally.clone(), stretches, stop.clone());
+        let mut out = Outbox::default();
+        for (offset, value) in [(6, MALWARE), (7, MALWARE), (8, "no json"), (9, MALWARE)] {
+            let record = Record { offset, ..record(value.as_bytes(), "acme-health", &[]) };
+            stage.process(&record, &mut state(), &mut out).unwrap();
+        }
+        stage.end_batch(&mut out);
+        assert!(stop.load(Ordering::Relaxed));
+        let written = written(&out);
+        assert_eq!(written.len(), usize::from(!is_known), "{written:?}");
+        let Some((_, _, value)) = written.first() else { continue };
+        let mut select =
+            RespondSelect::new(live.clone(), Arc::new(NoRegistry), "decisions".into(), "candidates".into());
+        let (headers, mut selected) = ([("reprocessed", mark.as_bytes())], Outbox::default());
+        select.process(&record(value.as_bytes(), "acme-health", &headers), &mut state(), &mut selected).unwrap();
+        assert_eq!(selected.is_empty(), mark == REPROCESSED.2, "{mark}");
+    }
 }

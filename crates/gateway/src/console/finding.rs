@@ -99,6 +99,9 @@ pub(super) async fn page(
                         dt { "Assessment" } dd.mono { (assessment.assessment_id) }
                         dt { "Event" } dd.mono { (assessment.event_id) }
                         dt { "Rules" } dd.mono { (assessment.rules_version) }
+                        @if let Some(count) = assessment.replaced_characters {
+                            dt { "Broken characters" } dd { (count) " in the event, read as U+FFFD: it may have been made so on purpose" }
+                        }
                     }
                 }
             }

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cybervault_model::{ContentType, Timestamp, hex};
+use cybervault_model::{ContentType, Timestamp, hex, json::without_half_pairs};
 use cybervault_stream::JournalRecord;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -211,7 +211,9 @@ fn assess(app: &App, caller: &Caller, event: &[u8]) -> Result<Assessed, ApiError
     if event.len() > app.settings.max_event_bytes {
         return Err(wrong(format!("an event may have {} bytes", app.settings.max_event_bytes)));
     }
-    serde_json::from_slice::<EventForm>(event).map_err(|error| {
+    // As it will be read: half a surrogate pair is no reason to refuse an event.
+    let mended = without_half_pairs(event).map(|(mended, _)| mended);
+    serde_json::from_slice::<EventForm>(mended.as_deref().unwrap_or(event)).map_err(|error| {
         let message: String = error.to_string().chars().take(300).collect();
         if error.is_data() { wrong(message) } else { ApiError::new(Code::InvalidJson, message) }
     })?;

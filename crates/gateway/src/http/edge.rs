@@ -97,6 +97,8 @@ fn tell_error(response: &mut Response, id: &RequestId, docs: &str) {
     let error = response.extensions_mut().remove::<ApiError>().or_else(|| {
         let is_plain = !response.headers().contains_key(header::CONTENT_TYPE)
             || response.headers()[header::CONTENT_TYPE].as_bytes().starts_with(b"text/plain");
+        // What keeps it from being ready is said in words of its own.
+        let is_plain = is_plain && !response.headers().contains_key("x-ready");
         let code = match response.status() {
             StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
             StatusCode::NOT_FOUND => Code::NotFound,

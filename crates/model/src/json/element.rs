@@ -15,6 +15,11 @@ impl<'a> Element<'a> {
         Self { document, at: number }
     }
 
+    /// How many halves of surrogate pairs its whole document has, which were read as U+FFFD.
+    pub fn replaced_characters(self) -> u32 {
+        self.document.replaced_characters()
+    }
+
     /// Its node's number.
     pub fn number(self) -> usize {
         self.at

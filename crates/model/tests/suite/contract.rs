@@ -180,6 +180,7 @@ prop_compose! {
             entities: entities.into_iter().map(|value| Entity { kind: EntityKind::Hash, value }).collect(),
             recommended_actions: targets.into_iter().map(action).collect(),
             rules_version: text.clone(),
+            replaced_characters: None,
         }
     }
 }

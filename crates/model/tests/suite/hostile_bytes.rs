@@ -168,3 +168,62 @@ proptest! {
         assert_still_works(&mut decoder);
     }
 }
+
+/// Any 16 bits, most of them about surrogates.
+fn units() -> impl Strategy<Value = Vec<u16>> {
+    let unit = prop_oneof![
+        4 => 0xd800..0xe000u16,
+        2 => prop::sample::select(vec![0xd800, 0xdbff, 0xdc00, 0xdfff, 0xfffd, 0x22, 0x5c, 0x0a]),
+        3 => 0x20..0x7fu16,
+        1 => any::<u16>(),
+    ];
+    vec(unit, 0..40)
+}
+
+fn escaped(units: &[u16], plain: bool) -> String {
+    units
+        .iter()
+        .map(|unit| match u8::try_from(*unit) {
+            Ok(byte) if plain && byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            Ok(b'\n') if plain => "\\n".to_owned(),
+            _ => format!("\\u{unit:04x}"),
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// What stands for half a pair is the standard library's word, which reads UTF-16; whether a document is parsed, followed as
+    /// one like those before, or with its keys in another order, must not matter.
+    #[test]
+    fn halves_of_surrogate_pairs_are_read_alike_whatever_came_before(
+        rows in vec((units(), units(), any::<bool>(), any::<bool>()), 1..12),
+        name in prop::sample::select(vec![0x61u16, 0xd800, 0xdc00]),
+    ) {
+        let mut readers = [Reader::new(Limits::default()), Reader::new(Limits::default()).forgetful()];
+        let key = [name, 0x6b];
+        for (one, other, plain, first) in &rows {
+            let entries = [
+                format!("\"a\":\"{}\"", escaped(one, *plain)),
+                format!("\"{}\":\"{}\"", escaped(&key, *plain), escaped(other, *plain)),
+                "\"n\":7,\"long\":\"a text of some length, so that blocks of it are looked at together, and then some\"".to_owned(),
+            ];
+            let document = if *first { entries.join(",") } else { format!("{},{},{}", entries[2], entries[1], entries[0]) };
+            let document = format!("{{{document}}}");
+            let halves = [&one[..], &other[..], &key[..]].map(|units| {
+                char::decode_utf16(units.iter().copied()).filter(Result::is_err).count()
+            });
+            let halves = u32::try_from(halves.iter().sum::<usize>()).unwrap();
+            for reader in &mut readers {
+                let read = reader.read(document.as_bytes()).unwrap();
+                prop_assert_eq!(read.replaced_characters(), halves, "{}", document);
+                for (key, units) in [(&[0x61][..], one), (&key[..], other)] {
+                    let expected = String::from_utf16_lossy(units);
+                    let found = read.top().get(&String::from_utf16_lossy(key)).unwrap();
+                    prop_assert_eq!(found.node(), Node::String(&expected), "{}", document);
+                }
+            }
+        }
+    }
+}

@@ -59,6 +59,7 @@ fn assessment(severity: Severity, attack: &[(&str, &str, &str)], entities: &[(En
         entities: entities.iter().map(|&(kind, value)| Entity { kind, value: value.to_owned() }).collect(),
         recommended_actions: Vec::new(),
         rules_version: "1".to_owned(),
+        replaced_characters: None,
     }
 }
 

@@ -22,10 +22,10 @@ pub struct AccessPlan {
     pub inputs: Vec<String>,
     /// Topics to write to.
     pub outputs: Vec<String>,
-    /// Consumer groups.
-    pub groups: Vec<String>,
-    /// A transactional id that no worker has, and that begins as theirs do.
-    pub transactional_id: String,
+    /// Consumer groups, each with a topic that it reads.
+    pub groups: Vec<(String, String)>,
+    /// Transactional ids that no worker has, and that begin as theirs do.
+    pub transactional_ids: Vec<String>,
     /// A topic that has the broker's time, where the clock can be read.
     pub timed: Option<String>,
 }
@@ -35,8 +35,19 @@ pub struct AccessPlan {
 pub struct Access {
     /// The permission as it is granted: `Read on topic x`.
     pub permission: String,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of trying one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is allowed.
+    Allowed,
     /// What Kafka says against it.
-    pub refused: Option<String>,
+    Refused(String),
+    /// It could not be tried, for this reason.
+    NotTried(&'static str),
 }
 
 /// A broker's clock beside ours.
@@ -56,33 +67,41 @@ pub struct Clock {
 pub fn probe(kafka: &KafkaSettings, plan: &AccessPlan) -> Result<(Vec<Access>, Option<Clock>), StreamError> {
     let mut found: Vec<Access> = Vec::new();
     let mut told = |permission: String, result: Result<(), KafkaError>| {
-        found.push(Access { permission, refused: result.err().map(|error| error.to_string()) });
+        let outcome = result.map_or_else(|error| Outcome::Refused(error.to_string()), |()| Outcome::Allowed);
+        found.push(Access { permission, outcome });
     };
     for topic in &plan.inputs {
         told(format!("Read on topic {topic}"), read_end(kafka, topic));
     }
-    let producer = open(kafka, &plan.transactional_id)?;
-    let opened = producer.init_transactions(WAIT);
-    let may_write = opened.is_ok();
-    told(format!("Write on transactional id {}", plan.transactional_id), opened);
+    let mut producer = None;
+    for id in &plan.transactional_ids {
+        let new = open(kafka, id)?;
+        let opened = new.init_transactions(WAIT);
+        if opened.is_ok() {
+            producer.get_or_insert(new);
+        }
+        told(format!("Write on transactional id {id}"), opened);
+    }
     let mut clock = None;
-    if may_write {
-        for group in &plan.groups {
-            told(
-                format!("Read on group {group}"),
-                in_transaction(&producer, || join(kafka, &producer, group, &plan.inputs)),
-            );
-        }
-        for topic in &plan.outputs {
-            told(format!("Write on topic {topic}"), in_transaction(&producer, || write(&producer, topic).map(drop)));
-        }
-        if let Some(topic) = &plan.timed {
-            // Workers don't need to write there; without this right the clock is not read.
-            let _ = in_transaction(&producer, || {
-                clock = read_clock(kafka, &producer, topic)?;
-                Ok(())
-            });
-        }
+    let groups = plan.groups.iter().map(|(group, _)| format!("Read on group {group}"));
+    let outputs = plan.outputs.iter().map(|topic| format!("Write on topic {topic}"));
+    let Some(producer) = producer else {
+        let outcome = Outcome::NotTried("that takes a transaction, which none of the transactional ids allows");
+        found.extend(groups.chain(outputs).map(|permission| Access { permission, outcome: outcome.clone() }));
+        return Ok((found, None));
+    };
+    for ((group, topic), permission) in plan.groups.iter().zip(groups) {
+        told(permission, in_transaction(&producer, || join(kafka, &producer, group, topic)));
+    }
+    for (topic, permission) in plan.outputs.iter().zip(outputs) {
+        told(permission, in_transaction(&producer, || write(&producer, topic).map(drop)));
+    }
+    if let Some(topic) = &plan.timed {
+        // Workers don't need to write there; without this right the clock is not read.
+        let _ = in_transaction(&producer, || {
+            clock = read_clock(kafka, &producer, topic)?;
+            Ok(())
+        });
     }
     Ok((found, clock))
 }
@@ -98,8 +117,11 @@ fn read_end(kafka: &KafkaSettings, topic: &str) -> Result<(), KafkaError> {
     while Instant::now() < deadline {
         match client.poll(Duration::from_millis(100)) {
             Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-            Some(Err(error)) => return Err(error),
-            None => {}
+            // Outside any group nothing is asked of one.
+            Some(Err(error)) if error.rdkafka_error_code() != Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                return Err(error);
+            }
+            Some(Err(_)) | None => {}
         }
     }
     Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
@@ -120,14 +142,19 @@ fn join(
     kafka: &KafkaSettings,
     producer: &BaseProducer<Deliveries>,
     group: &str,
-    inputs: &[String],
+    topic: &str,
 ) -> Result<(), KafkaError> {
-    let Some(topic) = inputs.first() else { return Ok(()) };
-    let client: rdkafka::consumer::BaseConsumer = kafka.group_consumer(group).create()?;
+    let mut config = kafka.group_consumer(group);
+    config.remove("group.instance.id");
+    let client: rdkafka::consumer::BaseConsumer = config.create()?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, Offset::Offset(0))?;
     let metadata = client.group_metadata().ok_or(KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownGroup))?;
-    producer.send_offsets_to_transaction(&list, &metadata, WAIT)
+    match producer.send_offsets_to_transaction(&list, &metadata, WAIT) {
+        // The group is asked for first; the topic is told of by itself.
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Ok(()),
+        sent => sent,
+    }
 }
 
 /// Writes a record and returns where it lies.

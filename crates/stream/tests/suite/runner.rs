@@ -107,6 +107,7 @@ impl Bench {
             batch: BatchLimits { max_records: MAX_RECORDS, ..BatchLimits::default() },
             state: StateLimits::default(),
             record_spans: None,
+            max_ahead: None,
             shutdown: PATIENCE,
         }
     }

@@ -1,11 +1,11 @@
 //! Permissions and clocks, tried out.
 
-use cybervault_stream::inspect::{Access, AccessPlan, Clock, probe};
+use cybervault_stream::inspect::{Access, AccessPlan, Clock, Outcome, probe};
 
 use super::Finding;
 use crate::{
     config::{Config, Role},
-    pipeline::{self, STAGES_OF_RESPOND},
+    pipeline::{self, GUARD, SELECT},
 };
 
 /// Beyond this, times in the log and in records can't be put beside each other any more.
@@ -25,28 +25,31 @@ pub(super) fn look_at(config: &Config) -> Vec<Finding> {
 /// What the configured roles need, as the table in docs/operations.md has it.
 fn plan(config: &Config) -> AccessPlan {
     let names = &config.topics.names;
-    let mut stages = Vec::new();
+    let mut groups = Vec::new();
     let (mut inputs, mut outputs) = (Vec::new(), vec![&names.telemetry_dlq]);
     if config.worker.roles.contains(&Role::Assess) {
-        stages.push(pipeline::ASSESS);
+        groups.push((pipeline::ASSESS, &names.telemetry_events));
         inputs.extend([&names.telemetry_events, &names.state_assess]);
         outputs.extend([&names.threat_assessments, &names.quota_rejections, &names.telemetry_sources]);
         outputs.push(&names.state_assess);
     }
     if config.worker.roles.contains(&Role::Respond) {
-        stages.extend(STAGES_OF_RESPOND);
+        groups.extend([(SELECT, &names.threat_assessments), (GUARD, &names.response_candidates)]);
         inputs.extend([&names.threat_assessments, &names.response_decisions]);
         inputs.extend([&names.response_candidates, &names.state_response]);
         outputs.extend([&names.response_candidates, &names.response_actions, &names.state_response]);
     }
     let full =
         |names: Vec<&String>| names.into_iter().map(|name| format!("{}{name}", config.kafka.topic_prefix)).collect();
-    let groups: Vec<String> = stages.into_iter().map(|stage| pipeline::group(config, stage)).collect();
+    let group = |stage| pipeline::group(config, stage);
+    // Not a worker's own ids: whoever writes as these ends what it has open.
+    let transactional_ids = groups.iter().map(|(stage, _)| format!("{}.doctor", group(stage))).collect();
+    let prefix = &config.kafka.topic_prefix;
     AccessPlan {
+        groups: groups.iter().map(|(stage, topic)| (group(stage), format!("{prefix}{topic}"))).collect(),
         inputs: full(inputs),
         outputs: full(outputs),
-        transactional_id: pipeline::group(config, "doctor"),
-        groups,
+        transactional_ids,
         timed: Some(config.topic(|names| &names.telemetry_events).to_string()),
     }
 }
@@ -55,13 +58,16 @@ fn permissions(access: Vec<Access>) -> Vec<Finding> {
     let count = access.len();
     let refused: Vec<Finding> = access
         .into_iter()
-        .filter_map(|Access { permission, refused }| {
-            let reason = refused?;
-            Some(Finding::wrong(
-                format!("permission {permission}"),
-                reason,
-                "grant it: see \"Permissions\" in docs/operations.md",
-            ))
+        .filter_map(|Access { permission, outcome }| {
+            let what = format!("permission {permission}");
+            match outcome {
+                Outcome::Allowed => None,
+                Outcome::NotTried(why) => Some(Finding::unseen(what, format!("not tried: {why}"))),
+                Outcome::Refused(reason) => {
+                    let change = format!("grant the user the ACL `{permission}`");
+                    Some(Finding::wrong(what, reason, change))
+                }
+            }
         })
         .collect();
     if refused.is_empty() {

@@ -32,6 +32,13 @@ pub(super) fn look_at(config: &Config, cluster: &Cluster) -> Vec<Finding> {
     }
     for plan in config.topic_plans() {
         match cluster.topics.get(&plan.name) {
+            None if cluster.hidden.contains(&plan.name) => {
+                let is = "may not be seen by this user, so whether it is there is not known";
+                findings.push(Finding {
+                    change: Some(format!("grant the user the ACL `Describe on topic {}`", plan.name)),
+                    ..Finding::unseen(format!("topic {}", plan.name), is)
+                });
+            }
             None => {
                 let change = "create it with `cybervault topics apply`";
                 findings.push(Finding::wrong(format!("topic {}", plan.name), "missing", change));
@@ -177,6 +184,7 @@ fn state_partitions(config: &Config, cluster: &Cluster) -> Vec<Finding> {
     let pairs = [
         (config.topic(|names| &names.telemetry_events), config.topic(|names| &names.state_assess)),
         (config.topic(|names| &names.response_candidates), config.topic(|names| &names.state_response)),
+        (config.topic(|names| &names.telemetry_dlq), config.topic(|names| &names.state_replay)),
     ];
     let differing = |(input, state): &(std::sync::Arc<str>, std::sync::Arc<str>)| {
         let (expected, found) = (cluster.topics.get(&**input)?.partitions, cluster.topics.get(&**state)?.partitions);
@@ -237,6 +245,7 @@ mod tests {
             brokers: 3,
             settings: settings(&[("transaction.state.log.min.isr", "2"), ("offsets.retention.minutes", "10080")]),
             topics: config.topic_plans().into_iter().map(topic).collect(),
+            hidden: std::collections::BTreeSet::new(),
             unseen: None,
         }
     }
