@@ -247,6 +247,65 @@ fn several_actions_are_decided_on_with_one_comment_and_dry_runs_are_only_shown()
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
+/// Browsers open six connections to a site by HTTP/1; each stream takes one.
+#[test]
+fn any_number_of_tabs_share_one_stream_and_end_together() {
+    let Some(browser) = Browser::start(true) else { return };
+    let fleet = Fleet::new("tabs", &unlimited(["acme"]));
+    let gateway = Gateway::start(&fleet, "g1", &[]);
+    let api = gateway.api(&key(&fleet, "acme", &[]).1);
+    browser.open(&format!("{}/sign-in", gateway.base));
+    browser.find("#key").write(&key(&fleet, "acme", &[]).1);
+    browser.find("button[type=submit]").click();
+    browser.find("#connection.on");
+    let tabs: Vec<String> = (0..7)
+        .map(|_| {
+            let tab = browser.tab();
+            browser.open(&format!("{}/", gateway.base));
+            browser.find("#connection.on");
+            tab
+        })
+        .collect();
+    let other = browser.tab();
+    browser.open(&format!("{}/?q=another-host", gateway.base));
+    browser.find("#connection.on");
+    assert_eq!(Fleet::metric(&gateway.process, "cybervault_stream_clients", ""), 1.0);
+
+    // All of them hear of a finding, each what it was asked for; what would turn text around is shown.
+    let found = api.post("/v3/threats/analyze", &attack("e1", "ws-\u{202e}7"));
+    assert_eq!(found.status, 201, "{}", found.text);
+    for tab in &tabs {
+        browser.turn_to(tab);
+        let row = browser.find("#feed tbody tr").text();
+        assert!(row.contains("ws-‹U+202E›7"), "{row}");
+    }
+    browser.turn_to(&other);
+    assert_eq!(browser.run("return document.querySelectorAll('#feed tbody tr').length"), 0);
+    // A tab that comes later has it from its page, and goes on from there.
+    let late = browser.tab();
+    browser.open(&format!("{}/", gateway.base));
+    browser.find("#connection.on");
+    assert_eq!(api.post("/v3/threats/analyze", &attack("e2", "ws-8")).status, 201);
+    eventually("both, each once", PATIENCE, || {
+        let rows = browser.run("return Array.from(document.querySelectorAll('#feed tbody tr'), row => row.dataset.id)");
+        let rows = rows.as_array().unwrap();
+        (rows.len() == 2 && rows[0] != rows[1]).then_some(())
+    });
+    assert_eq!(Fleet::metric(&gateway.process, "cybervault_stream_clients", ""), 1.0);
+
+    // Signed out in one tab, the others say so by themselves.
+    browser.find("form[action='/sign-out'] button").click();
+    browser.find("#key");
+    for tab in tabs.iter().chain([&other]) {
+        browser.turn_to(tab);
+        eventually("signed out", PATIENCE, || browser.url().ends_with("/sign-in").then_some(()));
+    }
+    browser.turn_to(&late);
+    eventually("nobody listens", PATIENCE, || {
+        (Fleet::metric(&gateway.process, "cybervault_stream_clients", "") == 0.0).then_some(())
+    });
+}
+
 /// The pictures in docs: of the samples, as `make run` plays them. Takes a minute, so only when asked for.
 #[test]
 fn the_console_looks_as_the_pictures_in_docs_show() {

@@ -71,13 +71,13 @@ fn a_record_dated_far_ahead_costs_its_tenant_nothing_that_was_sent_honestly() {
     let worker = fleet.worker("w1", &[]);
     fleet.send([event("small", 0, now() + 59 * 60_000)]);
     let processed = |worker: &Worker| Fleet::metric(worker, "cybervault_stage_records_total", r#"stage="assess""#);
-    eventually("the record from the future", support::PATIENCE, || (processed(&worker) >= 1.0).then_some(()));
+    eventually("the record from the future", PATIENCE, || (processed(&worker) >= 1.0).then_some(()));
     // At the tenant's rate for three seconds, by an honest clock.
     for batch in 0..30 {
         fleet.send((0..10).map(|n| event("small", 1 + batch * 10 + n, now())));
         thread::sleep(Duration::from_millis(100));
     }
-    eventually("all of them", support::PATIENCE, || (processed(&worker) >= 301.0).then_some(()));
+    eventually("all of them", PATIENCE, || (processed(&worker) >= 301.0).then_some(()));
     assert_eq!(fleet.read("quota.rejections"), []);
     let held_back = Fleet::metric(&worker, "cybervault_record_times_held_back_total", r#"stage="assess""#);
     assert!(held_back >= 1.0, "{held_back}");

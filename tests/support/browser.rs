@@ -61,6 +61,18 @@ impl Browser {
         self.post("/url", &json!({ "url": url }));
     }
 
+    /// Opens another tab, and goes on in it; returns what it is called.
+    pub(crate) fn tab(&self) -> String {
+        let tab = self.post("/window/new", &json!({"type": "tab"}))["handle"].as_str().unwrap().to_owned();
+        self.turn_to(&tab);
+        tab
+    }
+
+    /// Goes on in a tab that is open.
+    pub(crate) fn turn_to(&self, tab: &str) {
+        self.post("/window", &json!({ "handle": tab }));
+    }
+
     pub(crate) fn url(&self) -> String {
         self.get("/url").as_str().unwrap().to_owned()
     }

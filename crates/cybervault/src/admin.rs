@@ -25,13 +25,21 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time::interval,
 };
 
+use cybervault_gateway::{PortLimits, Refusal, Server, http1_bytes};
 use cybervault_stream::Health;
 
-use crate::{reload::Reload, traces};
+use crate::{
+    descriptors::{METRICS_CONNECTIONS, METRICS_CONNECTIONS_OF_ONE},
+    reload::Reload,
+    traces,
+};
 
+/// How long a connection to the port may last, whatever it does. A scrape takes less, and the next one opens another.
+const LIFETIME: Duration = Duration::from_secs(60);
 /// How often the exporter tidies up what it has gathered.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -144,12 +152,31 @@ pub(crate) fn start(
                 upkeep.run_upkeep();
             }
         });
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "metrics and health are no longer served");
-        }
+        // The process ends before this port does.
+        let (_told, stop) = watch::channel(false);
+        server(router).serve(listener, stop).await;
     };
     thread::Builder::new().name("control".to_owned()).spawn(move || runtime.block_on(serve))?;
     Ok(address)
+}
+
+/// The port: whoever holds it open takes neither it nor the process's descriptors from others.
+fn server(router: Router) -> Server {
+    let limits = PortLimits {
+        connections: METRICS_CONNECTIONS,
+        per_address: Some(METRICS_CONNECTIONS_OF_ONE),
+        lifetime: Some(LIFETIME),
+    };
+    let refuse = |refusal, _| {
+        let (status, text) = match refusal {
+            Refusal::Head(status) => (status, "the request's head can't be read\n"),
+            Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, "the request's head did not come in time\n"),
+        };
+        let mut response = Response::new(text.to_owned());
+        *response.status_mut() = status;
+        http1_bytes(&response)
+    };
+    Server { router, tls: None, limits, refuse: Box::new(refuse) }
 }
 
 async fn render(State(served): State<Served>) -> Response {

@@ -349,7 +349,8 @@ pub(crate) enum OutputEncoding {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Metrics {
-    /// Where `/metrics`, `/livez` and `/readyz` are served; port 0 is any free one. Default: `0.0.0.0:9464`.
+    /// Where `/metrics`, `/livez` and `/readyz` are served; port 0 is any free one. They have no password: whoever reaches the
+    /// port reads them. `0.0.0.0:9464` is every network of this machine. Default: `127.0.0.1:9464`.
     #[schemars(with = "String")]
     pub(crate) listen: SocketAddr,
     /// How many tenants have a label of their own; the rest count as `other`. Default: 50.
@@ -359,7 +360,7 @@ pub(crate) struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 9464)), top_tenants: 50 }
+        Self { listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464)), top_tenants: 50 }
     }
 }
 

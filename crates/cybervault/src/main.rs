@@ -17,6 +17,7 @@ mod sources;
 mod gateway;
 
 mod admin;
+mod descriptors;
 mod logging;
 mod traces;
 

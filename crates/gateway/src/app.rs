@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use cybervault_stream::Journal;
+use tokio::sync::Semaphore;
 
 use crate::{
+    authority::Authority,
     condition::Condition,
     engine::Engine,
     hub::Hub,
@@ -14,6 +16,7 @@ use crate::{
     monitor::{Latency, Monitor},
     recent::Recent,
     sandbox::Sandboxes,
+    seats::Seats,
     settings::Settings,
     store::Store,
 };
@@ -33,7 +36,11 @@ pub(crate) struct App {
     pub(crate) addresses: Addresses,
     pub(crate) recent: Recent,
     pub(crate) lookups: Lookups,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) seats: Arc<Seats>,
     pub(crate) latency: Arc<Latency>,
+    /// What is being done whether its sender is still there or not.
+    pub(crate) works: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for App {

@@ -32,6 +32,7 @@ pub(crate) use reports::printable;
 
 const STYLE: &str = include_str!("console/assets/console.css");
 const SCRIPT: &str = include_str!("console/assets/console.js");
+const STREAM: &str = include_str!("console/assets/stream.js");
 
 /// What a page may load: what is ours, and nothing in its own text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -41,7 +42,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     let inside = Router::new()
         .route("/", get(live::page))
-        .route("/console/live", get(live::events))
+        .route(session::LIVE, get(live::events))
         .route("/console/notice", get(session::notice))
         .route("/findings/{assessment_id}", get(finding::page))
         .route("/entities/{kind}/{*value}", get(entity::page))
@@ -59,6 +60,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/sign-in", get(session::sign_in_page).post(session::sign_in))
         .route("/console/assets/console.css", get(|| async { asset(STYLE, "text/css; charset=utf-8") }))
         .route("/console/assets/console.js", get(|| async { asset(SCRIPT, "text/javascript; charset=utf-8") }))
+        .route("/console/assets/stream.js", get(|| async { asset(STREAM, "text/javascript; charset=utf-8") }))
         .route("/favicon.ico", get(|| async { asset(parts::LOGO, "image/svg+xml") }))
         .merge(inside)
 }
@@ -68,6 +70,8 @@ fn asset(text: &'static str, kind: &'static str) -> Response {
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         // A new version of the product comes with new ones.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        // A worker keeps to what its own script came with.
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
     ];
     (headers, text).into_response()
 }

@@ -13,7 +13,12 @@ use std::{
 
 use cybervault_stream::{Journal, StreamError};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use crate::{
     app::App,
@@ -25,7 +30,7 @@ use crate::{
     monitor::{self, Monitor},
     recent::Recent,
     sandbox::Sandboxes,
-    server::{self, TlsError},
+    server::{self, PortLimits, Server, TlsError},
     settings::Settings,
     store::{NewKey, Store, StoreError},
     view::View,
@@ -38,6 +43,10 @@ const FORGET: Duration = Duration::from_secs(10 * 60);
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// How long the store may take for it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Requests that are done at the same time whether their senders are still there or not.
+const WORKS: usize = 4_096;
+/// How long these may take to end once told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +81,7 @@ pub struct Gateway {
     runtime: Runtime,
     view: JoinHandle<()>,
     served: tokio::task::JoinHandle<()>,
+    works: Arc<Semaphore>,
     told: watch::Sender<bool>,
     stop: Arc<AtomicBool>,
 }
@@ -113,18 +123,31 @@ impl Gateway {
             addresses: Default::default(),
             recent: Recent::new("production"),
             lookups: Lookups::start(store.clone()),
+            authority: Arc::default(),
+            seats: Arc::default(),
             latency,
+            works: Arc::new(Semaphore::new(WORKS)),
             settings,
         });
+        let works = app.works.clone();
         let told = watch::Sender::new(false);
         let router = http::router(&app);
         let hub = app.clone();
         runtime.spawn(async move { hub.hub.run(&hub.store).await });
         runtime.spawn(look_after(app.clone()));
+        let listening = app.clone();
+        runtime.spawn(async move { listening.authority.watch(&listening.store, &*listening.engine).await });
+        let refusing = app.clone();
+        let server = Server {
+            router,
+            tls,
+            limits: PortLimits { connections: app.settings.connections, per_address: None, lifetime: None },
+            refuse: Box::new(move |refusal, local| http::refuse(&refusing.settings, refusal, local)),
+        };
         runtime.spawn(forget(app));
-        let served = runtime.spawn(server::serve(listener, tls, router, told.subscribe()));
+        let served = runtime.spawn(server.serve(listener, told.subscribe()));
         drop(entered);
-        Ok(Self { address, store, runtime, view, served, told, stop })
+        Ok(Self { address, store, runtime, view, served, works, told, stop })
     }
 
     /// Where it listens.
@@ -149,6 +172,8 @@ impl Gateway {
         // Whoever listens has gone where this fails.
         let _ = self.told.send(true);
         let _ = self.runtime.block_on(self.served);
+        let all = u32::try_from(WORKS).unwrap_or(u32::MAX);
+        let _ = self.runtime.block_on(async { timeout(DRAIN, self.works.acquire_many(all)).await.map(drop) });
         let _ = self.view.join();
         self.runtime.shutdown_timeout(Duration::from_secs(1));
     }
@@ -158,7 +183,7 @@ impl Gateway {
 async fn look_after(app: Arc<App>) {
     let condition = &app.condition;
     loop {
-        match tokio::time::timeout(PATIENCE, app.store.takes_writes()).await {
+        match timeout(PATIENCE, app.store.takes_writes()).await {
             Ok(Ok(())) => condition.works(Part::Store),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the store takes no writes");

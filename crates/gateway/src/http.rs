@@ -9,10 +9,13 @@ mod docs;
 mod edge;
 mod entities;
 mod error;
+mod form;
 mod guard;
 mod health;
+mod host;
 mod keys;
 mod look;
+mod once;
 mod quota;
 mod routes;
 mod sources;
@@ -27,11 +30,12 @@ use serde::Serialize;
 
 pub use self::routes::{ApiRoute, api_routes};
 pub(crate) use self::{
+    body::read_form,
     compliance::{Framework, Period, Report},
     decide::{MAX_ACTIONS, MAX_COMMENT, Word, decide, is_by},
-    edge::{RequestId, edge},
+    edge::{RequestId, edge, refuse},
     error::{ApiError, Code},
-    guard::{Caller, caller},
+    guard::{Caller, caller, too_often},
     routes::router,
     sources::WINDOW_MS as SOURCES_WINDOW_MS,
     stream::{event_id, read_event_id, subscribe},

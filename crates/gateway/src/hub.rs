@@ -6,13 +6,12 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use cybervault_model::TenantId;
-use metrics::gauge;
 use tokio::sync::{Notify, Semaphore, broadcast};
 
 use crate::store::{FeedItem, Store, StoreError};
@@ -26,8 +25,6 @@ const ITEMS: i64 = 500;
 /// Listeners that read up at the same time: the others wait for their turn, so that whoever is slow takes no connection from
 /// requests.
 const READING_UP: usize = 2;
-/// Listeners at the same time.
-const LISTENERS: usize = 4_096;
 
 /// What lands, told to everyone who listens.
 #[derive(Debug)]
@@ -36,7 +33,6 @@ pub(crate) struct Hub {
     /// The last that was told.
     end: AtomicI64,
     landed: Arc<Notify>,
-    listeners: Arc<AtomicUsize>,
     reading_up: Arc<Semaphore>,
 }
 
@@ -46,7 +42,6 @@ impl Hub {
             items: broadcast::Sender::new(PASSING),
             end: AtomicI64::new(end),
             landed,
-            listeners: Arc::default(),
             reading_up: Arc::new(Semaphore::new(READING_UP)),
         }
     }
@@ -73,24 +68,18 @@ impl Hub {
         }
     }
 
-    /// A listener to one tenant's items after `after`, or to what comes from now on. `None` when there are too many.
-    pub(crate) fn listen(&self, tenant_id: &TenantId, after: Option<i64>) -> Option<Listener> {
-        if self.listeners.fetch_add(1, Ordering::Relaxed) >= LISTENERS {
-            self.listeners.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        gauge!("cybervault_stream_clients").increment(1);
+    /// A listener to one tenant's items after `after`, or to what comes from now on.
+    pub(crate) fn listen(&self, tenant_id: &TenantId, after: Option<i64>) -> Listener {
         let items = self.items.subscribe();
         let end = self.end.load(Ordering::Acquire);
-        Some(Listener {
+        Listener {
             tenant_id: tenant_id.clone(),
             at: after.unwrap_or(end).min(end),
             behind: after.is_some_and(|after| after < end),
             waiting: VecDeque::new(),
             items,
-            listeners: self.listeners.clone(),
             reading_up: self.reading_up.clone(),
-        })
+        }
     }
 }
 
@@ -104,7 +93,6 @@ pub(crate) struct Listener {
     behind: bool,
     waiting: VecDeque<FeedItem>,
     items: broadcast::Receiver<Arc<FeedItem>>,
-    listeners: Arc<AtomicUsize>,
     reading_up: Arc<Semaphore>,
 }
 
@@ -135,12 +123,5 @@ impl Listener {
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
         }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.listeners.fetch_sub(1, Ordering::Relaxed);
-        gauge!("cybervault_stream_clients").decrement(1);
     }
 }

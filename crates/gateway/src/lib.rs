@@ -9,12 +9,14 @@ mod settings;
 
 mod key;
 mod list;
+mod plain;
 mod store;
 
 mod condition;
 mod engine;
 mod view;
 
+mod authority;
 mod hub;
 mod known_keys;
 mod limit;
@@ -22,6 +24,7 @@ mod lookups;
 mod monitor;
 mod recent;
 mod sandbox;
+mod seats;
 
 mod app;
 mod console;
@@ -34,6 +37,6 @@ pub use engine::{Engine, RuleFacts, TenantFacts};
 pub use gateway::{Gateway, GatewayError, describe_metrics};
 pub use http::{ApiRoute, api_routes};
 pub use key::{KeyKind, Scope, Secret, UnknownScope};
-pub use server::TlsError;
-pub use settings::{RateLimits, RequestRates, Settings, TlsFiles, Topics};
+pub use server::{PortLimits, Refusal, Server, TlsError, http1_bytes};
+pub use settings::{RateLimits, RequestRates, Settings, StreamLimits, Streams, TlsFiles, Topics};
 pub use store::{KeyRecord, NewKey, Place, Retention, Store, StoreError};

@@ -1,9 +1,11 @@
 //! How often someone may ask: a tenant by its plan, an address without a key by a fixed rate.
 //!
-//! A tenant's limit is one number in the store (GCRA), so all replicas count together. Asking the store for each request
+//! What a tenant has spent is one row in the store, so all replicas count together. Asking the store for each request
 //! would cost more than many a request does, so a replica takes a tenth of a second's worth at once and spends it from
 //! memory. Small plans, a few requests a second, are thereby counted exactly; for a large one a replica may hold back at
 //! most what it took.
+
+mod spending;
 
 use std::{
     collections::HashMap,
@@ -13,7 +15,9 @@ use std::{
 };
 
 use cybervault_model::TenantId;
+use tokio::sync::Semaphore;
 
+pub(crate) use self::spending::{Spending, Terms};
 use crate::{
     app::App,
     http::{ApiError, Caller},
@@ -21,7 +25,6 @@ use crate::{
     store::{Spent, Store, StoreError, now},
 };
 
-const MINUTE_US: i64 = 60_000_000;
 /// A share is given up after this, so that a minute's worth is a minute's.
 const SHARE_LASTS: Duration = Duration::from_secs(1);
 
@@ -51,7 +54,7 @@ pub(crate) struct Verdict {
     /// How many more would be granted at once.
     pub(crate) remaining: i64,
     /// Seconds until all of it is there again.
-    pub(crate) reset: i64,
+    pub(crate) reset: u64,
     /// Seconds until the next one is granted.
     pub(crate) retry_after: u64,
 }
@@ -61,7 +64,8 @@ pub(crate) struct Verdict {
 struct Share {
     left: i64,
     until: Option<Instant>,
-    paid_until: i64,
+    /// What the tenant has spent, as this replica last saw it.
+    spending: Spending,
     /// Before this the store would refuse again, in microseconds since the Unix epoch.
     refused_until: i64,
     /// Whether the next one is being taken.
@@ -79,15 +83,14 @@ impl Share {
     }
 
     /// Adds what was taken. What is left of the one before is not hoarded.
-    fn add(&mut self, spent: Spent, (size, cost, capacity): (i64, i64, i64)) {
+    fn add(&mut self, Spent { spending, refused_until }: Spent, size: i64) {
         let left = if self.has_some() { self.left } else { 0 };
-        let (more, refused_until) =
-            if spent.granted { (size, 0) } else { (0, spent.paid_until + cost * size - capacity) };
-        if spent.granted {
+        let more = if refused_until.is_none() { size } else { 0 };
+        if refused_until.is_none() {
             self.until = Some(Instant::now() + SHARE_LASTS);
         }
         self.left = (left + more).min(size + size / 2);
-        (self.paid_until, self.refused_until) = (spent.paid_until, refused_until);
+        (self.spending, self.refused_until) = (spending, refused_until.unwrap_or(0));
     }
 }
 
@@ -116,43 +119,39 @@ impl Limiter {
             Class::Read => rates.read_per_minute,
             Class::Write => rates.write_per_minute,
         };
-        let quota = quota.max(1);
-        let cost = MINUTE_US / i64::from(quota);
-        let capacity = MINUTE_US / 100 * i64::from(100 + rates.burst_percent);
-        let size = (i64::from(quota) / 600).max(1);
-        let terms = (size, cost, capacity);
+        let terms = Terms::new(quota, rates.burst_percent);
+        let size = (i64::from(terms.quota) / 600).max(1);
         let shared = self.shares.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone();
         let mut share = shared.lock().await;
         let now = now().as_millis() * 1_000;
         if !share.has_some() {
             share.left = 0;
             if now >= share.refused_until {
-                let spent = store.spend(&key.0, class.as_str(), (now, cost * size, capacity)).await?;
-                share.add(spent, terms);
+                share.add(store.spend(&key.0, class.as_str(), (size, terms), now).await?, size);
             }
         } else if size > 1 && share.runs_out(size) && !share.is_taking && now >= share.refused_until {
             share.is_taking = true;
             let (store, shared) = (store.clone(), shared.clone());
             tokio::spawn(async move {
-                let spent = store.spend(&key.0, class.as_str(), (now, cost * size, capacity)).await;
+                let spent = store.spend(&key.0, class.as_str(), (size, terms), now).await;
                 let mut share = shared.lock().await;
                 share.is_taking = false;
                 // Whoever finds it used up tries again, and is told why that fails.
                 if let Ok(spent) = spent {
-                    share.add(spent, terms);
+                    share.add(spent, size);
                 }
             });
         }
         let granted = share.left > 0;
         share.left -= i64::from(granted);
-        let ahead = (share.paid_until - now).max(0);
+        let seconds = |until: i64| u64::try_from(until - now).unwrap_or(0).div_ceil(1_000_000).max(1);
         Ok(Verdict {
             granted,
             class,
-            quota,
-            remaining: ((capacity - ahead) / cost).max(0) + share.left,
-            reset: ahead.div_euclid(1_000_000) + 1,
-            retry_after: u64::try_from((ahead + cost - capacity).max(0)).unwrap_or(0).div_ceil(1_000_000).max(1),
+            quota: terms.quota,
+            remaining: share.spending.remaining(terms, now) + share.left,
+            reset: seconds(share.spending.whole_at()),
+            retry_after: seconds(share.refused_until),
         })
     }
 }
@@ -164,21 +163,44 @@ const RATE: f64 = 5.0;
 /// Addresses that are remembered.
 const ADDRESSES: usize = 65_536;
 
+/// Keys that are looked up at the same time for addresses that have used up their failures: they take no connection to the
+/// store from others.
+const DOUBTED: usize = 2;
+
 /// Addresses that made requests without a valid key.
-#[derive(Debug, Default)]
-pub(crate) struct Addresses(Mutex<HashMap<IpAddr, (f64, Instant)>>);
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    failures: Mutex<HashMap<IpAddr, (f64, Instant)>>,
+    doubted: Semaphore,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self { failures: Mutex::default(), doubted: Semaphore::new(DOUBTED) }
+    }
+}
 
 impl Addresses {
-    /// Whether the address has used up its failures: a key of it that nobody knows yet is then not even looked up.
-    pub(crate) fn is_exhausted(&self, address: IpAddr) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Waits for a turn to look up a key that an address names which has used up its failures. A valid key is never refused for
+    /// where it comes from, but it queues with all that are made up there.
+    pub(crate) async fn turn(&self, address: Option<IpAddr>) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        if !address.is_some_and(|address| self.is_exhausted(address)) {
+            return None;
+        }
+        // It is never closed.
+        self.doubted.acquire().await.ok()
+    }
+
+    /// Whether the address has used up its failures.
+    fn is_exhausted(&self, address: IpAddr) -> bool {
+        let known = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&network(address)).is_some_and(|(left, last)| left + last.elapsed().as_secs_f64() * RATE < 1.0)
     }
 
     /// Takes one failed request; whether it was one too many.
     pub(crate) fn take(&self, address: IpAddr) -> bool {
         let now = Instant::now();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= ADDRESSES {
             // Whoever has been quiet for as long as a burst takes to come back is as good as unknown.
             let quiet = Duration::from_secs_f64(BURST / RATE);

@@ -56,8 +56,8 @@ pub(crate) enum FieldKind {
     Number,
     Time,
     Severity,
-    /// One of several: the SQL up to the value that the row has to have.
-    Member(&'static str),
+    /// One of several: the SQL up to the condition on one of them, and the column that it is about.
+    Member(&'static str, &'static str),
 }
 
 impl Field {

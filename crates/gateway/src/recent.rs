@@ -176,6 +176,7 @@ mod tests {
             entities: Vec::new(),
             recommended_actions: Vec::new(),
             rules_version: String::new(),
+            replaced_characters: None,
         };
         let document = RawValue::from_string(format!("\"{event_id}\"")).unwrap();
         Assessed { assessment, at: Timestamp::MIN, document }

@@ -197,6 +197,7 @@ mod tests {
                 entities: vec![Entity { kind: EntityKind::Host, value: "ws-1".to_owned() }],
                 recommended_actions: Vec::new(),
                 rules_version: String::new(),
+                replaced_characters: None,
             })
         }
 

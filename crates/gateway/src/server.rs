@@ -1,15 +1,20 @@
-//! Connections: accepted in bounded number, over TLS where there is a certificate, with bounds on heads and on time.
+//! Ports: connections accepted in bounded number, over TLS where there is a certificate, with bounds on heads and on time.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod connection;
+mod wire;
 
-use axum::{Router, extract::ConnectInfo, http::Request};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode};
 use metrics::gauge;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
 use tokio_rustls::{
@@ -19,18 +24,13 @@ use tokio_rustls::{
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     },
 };
-use tower::ServiceExt;
 
+pub use self::connection::http1_bytes;
+use self::connection::{Place, converse};
 use crate::settings::TlsFiles;
 
-/// Connections at the same time.
-const CONNECTIONS: usize = 8_192;
 /// How long a client may take for a request's head, or for TLS' handshake.
 const HEAD: Duration = Duration::from_secs(10);
-/// Bytes of a head.
-const MAX_HEAD: usize = 64 * 1024;
-/// Header fields of a request.
-const MAX_HEADERS: usize = 64;
 /// How long requests may take to end once told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -55,7 +55,7 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
         let builder = builder.with_safe_default_protocol_versions().map_err(|error| said(&error))?;
         let chain = chain.map_err(|error| said(&error))?;
         let mut config = builder.with_no_client_auth().with_single_cert(chain, key).map_err(|error| said(&error))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     };
     let config = read().map_err(|reason| TlsError {
@@ -66,42 +66,91 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Serves until `stop` says so, then until the open requests have ended.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = told(&mut stop) => break,
-        };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Of file descriptors there may be none left; they come back.
-                tracing::warn!(%error, "a connection can't be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            gauge!("cybervault_http_connections").increment(1);
-            if let Err(error) = converse(stream, address, tls, router, stop).await {
-                tracing::debug!(%address, %error, "a connection ended");
-            }
-            gauge!("cybervault_http_connections").decrement(1);
-        });
+/// How much of this machine one port may take.
+#[derive(Clone, Copy, Debug)]
+pub struct PortLimits {
+    /// Connections at the same time. More wait for one of these to end.
+    pub connections: usize,
+    /// Connections of one address at the same time; more are closed at once. Without it any number.
+    pub per_address: Option<usize>,
+    /// How long a connection may last, whatever it does. Without it for ever.
+    pub lifetime: Option<Duration>,
+}
+
+/// Why a request is refused that was never read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its head can't be read, or is too large: the status says which.
+    Head(StatusCode),
+    /// Its head did not come in time.
+    Slow,
+}
+
+/// A port, and what answers on it.
+pub struct Server {
+    /// What answers.
+    pub router: Router,
+    /// Certificate and key; without them it speaks plain HTTP/1.
+    pub tls: Option<TlsAcceptor>,
+    /// How much it may take.
+    pub limits: PortLimits,
+    /// What is answered, as HTTP/1 writes it, to a request that was never read, on a connection to this address.
+    pub refuse: Box<dyn Fn(Refusal, SocketAddr) -> Vec<u8> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("limits", &self.limits).finish_non_exhaustive()
     }
-    drop(listener);
-    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-    let _ = timeout(DRAIN, permits.acquire_many(all)).await;
+}
+
+impl Server {
+    /// Serves until `stop` says so, then until the open requests have ended.
+    pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let server = Arc::new(self);
+        let permits = Arc::new(Semaphore::new(server.limits.connections));
+        let addresses = Addresses::default();
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&listener, &permits) => accepted,
+                () = told(&mut stop) => break,
+            };
+            let Some((permit, stream, peer)) = accepted else { continue };
+            let Some(counted) = addresses.enter(peer.ip(), server.limits.per_address) else {
+                tracing::debug!(%peer, "one address has too many connections");
+                continue;
+            };
+            let Ok(local) = stream.local_addr() else { continue };
+            let place = Place { peer, local, server: server.clone(), stop: stop.clone() };
+            tokio::spawn(async move {
+                let _held = (permit, counted);
+                gauge!("cybervault_http_connections").increment(1);
+                if let Err(error) = converse(stream, place).await {
+                    tracing::debug!(%peer, %error, "a connection ended");
+                }
+                gauge!("cybervault_http_connections").decrement(1);
+            });
+        }
+        drop(listener);
+        let all = u32::try_from(server.limits.connections).unwrap_or(u32::MAX);
+        let _ = timeout(DRAIN, permits.acquire_many(all)).await;
+    }
+}
+
+type Accepted = (OwnedSemaphorePermit, TcpStream, SocketAddr);
+
+/// The next connection, once there is room for it.
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<Accepted> {
+    let permit = permits.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((permit, stream, peer)),
+        Err(error) => {
+            // Of file descriptors there may be none left; they come back.
+            tracing::warn!(%error, "a connection can't be accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
 }
 
 /// Waits for the word to stop.
@@ -110,52 +159,45 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn converse(
-    stream: TcpStream,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    match tls {
-        None => answer(stream, address, router, stop).await,
-        Some(tls) => {
-            let stream = timeout(HEAD, tls.accept(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-            answer(stream, address, router, stop).await
+/// How many connections each address has.
+#[derive(Clone, Debug, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Addresses {
+    /// Counts one more, unless the address has `most` already.
+    fn enter(&self, address: IpAddr, most: Option<usize>) -> Option<Counted> {
+        let Some(most) = most else { return Some(Counted(None)) };
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted(Some((self.clone(), address))))
+    }
+}
+
+/// One connection of an address, until it ends.
+#[derive(Debug)]
+struct Counted(Option<(Addresses, IpAddr)>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let Some((addresses, address)) = &self.0 else { return };
+        let mut counts = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(address);
+            }
         }
     }
 }
 
-async fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    address: SocketAddr,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(address));
-        router.clone().oneshot(request)
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            match timeout(DRAIN / 2, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return Ok(()),
-            }
-        }
-    };
-    ended.map_err(io::Error::other)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use axum::routing::get;
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -165,6 +207,12 @@ mod tests {
     };
 
     use super::*;
+
+    fn server(router: Router, tls: Option<TlsAcceptor>) -> Server {
+        let refuse = |refusal, _| format!("HTTP/1.1 400 Bad Request\r\n\r\n{refusal:?}").into_bytes();
+        let limits = PortLimits { connections: 64, per_address: None, lifetime: None };
+        Server { router, tls, limits, refuse: Box::new(refuse) }
+    }
 
     /// Asks for `/` over TLS, trusting `certificate` alone.
     async fn ask(address: SocketAddr, certificate: CertificateDer<'static>) -> io::Result<String> {
@@ -204,7 +252,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (told_to_stop, stop) = watch::channel(false);
         let router = Router::new().route("/", get(|| async { "hello" }));
-        let serving = tokio::spawn(serve(listener, Some(acceptor(&files).unwrap()), router, stop));
+        let server = server(router, Some(acceptor(&files).unwrap()));
+        let serving = tokio::spawn(server.serve(listener, stop));
 
         let mut in_clear = TcpStream::connect(address).await.unwrap();
         in_clear.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();

@@ -15,16 +15,20 @@ use crate::store::{Place, Retention};
 pub struct Settings {
     /// Where it listens; port 0 is any free one.
     pub listen: SocketAddr,
-    /// What errors' `docs_url` begins with; without it they are paths.
+    /// What errors' `docs_url` begins with; without it, the host that was asked.
     pub public_url: Option<String>,
     /// Certificate and key in PEM; without them it speaks plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Proxies before it, which say in `X-Forwarded-For` whose requests they pass on.
     pub trusted_proxies: Vec<IpNet>,
+    /// Connections at the same time.
+    pub connections: usize,
     /// Where it remembers things.
     pub store: Place,
     /// How many requests a tenant may make.
     pub rate_limits: RateLimits,
+    /// How many streams a tenant and a key may have open.
+    pub streams: Streams,
     /// How long what was found is kept.
     pub retention: Retention,
     /// Where Kafka is.
@@ -43,6 +47,24 @@ pub struct Settings {
     pub max_event_bytes: usize,
     /// Whether requests have spans. Trace headers are carried on all the same.
     pub spans: bool,
+}
+
+impl Settings {
+    /// Whether it is reached by TLS alone.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls.is_some() || self.public_url.as_ref().is_some_and(|url| url.starts_with("https:"))
+    }
+
+    /// What links to it begin with: as it is reached from outside, or else by the host that was asked.
+    pub(crate) fn base(&self, host: Option<&str>) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        match (&self.public_url, host) {
+            (Some(url), _) => url.clone(),
+            (None, Some(host)) => format!("{scheme}://{host}"),
+            // Of a sender before HTTP/1.1, who named none.
+            (None, None) => format!("{scheme}://{}", self.listen),
+        }
+    }
 }
 
 /// The topics that a gateway reads or writes.
@@ -85,6 +107,48 @@ pub struct RequestRates {
     /// How far a minute's worth may be exceeded at once, in percent.
     #[schemars(range(max = 1_000))]
     pub burst_percent: u32,
+}
+
+/// Open streams of one plan, the console's too. Each replica counts its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamLimits {
+    /// Of a tenant at the same time.
+    #[schemars(range(min = 1, max = 4_096))]
+    pub of_a_tenant: u32,
+    /// Of a key at the same time.
+    #[schemars(range(min = 1, max = 4_096))]
+    pub of_a_key: u32,
+}
+
+/// Open streams of each plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Streams {
+    /// Default: 20 of a tenant, 10 of a key.
+    pub starter: StreamLimits,
+    /// Default: 100 of a tenant, 50 of a key.
+    pub professional: StreamLimits,
+    /// Default: 1,000 of a tenant, 500 of a key.
+    pub enterprise: StreamLimits,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        let limits = |of_a_tenant, of_a_key| StreamLimits { of_a_tenant, of_a_key };
+        Self { starter: limits(20, 10), professional: limits(100, 50), enterprise: limits(1_000, 500) }
+    }
+}
+
+impl Streams {
+    /// The limits of `plan`.
+    pub const fn of(&self, plan: Plan) -> StreamLimits {
+        match plan {
+            Plan::Starter => self.starter,
+            Plan::Professional => self.professional,
+            Plan::Enterprise => self.enterprise,
+        }
+    }
 }
 
 /// Requests of each plan.

@@ -50,11 +50,12 @@ pub use self::{
 use crate::key::random_text;
 
 /// What the migrations are, oldest first. A release never changes one that another release has run.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("store/schema.sql"),
     include_str!("store/indexes.sql"),
     include_str!("store/sources.sql"),
     include_str!("store/waiting.sql"),
+    include_str!("store/recent.sql"),
 ];
 
 /// Rows a statement.
@@ -147,6 +148,7 @@ impl Store {
                 (pool.clone(), pool)
             }
             Place::File(path) => {
+                keep_to_oneself(path).map_err(|error| failed(error.into()))?;
                 let url = sqlite_url(path);
                 let sqlite = |connections, cache| {
                     options(connections).after_connect(move |connection, _| prepare_sqlite(connection, cache))
@@ -251,6 +253,24 @@ fn prepare_sqlite(
         }
         Ok(())
     })
+}
+
+/// Makes the store's file, or what is there already, nobody else's to read: it holds the hashes of keys, and what was found.
+/// SQLite gives its log the same mode.
+fn keep_to_oneself(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0
+        && let Err(error) = file.set_permissions(std::fs::Permissions::from_mode(0o600))
+    {
+        tracing::warn!(store = %path.display(), %error, "others can read the store; have its owner run chmod 600 on it");
+    }
+    for log in ["-wal", "-shm"] {
+        let log = path.with_file_name(format!("{}{log}", path.file_name().unwrap_or_default().to_string_lossy()));
+        // Most often there is none.
+        let _ = std::fs::set_permissions(log, std::fs::Permissions::from_mode(0o600));
+    }
+    Ok(())
 }
 
 fn sqlite_url(path: &std::path::Path) -> String {

@@ -213,11 +213,14 @@ pub(crate) fn places<'p>(path: &'p str, inside: &[String]) -> impl Iterator<Item
     std::iter::once(path.into()).chain(inside.iter().map(move |object| format!("{object}.{path}").into()))
 }
 
+/// The first keys of a path, joined by dots, and those that are left.
+type Start = (Box<str>, Box<[Box<str>]>);
+
 /// A place in an event: a key, or keys inside each other of which any may be one with dots in it.
 #[derive(Debug)]
 pub(crate) struct Place {
     /// The key, or the first ones of the path joined by dots, the longest first, each with those that are left.
-    starts: Box<[(Box<str>, Box<[Box<str>]>)]>,
+    starts: Box<[Start]>,
 }
 
 impl Place {

@@ -168,10 +168,10 @@ pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &
         let title = rule.title.clone();
         let names = [rule.id.clone(), rule.name.clone()];
         let at = places.at();
-        match usable(rule, places, lowered, file, &usable_filters, pipelines) {
+        match usable(rule, &places, lowered, file, &usable_filters, pipelines) {
             Ok((rule, source, warnings)) => {
                 pack.warnings.extend(warnings.into_iter().map(|issue| issue.in_file(file.path, Some(&title))));
-                named.add(names, source, file, at, &mut pack.warnings);
+                named.add(names, &source, file, at, &mut pack.warnings);
                 pack.rules.push(rule);
             }
             Err(issue) => {
@@ -206,7 +206,7 @@ impl<'f> Named<'f> {
     fn add(
         &mut self,
         names: [Option<String>; 2],
-        source: LogSource,
+        source: &LogSource,
         file: RuleFile<'f>,
         at: Place,
         warnings: &mut Vec<RuleFinding>,
@@ -266,7 +266,7 @@ impl RulePack {
 /// A rule as it is to be compiled: after the pipelines, with the filters that are for it.
 fn usable(
     rule: SigmaRule,
-    places: RulePlaces,
+    places: &RulePlaces,
     lowered: Option<Result<Expr, Issue>>,
     file: RuleFile<'_>,
     filters: &[(RuleFile<'_>, FilterRule, Places, Expr)],

@@ -45,7 +45,7 @@ impl KeySet {
         let mut keys = Vec::new();
         let top = event.payload.entries().take(FEW_KEYS + 1).count();
         for (key, value) in event.payload.entries().take(MOST_LOOKED_AT) {
-            let inside = (top <= FEW_KEYS).then(|| keys_inside(key, value)).unwrap_or_default();
+            let inside = if top <= FEW_KEYS { keys_inside(key, value) } else { Default::default() };
             if inside.is_empty() {
                 keys.push(shown(key));
             }

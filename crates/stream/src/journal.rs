@@ -217,19 +217,19 @@ impl Writer {
                 let entries: Vec<Entry> = entries.into_iter().collect();
                 let bytes = entries.iter().map(largest).max().unwrap_or_default();
                 let error = StreamError::RecordTooLarge { topic, bytes };
-                return self.answer(Err(JournalError::TooLarge(error.to_string())), true, entries);
+                return self.answer(&Err(JournalError::TooLarge(error.to_string())), true, entries);
             }
             Outcome::Fatal(error) => {
                 tracing::warn!(%error, "the producers can't go on; new ones take over");
                 (Err(JournalError::Unavailable(error.to_string())), false)
             }
         };
-        self.answer(result, goes_on, entries)
+        self.answer(&result, goes_on, entries)
     }
 
     fn answer(
         &self,
-        result: Result<(), JournalError>,
+        result: &Result<(), JournalError>,
         goes_on: bool,
         entries: impl IntoIterator<Item = Entry>,
     ) -> bool {

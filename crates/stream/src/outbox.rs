@@ -531,7 +531,7 @@ mod tests {
         assert_eq!(out.bury(to, &record), ["wrong_schema"]);
         let dead = &out.entries[1];
         assert_eq!((out.key(dead), out.value(dead)), (Some(&b"acme"[..]), Some(&b"1"[..])));
-        let told = headers(&out, 1);
+        let told = headers_of(&out, 1);
         for header in [("origin.place", &b"/0"[..]), ("origin.offset", b"7"), ("tenant_id", b"acme")] {
             assert!(told.contains(&header), "{told:?}");
         }

@@ -190,7 +190,7 @@ fn look_up(client: &Admin, name: &str) -> Result<Presence, KafkaError> {
     loop {
         let metadata = client.inner().fetch_metadata(Some(name), WAIT)?;
         let found = metadata.topics().first();
-        let code = found.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
+        let code = found.and_then(rdkafka::metadata::MetadataTopic::error).map(RDKafkaErrorCode::from);
         let partitions = found.map_or(0, |topic| topic.partitions().len());
         attempts += 1;
         match code {

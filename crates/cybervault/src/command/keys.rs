@@ -59,7 +59,7 @@ async fn obey(command: &KeysCommand, store: &Store, config: &Config) -> anyhow::
         KeysCommand::Rotate { key_id, overlap, json } => {
             let old = store.key_by_id(key_id).await?.filter(|key| key.is_valid(now()));
             let old = old.with_context(|| format!("there is no key {key_id} that is still taken"))?;
-            let (secret, record) = store.rotate_key(&old, millis(overlap)?).await?;
+            let (secret, record) = store.rotate_key(&old, millis(overlap)?, None).await?;
             show_once(&secret, &record, *json)?;
         }
         KeysCommand::Revoke { key_id } => {

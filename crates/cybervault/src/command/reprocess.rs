@@ -68,7 +68,7 @@ pub(super) fn run(args: &ReprocessArgs, config: &Config) -> anyhow::Result<Answe
         let meters = (TenantLabels::new(0), SourceBoard::default());
         let unpacker = config.limits.unpacker().with_schemas(schemas);
         let assess = Assess::new(live, unpacker, topics, (encoding, config.emit), meters).again(again);
-        work(config, assess, &tally, stretches)?;
+        work(config, assess, &tally, &stretches)?;
     }
     print(args, offsets, known, &tally)?;
     Ok(Answer::Yes)
@@ -141,7 +141,7 @@ fn work(
     config: &Config,
     assess: Assess,
     tally: &Arc<ReprocessTally>,
-    stretches: BTreeMap<i32, Range<i64>>,
+    stretches: &BTreeMap<i32, Range<i64>>,
 ) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let events = config.topic(|names| &names.telemetry_events);

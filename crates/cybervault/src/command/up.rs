@@ -7,7 +7,7 @@ mod summary;
 use std::{
     collections::BTreeSet,
     mem::ManuallyDrop,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -122,9 +122,6 @@ fn configure(config: &mut Config, broker: Option<&EmbeddedBroker>) {
     // Where the usual address is taken, any will do.
     if config.gateway.listen == Config::default().gateway.listen && TcpListener::bind(config.gateway.listen).is_err() {
         config.gateway.listen.set_port(0);
-    }
-    if config.metrics.listen == Config::default().metrics.listen {
-        config.metrics.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, config.metrics.listen.port()));
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use cybervault_gateway::{Place, RateLimits, Retention, TlsFiles};
+use cybervault_gateway::{Place, RateLimits, Retention, Streams, TlsFiles};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) store: StoreConfig,
     /// How many requests a tenant may make.
     pub(crate) rate_limits: RateLimits,
+    /// How many streams a tenant and a key may have open, the console's too; each replica counts its own.
+    pub(crate) streams: Streams,
     /// How long what was found is kept.
     pub(crate) retention: Retention,
 }
@@ -45,6 +47,7 @@ impl Default for GatewayConfig {
             trusted_proxies: Vec::new(),
             store: StoreConfig::default(),
             rate_limits: RateLimits::default(),
+            streams: Streams::default(),
             retention: Retention::default(),
         }
     }

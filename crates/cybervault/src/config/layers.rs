@@ -149,6 +149,13 @@ impl Config {
             in_range(&key("write_per_minute"), rates.write_per_minute.into(), 1, 10_000_000)?;
             in_range(&key("burst_percent"), rates.burst_percent.into(), 0, 1_000)?;
         }
+        let streams = self.gateway.streams;
+        for (plan, limits) in
+            [("starter", streams.starter), ("professional", streams.professional), ("enterprise", streams.enterprise)]
+        {
+            in_range(&format!("gateway.streams.{plan}.of_a_tenant"), limits.of_a_tenant.into(), 1, 4_096)?;
+            in_range(&format!("gateway.streams.{plan}.of_a_key"), limits.of_a_key.into(), 1, 4_096)?;
+        }
         let retention = &self.gateway.retention;
         for days in retention.tenants.values().chain([&retention.days]) {
             in_range("gateway.retention", (*days).into(), 1, 3_650)?;

@@ -47,7 +47,7 @@ fn section(page: &mut String, command: &mut Command) {
 
 /// One argument in a list.
 fn describe(page: &mut String, arg: &Arg) {
-    let value = arg.get_value_names().and_then(|names| names.first()).map(|name| name.as_str());
+    let value = arg.get_value_names().and_then(|names| names.first()).map(clap::builder::Str::as_str);
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Version | ArgAction::Help);
     let name = match (arg.get_long(), value) {
         (Some(long), Some(value)) if !is_switch => format!("--{long} {value}"),

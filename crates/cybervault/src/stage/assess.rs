@@ -184,7 +184,7 @@ impl Stage for Assess {
             failure: None,
             again: self.again.as_ref(),
         };
-        let unpacked = self.unpacker.each(&incoming, &mut |part| at_hand.take(part));
+        let unpacked = self.unpacker.each(&incoming, &mut |part| at_hand.take(&part));
         if let Some(failure) = at_hand.failure {
             return Err(failure);
         }
@@ -233,7 +233,7 @@ struct AtHand<'s, 'r> {
 }
 
 impl AtHand<'_, '_> {
-    fn take(&mut self, part: Part<'_>) {
+    fn take(&mut self, part: &Part<'_>) {
         let taken = match &part.event {
             Ok(event) if part.place.is_some() => self.decide_alone(event, part.charge),
             Ok(event) => self.decide(event, part.charge),

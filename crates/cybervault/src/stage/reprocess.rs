@@ -25,7 +25,11 @@ impl KnownAssessments {
 
     /// Takes note of one. Whether there was room.
     pub(crate) fn add(&mut self, assessment_id: &str) -> bool {
-        self.0.len() < Self::MOST && (self.0.insert(bits(assessment_id)) || true)
+        let has_room = self.0.len() < Self::MOST;
+        if has_room {
+            self.0.insert(bits(assessment_id));
+        }
+        has_room
     }
 
     /// Whether it is there.

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use axum::{
     Extension,
     extract::{RawQuery, State},
+    http::StatusCode,
     response::{Response, sse::Event},
 };
-use cybervault_model::{ActionMode, ResponseAction, Severity};
+use cybervault_model::{ActionMode, Assessment, ResponseAction, Severity};
 use maud::{Markup, html};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{
-    page::{PageError, need, page as shell},
+    page::{PageError, need, page as shell, shown},
     parts::{self, Found, found},
     session::Visitor,
 };
@@ -47,14 +50,6 @@ impl Wanted {
             }
         }
         wanted
-    }
-
-    /// Whether it is shown live: the same that [`Wanted::filters`] ask the store for.
-    fn matches(&self, found: &Found) -> bool {
-        let (found, text) = (&found.assessment, self.text.as_str());
-        let of_technique = || found.mitre_attack.iter().any(|one| one.technique_id.eq_ignore_ascii_case(text));
-        let of_entity = || found.entities.iter().any(|one| one.value == text);
-        found.severity >= self.severity && (text.is_empty() || of_entity() || of_technique())
     }
 
     /// As the API's filters, each of which leads to its rows.
@@ -129,7 +124,8 @@ pub(super) async fn page(
             button type="submit" { "Filter" }
             button #pause type="button" aria-pressed="false" { "Pause" }
         }
-        table.feed #feed data-from=(end) {
+        table.feed #feed data-from=(end) data-session=(visitor.name()) data-rows=(ROWS)
+            data-severity=(wanted.severity as usize) data-text=(wanted.text) {
             thead { tr {
                 th scope="col" { "Time" } th scope="col" { "Severity" } th scope="col" { "Risk" }
                 th scope="col" { "Finding" } th scope="col" { "Entity" } th scope="col" { "ATT&CK" }
@@ -173,7 +169,17 @@ fn row(found: &Found) -> Markup {
     }
 }
 
-/// `GET /console/live`: rows, made here as those of the page are.
+/// A finding as pages hear of it.
+#[derive(Serialize)]
+struct Told<'a> {
+    html: String,
+    severity: usize,
+    at: i64,
+    entities: Vec<&'a str>,
+    techniques: Vec<&'a str>,
+}
+
+/// `GET /console/live`: all findings, with rows made here as those of the page are. A browser asks once for all its tabs.
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     Extension(visitor): Extension<Visitor>,
@@ -181,24 +187,38 @@ pub(super) async fn events(
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
     need(&visitor, Scope::ThreatRead)?;
-    let wanted = Wanted::parse(query.as_deref());
-    let from = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .find(|(name, _)| name == "from")
-        .map(|(_, value)| value.into_owned());
+    let query = query.unwrap_or_default();
+    let session = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "session");
+    if session.is_some_and(|(_, session)| session != visitor.name()) {
+        // Of another session, maybe of another tenant, whose page is still open.
+        return Err(PageError::new(StatusCode::UNAUTHORIZED, "This session is over. Reload the page."));
+    }
+    let from =
+        form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "from").map(|(_, value)| value.into_owned());
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned).or(from);
     let after =
         last.and_then(|id| read_event_id(&id, visitor.caller.tenant_id(), visitor.caller.store(&app).cursor_key()));
     let show = move |item: &FeedItem| match item.kind {
-        FeedKind::Assessment => {
-            let found = found(&item.document).ok().filter(|found| wanted.matches(found))?;
-            Some(Event::default().event("row").data(row(&found).into_string()))
-        }
+        FeedKind::Assessment => Some(Event::default().event("row").data(told(&item.document)?)),
         FeedKind::Action => {
             let action: ResponseAction = serde_json::from_str(item.document.get()).ok()?;
             // What a dry run says never waits.
             (action.mode != ActionMode::DryRun).then(|| Event::default().event("action").data(action.state.as_str()))
         }
     };
-    let too_many = || PageError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "Too many listen already.");
-    subscribe(app, visitor.caller, after, show).ok_or_else(too_many)
+    let session = visitor.session();
+    Ok(subscribe(app, (visitor.caller, Some(session)), after, show)?)
+}
+
+fn told(document: &RawValue) -> Option<String> {
+    let found = found(document).ok()?;
+    let Assessment { severity, entities, mitre_attack, .. } = &found.assessment;
+    let told = Told {
+        html: shown(row(&found)).into_string(),
+        severity: *severity as usize,
+        at: found.created_at.as_millis(),
+        entities: entities.iter().map(|entity| &*entity.value).collect(),
+        techniques: mitre_attack.iter().map(|found| &*found.technique_id).collect(),
+    };
+    serde_json::to_string(&told).ok()
 }

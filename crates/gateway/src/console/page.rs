@@ -1,15 +1,18 @@
 //! What all pages have in common.
 
+use std::borrow::Cow;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{POLICY, parts, session::Visitor};
 use crate::{
     http::{ApiError, Code},
     key::{KeyKind, Scope},
+    plain::plain,
     store::StoreError,
 };
 
@@ -83,12 +86,21 @@ pub(super) fn bare(title: &str, body: &Markup) -> Response {
                 title { (title) " · CyberVault" }
                 link rel="icon" href="/favicon.ico" type="image/svg+xml";
                 link rel="stylesheet" href="/console/assets/console.css";
+                script src="/console/assets/stream.js" defer {}
                 script src="/console/assets/console.js" defer {}
             }
             body { (body) }
         }
     };
-    ([(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))], page).into_response()
+    ([(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))], shown(page)).into_response()
+}
+
+/// What is found in it, names and commands of attackers among it, is read and never obeyed.
+pub(super) fn shown(markup: Markup) -> Markup {
+    match plain(&markup.0) {
+        Cow::Borrowed(_) => markup,
+        Cow::Owned(plain) => PreEscaped(plain),
+    }
 }
 
 /// A page that says what went wrong.
@@ -96,11 +108,12 @@ pub(super) fn bare(title: &str, body: &Markup) -> Response {
 pub(super) struct PageError {
     status: StatusCode,
     message: String,
+    retry_after: Option<u64>,
 }
 
 impl PageError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), retry_after: None }
     }
 
     pub(super) fn not_found() -> Self {
@@ -130,7 +143,7 @@ impl From<ApiError> for PageError {
         if let Some(first) = message.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        Self { status: error.code.status(), message }
+        Self { status: error.code.status(), message, retry_after: error.retry_after }
     }
 }
 
@@ -151,6 +164,10 @@ impl IntoResponse for PageError {
                 p { a href="/" { "Back to the live feed" } }
             }
         };
-        (self.status, bare(title, &body)).into_response()
+        let mut response = (self.status, bare(title, &body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }

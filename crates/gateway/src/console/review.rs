@@ -59,10 +59,11 @@ impl Selection {
                         _ => None,
                     }
                 }
-                "action" if selection.action_ids.len() <= MAX_ACTIONS => {
-                    if !selection.action_ids.iter().any(|known| **known == *value) {
-                        selection.action_ids.push(value.into_owned());
-                    }
+                "action"
+                    if selection.action_ids.len() <= MAX_ACTIONS
+                        && !selection.action_ids.iter().any(|known| **known == *value) =>
+                {
+                    selection.action_ids.push(value.into_owned());
                 }
                 "back" => selection.back = Some(value.into_owned()),
                 "csrf" => selection.csrf = Some(value.into_owned()),

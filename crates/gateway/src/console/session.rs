@@ -4,9 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Extension,
-    body::Bytes,
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
@@ -16,12 +15,15 @@ use subtle::ConstantTimeEq;
 use super::page::{PageError, bare};
 use crate::{
     app::App,
-    http::{ApiError, Caller, caller},
+    http::{ApiError, Caller, caller, read_form, too_often},
     key::{KeyHash, KeyKind, Secret},
+    limit::Class,
     store::now,
 };
 
 const COOKIE: &str = "cv_session";
+/// The live feed, which scripts ask for.
+pub(super) const LIVE: &str = "/console/live";
 /// Bytes of a form.
 pub(super) const MAX_FORM: usize = 16 * 1024;
 
@@ -36,6 +38,16 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
+    /// The session.
+    pub(super) const fn session(&self) -> KeyHash {
+        self.hash
+    }
+
+    /// What tells this session from others, and opens nothing.
+    pub(super) fn name(&self) -> String {
+        KeyHash::of(&self.csrf).to_hex().chars().take(16).collect()
+    }
+
     /// Whether a form is ours.
     pub(super) fn owns(&self, token: Option<&str>) -> bool {
         token.is_some_and(|token| token.as_bytes().ct_eq(self.csrf.as_bytes()).into())
@@ -46,12 +58,29 @@ impl Visitor {
 pub(super) async fn require(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     match visitor(&app, request.headers()).await {
         Ok(Some(visitor)) => {
+            let class = if request.method() == Method::POST { Class::Write } else { Class::Read };
+            let is_leaving = request.uri().path() == "/sign-out";
+            if let Err(error) = count(&app, &visitor.caller, class).await
+                && !is_leaving
+            {
+                return PageError::from(error).into_response();
+            }
             request.extensions_mut().insert(visitor);
             next.run(request).await
+        }
+        // A script that asks is told so; a person is shown the way.
+        Ok(None) if request.uri().path() == LIVE => {
+            PageError::new(StatusCode::UNAUTHORIZED, "This session is over. Sign in again.").into_response()
         }
         Ok(None) => Redirect::to("/sign-in").into_response(),
         Err(error) => PageError::from(error).into_response(),
     }
+}
+
+/// Counts a request against the tenant's plan, as one of the API is. Signing out is never refused for it.
+async fn count(app: &App, caller: &Caller, class: Class) -> Result<(), ApiError> {
+    let verdict = app.limiter.take(app, caller, class).await?;
+    if verdict.granted { Ok(()) } else { Err(too_often(&verdict)) }
 }
 
 async fn visitor(app: &App, headers: &HeaderMap) -> Result<Option<Visitor>, ApiError> {
@@ -103,12 +132,12 @@ fn form(status: StatusCode, problem: Option<&str>) -> Response {
 pub(super) async fn sign_in(
     State(app): State<Arc<App>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, PageError> {
-    if !is_own_form(&headers) {
+    if !is_own_form(request.headers()) {
         return Err(PageError::new(StatusCode::FORBIDDEN, "This form was not sent from this site."));
     }
+    let body = read_form(request, MAX_FORM).await?;
     let wrong = "This key is not taken. Check that it is complete, and neither revoked nor expired.";
     let key = field(&body, "key");
     let secret =
@@ -124,23 +153,21 @@ pub(super) async fn sign_in(
         let is_test = key.as_deref().is_some_and(|key| key.trim().starts_with("cv_test_"));
         return Ok(refused(if is_test { "The console shows production only: use a live or read key." } else { wrong }));
     };
-    if app.addresses.is_exhausted(address.ip()) {
-        return Ok(refused(wrong));
-    }
+    let _turn = app.addresses.turn(Some(address.ip())).await;
     let key = app.keys.look_up(&app.store, &secret.hash()).await.map_err(ApiError::from)?;
     let Ok(caller) = caller(&app, key) else { return Ok(refused(wrong)) };
+    count(&app, &caller, Class::Write).await?;
     let cookie = app.store.begin_session(&caller.key.key_id).await.map_err(ApiError::from)?;
-    let is_secure =
-        app.settings.tls.is_some() || app.settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
-    Ok(with_cookie(Redirect::to("/"), &cookie, crate::store::SESSION_S, is_secure))
+    Ok(with_cookie(Redirect::to("/"), &cookie, crate::store::SESSION_S, app.settings.is_secure()))
 }
 
 /// `POST /sign-out`
 pub(super) async fn sign_out(
     State(app): State<Arc<App>>,
     Extension(visitor): Extension<Visitor>,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, PageError> {
+    let body = read_form(request, MAX_FORM).await?;
     if !visitor.owns(field(&body, "csrf").as_deref()) {
         return Err(PageError::forged());
     }
@@ -170,6 +197,5 @@ fn is_own_form(headers: &HeaderMap) -> bool {
 
 /// A field of a form.
 pub(super) fn field(body: &[u8], name: &str) -> Option<String> {
-    let body = body.get(..MAX_FORM).unwrap_or(body);
     form_urlencoded::parse(body).find(|(field, _)| field == name).map(|(_, value)| value.into_owned())
 }

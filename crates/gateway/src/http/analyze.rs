@@ -5,14 +5,11 @@ use std::{collections::HashSet, sync::Arc};
 use axum::{
     Extension,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use cybervault_model::{ContentType, Timestamp, hex, json::without_half_pairs};
+use cybervault_model::{ContentType, json::without_half_pairs};
 use cybervault_stream::JournalRecord;
-use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use tokio::{
     sync::oneshot,
     time::{Duration, Instant, timeout},
@@ -20,47 +17,42 @@ use tokio::{
 
 use super::{
     ApiError, Caller, Code, RequestId,
-    body::{parse, read_json},
-    json_text, trace,
+    body::read_json,
+    form::Form,
+    once::{idempotency_key, once},
+    trace,
 };
 use crate::{
     app::App,
     recent::{Assessed, Claim, Writing},
     sandbox,
-    store::{Asked, Claim as KeyClaim, Finding, KnownEvent, Stored, now},
+    store::{Asked, Finding, KnownEvent, Stored, now},
 };
 
 /// Events of one batch.
 const MAX_EVENTS: usize = 500;
 /// Bytes of one batch.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// The longest idempotency key.
-const MAX_KEY: usize = 128;
 
 /// How long a write waits for a Kafka that has stopped to answer.
 const PATIENCE: Duration = Duration::from_millis(2_000);
 /// How often it is looked whether Kafka answers.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What an event may say of itself. The tenant is the key's, whatever else is sent.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its form is checked here; the event is read from its own bytes")]
-struct EventForm {
-    #[serde(rename = "type")]
-    kind: EventType,
-    payload: serde_json::Map<String, serde_json::Value>,
-    event_id: Option<String>,
-    occurred_at: Option<Timestamp>,
-    source: Option<serde_json::Value>,
-}
+/// What an event may be.
+const TYPES: [&str; 3] = ["endpoint_telemetry", "network_traffic", "file_hash"];
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum EventType {
-    EndpointTelemetry,
-    NetworkTraffic,
-    FileHash,
+/// Checks what an event says of itself; it is read from its own bytes. The tenant is the key's, whatever else is sent.
+fn check(event: &[u8]) -> Result<(), ApiError> {
+    let form = Form::read(event, &["type", "payload", "event_id", "occurred_at", "source"], Code::InvalidEvent)?;
+    let known = |value| serde_json::from_str::<String>(value).ok().filter(|kind| TYPES.contains(&&**kind));
+    form.required("type", "`endpoint_telemetry`, `network_traffic` or `file_hash`", known)?;
+    let object = |value: &str| value.starts_with('{').then_some(());
+    form.required("payload", "an object", object)?;
+    form.text("event_id")?;
+    form.time("occurred_at")?;
+    form.optional("source", "an object", object)?;
+    Ok(())
 }
 
 /// `POST /v3/threats/analyze`
@@ -72,21 +64,16 @@ pub(super) async fn analyze(
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(request.headers())?;
     let body = read_json(request, app.settings.max_event_bytes).await?;
-    once(&app, &caller, key, "analyze", &body, async || {
-        let taken = take(&app, &caller, &[&body]).await?.pop();
+    let (at, by, event) = (app.clone(), caller.clone(), body.clone());
+    once(&app, &caller, key, ("analyze", &body), async move |_| {
+        let (app, caller) = (at, by);
+        let taken = take(&app, &caller, &[&event]).await?.pop();
         let taken = taken.unwrap_or_else(|| Err(ApiError::new(Code::Internal, "the event was lost")))?;
-        commit(&app, &caller, &id, &[(&taken, &body)]).await?;
+        commit(&app, &caller, &id, &[(&taken, &event)]).await?;
         let location = format!("/v3/threats/assessments/{}", taken.assessment_id());
         Ok(Stored { status: 201, body: taken.document().get().to_owned(), location: Some(location) })
     })
     .await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Batch<'a> {
-    #[serde(borrow)]
-    events: Vec<&'a RawValue>,
 }
 
 /// `POST /v3/threats/analyze/batch`: each event by itself, all that are well-formed in one transaction.
@@ -98,12 +85,16 @@ pub(super) async fn analyze_batch(
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(request.headers())?;
     let body = read_json(request, MAX_BATCH_BYTES).await?;
-    once(&app, &caller, key, "batch", &body, async || {
-        let batch: Batch<'_> = parse(&body)?;
-        if !(1..=MAX_EVENTS).contains(&batch.events.len()) {
+    let (at, by, events) = (app.clone(), caller.clone(), body.clone());
+    once(&app, &caller, key, ("batch", &body), async move |_| {
+        let (app, caller) = (at, by);
+        let form = Form::read(&events, &["events"], Code::InvalidJson)?;
+        let wanted = format!("a list of 1 to {MAX_EVENTS} events");
+        let all = form.required("events", &wanted, |value| serde_json::from_str::<Vec<&RawValue>>(value).ok())?;
+        if !(1..=MAX_EVENTS).contains(&all.len()) {
             return Err(ApiError::new(Code::InvalidRequest, format!("a batch has 1 to {MAX_EVENTS} events")));
         }
-        let events: Vec<&[u8]> = batch.events.iter().map(|event| event.get().as_bytes()).collect();
+        let events: Vec<&[u8]> = all.iter().map(|event| event.get().as_bytes()).collect();
         let all = take(&app, &caller, &events).await?;
         let mut taken = Vec::with_capacity(all.len());
         for (found, event) in all.iter().zip(&events) {
@@ -213,10 +204,7 @@ fn assess(app: &App, caller: &Caller, event: &[u8]) -> Result<Assessed, ApiError
     }
     // As it will be read: half a surrogate pair is no reason to refuse an event.
     let mended = without_half_pairs(event).map(|(mended, _)| mended);
-    serde_json::from_slice::<EventForm>(mended.as_deref().unwrap_or(event)).map_err(|error| {
-        let message: String = error.to_string().chars().take(300).collect();
-        if error.is_data() { wrong(message) } else { ApiError::new(Code::InvalidJson, message) }
-    })?;
+    check(mended.as_deref().unwrap_or(event))?;
     let at = if caller.is_sandbox() { sandbox::EPOCH } else { now() };
     let assessment = app.engine.assess(caller.tenant_id(), event, at).map_err(wrong)?;
     let document = Finding { assessment: &assessment, created_at: at }.json()?;
@@ -306,63 +294,4 @@ pub(super) async fn write(app: &App, mut records: Vec<JournalRecord>) -> Result<
             }
         }
     }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().ok().map(|text| text.trim().trim_matches('"'));
-    let text = text.filter(|text| (1..=MAX_KEY).contains(&text.len()));
-    let wrong =
-        || ApiError::new(Code::InvalidRequest, format!("`Idempotency-Key` must be 1 to {MAX_KEY} visible characters"));
-    Ok(Some(text.ok_or_else(wrong)?.to_owned()))
-}
-
-/// Does it once for all requests with the same key; the others get the first one's answer.
-async fn once(
-    app: &App,
-    caller: &Caller,
-    key: Option<String>,
-    what: &str,
-    body: &[u8],
-    work: impl AsyncFnOnce() -> Result<Stored, ApiError>,
-) -> Result<Response, ApiError> {
-    let Some(key) = key else { return Ok(answer(work().await?, false)) };
-    let (store, tenant_id) = (caller.store(app), &caller.key.tenant_id);
-    let fingerprint = hex(&Sha256::new().chain_update(what).chain_update([0]).chain_update(body).finalize());
-    match store.claim(tenant_id, &key, &fingerprint).await? {
-        KeyClaim::Ours => {}
-        KeyClaim::Done(stored) => return Ok(answer(stored, true)),
-        KeyClaim::InProgress => {
-            return Err(ApiError::new(
-                Code::IdempotencyInProgress,
-                "a request with this Idempotency-Key is being done",
-            ));
-        }
-        KeyClaim::Mismatch => {
-            return Err(ApiError::new(Code::IdempotencyMismatch, "this Idempotency-Key was given to another request"));
-        }
-    }
-    match work().await {
-        Ok(stored) => {
-            store.answer(tenant_id, &key, &stored).await?;
-            Ok(answer(stored, false))
-        }
-        Err(error) => {
-            // Nothing is known to be done: the same request may be tried again.
-            store.give_up_claim(tenant_id, &key).await?;
-            Err(error)
-        }
-    }
-}
-
-fn answer(stored: Stored, again: bool) -> Response {
-    let status = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::OK);
-    let mut response = json_text(status, stored.body).into_response();
-    if let Some(location) = stored.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    if again {
-        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-    }
-    response
 }

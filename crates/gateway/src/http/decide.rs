@@ -16,14 +16,14 @@ use cybervault_model::{
     ActionMode, ActionState, ContentType, Decision, DecisionVerdict, Guardrail, ResponseAction, Timestamp,
 };
 use cybervault_stream::JournalRecord;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
     ApiError, Caller, Code, RequestId,
     analyze::write,
-    body::{parse, read_json, read_json_or_nothing},
+    body::{read_json, read_json_or_nothing},
+    form::Form,
 };
 use crate::{app::App, store::now};
 
@@ -99,12 +99,6 @@ impl Outcome {
 /// What came of a word on several actions, or why it was not taken, in their order.
 pub(crate) type Outcomes = Vec<(String, Result<Outcome, ApiError>)>;
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct CommentForm {
-    comment: Option<String>,
-}
-
 /// `POST /v3/response/actions/{action_id}/approve`
 pub(super) async fn approve(
     state: State<Arc<App>>,
@@ -135,7 +129,8 @@ async fn answer(
     request: Request,
     verdict: DecisionVerdict,
 ) -> Result<Response, ApiError> {
-    let CommentForm { comment } = read_json_or_nothing(request, MAX_BYTES).await?;
+    let body = read_json_or_nothing(request, MAX_BYTES).await?;
+    let comment = Form::read(&body, &["comment"], Code::InvalidJson)?.text("comment")?;
     let word = Word::new(verdict, comment)?;
     let outcomes = decide(&app, &caller, &id, std::slice::from_ref(&action_id), &word).await?;
     let outcome = outcomes.into_iter().next().map_or_else(|| Err(ApiError::not_found()), |(_, outcome)| outcome)?;
@@ -150,14 +145,6 @@ async fn answer(
     Ok(response)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Several {
-    verdict: DecisionVerdict,
-    action_ids: Vec<String>,
-    comment: Option<String>,
-}
-
 /// `POST /v3/response/decisions`: one word on several actions.
 pub(super) async fn decisions(
     State(app): State<Arc<App>>,
@@ -166,7 +153,12 @@ pub(super) async fn decisions(
     request: Request,
 ) -> Result<Response, ApiError> {
     let body = read_json(request, MAX_BYTES).await?;
-    let Several { verdict, action_ids, comment } = parse(&body)?;
+    let form = Form::read(&body, &["verdict", "action_ids", "comment"], Code::InvalidJson)?;
+    let verdict: DecisionVerdict =
+        form.required("verdict", "`approve` or `deny`", |value| serde_json::from_str(value).ok())?;
+    let action_ids: Vec<String> =
+        form.required("action_ids", "a list of actions' ids", |value| serde_json::from_str(value).ok())?;
+    let comment = form.text("comment")?;
     let word = Word::new(verdict, comment)?;
     if !(1..=MAX_ACTIONS).contains(&action_ids.len()) {
         let message = format!("`action_ids` must name 1 to {MAX_ACTIONS} actions");

@@ -16,9 +16,15 @@ use tokio::time::{Instant, timeout};
 use super::{
     client::client,
     error::{ApiError, Code},
+    host::{ambiguity, host},
     trace::RequestTrace,
 };
-use crate::{app::App, key::random_text};
+use crate::{
+    app::App,
+    key::random_text,
+    server::{Refusal, http1_bytes},
+    settings::Settings,
+};
 
 /// How long an answer may take to begin.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,7 +62,19 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
         request.extensions_mut().insert(ConnectInfo(client));
     }
     request.extensions_mut().insert(id.clone());
-    let answer = AssertUnwindSafe(trace.follow(next.run(request))).catch_unwind();
+    let refused = ambiguity(&request);
+    let host = host(&request);
+    if let Some(host) = &host {
+        // HTTP/2 names it elsewhere.
+        request.headers_mut().insert(header::HOST, host.clone());
+    }
+    let answer = async {
+        match refused {
+            Some(error) => error.into_response(),
+            None => next.run(request).await,
+        }
+    };
+    let answer = AssertUnwindSafe(trace.follow(answer)).catch_unwind();
     let mut response = match timeout(PATIENCE, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -66,8 +84,8 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
         }
         Err(_) => ApiError::new(Code::Timeout, "it took too long; try again").into_response(),
     };
-    tell_error(&mut response, &id, app.settings.public_url.as_deref().unwrap_or(""));
-    finish(&mut response, &id);
+    tell_error(&mut response, &id, || app.settings.base(host.as_ref().and_then(|host| host.to_str().ok())));
+    finish(response.headers_mut(), &id, app.settings.is_secure());
     let (status, took) = (response.status(), started.elapsed());
     trace.end(&id, status);
     let labels = [
@@ -92,8 +110,38 @@ pub(super) fn known(method: &Method) -> Option<&'static str> {
     names.into_iter().find(|name| *name == method.as_str())
 }
 
+/// The answer to a request that was never read, on a connection to `local`.
+pub(crate) fn refuse(settings: &Settings, refusal: Refusal, local: SocketAddr) -> Vec<u8> {
+    let error = match refusal {
+        Refusal::Head(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
+            ApiError::new(Code::HeadersTooLarge, "the request's head may have 64 header fields and 64 KiB; send less")
+        }
+        Refusal::Head(StatusCode::URI_TOO_LONG) => {
+            ApiError::new(Code::UriTooLong, "the address is too long; send a shorter filter or value")
+        }
+        Refusal::Head(_) => ApiError::new(
+            Code::InvalidRequest,
+            "the request's head is not HTTP; check its first line and header fields",
+        ),
+        Refusal::Slow => {
+            ApiError::new(Code::RequestTimeout, "the request's head did not come in time; send it at once")
+        }
+    };
+    let (id, status) = (RequestId::of(&HeaderMap::new()), error.code.status());
+    let labels =
+        [("method", "other".to_owned()), ("route", "other".to_owned()), ("status", status.as_u16().to_string())];
+    counter!("cybervault_http_requests_total", &labels).increment(1);
+    tracing::debug!(request_id = &*id.0, status = status.as_u16(), "a request that can't be read");
+    let mut response = Response::new(error.body(&id.0, &settings.base(Some(&local.to_string()))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    finish(headers, &id, settings.is_secure());
+    http1_bytes(&response)
+}
+
 /// Writes the envelope of an error; of errors, too, that axum itself answers.
-fn tell_error(response: &mut Response, id: &RequestId, docs: &str) {
+fn tell_error(response: &mut Response, id: &RequestId, docs: impl FnOnce() -> String) {
     let error = response.extensions_mut().remove::<ApiError>().or_else(|| {
         let is_plain = !response.headers().contains_key(header::CONTENT_TYPE)
             || response.headers()[header::CONTENT_TYPE].as_bytes().starts_with(b"text/plain");
@@ -110,14 +158,13 @@ fn tell_error(response: &mut Response, id: &RequestId, docs: &str) {
             .then(|| ApiError::new(code, response.status().canonical_reason().unwrap_or("it failed").to_lowercase()))
     });
     let Some(error) = error else { return };
-    *response.body_mut() = Body::from(error.body(&id.0, docs));
+    *response.body_mut() = Body::from(error.body(&id.0, &docs()));
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }
 
-fn finish(response: &mut Response, id: &RequestId) {
-    let headers = response.headers_mut();
+fn finish(headers: &mut HeaderMap, id: &RequestId, is_secure: bool) {
     if let Ok(id) = HeaderValue::from_str(&id.0) {
         headers.insert(X_REQUEST_ID.clone(), id);
     }
@@ -128,6 +175,10 @@ fn finish(response: &mut Response, id: &RequestId) {
     ];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if is_secure {
+        // A year: whoever came by TLS once comes by TLS.
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     // What the API answers is never a page; the console's pages say their own.
     headers

@@ -8,7 +8,7 @@ use axum::{
 use cybervault_stream::JournalError;
 use serde_json::{Value, json};
 
-use crate::{list::BadQuery, store::StoreError};
+use crate::{list::BadQuery, plain::plain, store::StoreError};
 
 macro_rules! codes {
     ($($name:ident = $code:literal, $status:ident;)*) => {
@@ -35,20 +35,24 @@ codes! {
     InvalidRequest = "invalid_request", BAD_REQUEST;
     InvalidJson = "invalid_json", BAD_REQUEST;
     InvalidParameter = "invalid_parameter", BAD_REQUEST;
+    InvalidEvent = "invalid_event", BAD_REQUEST;
     MissingKey = "missing_api_key", UNAUTHORIZED;
     InvalidKey = "invalid_api_key", UNAUTHORIZED;
     InvalidScope = "invalid_scope", FORBIDDEN;
     TenantSuspended = "tenant_suspended", FORBIDDEN;
     NotFound = "not_found", NOT_FOUND;
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
+    RequestTimeout = "request_timeout", REQUEST_TIMEOUT;
     ActionNotPending = "action_not_pending", CONFLICT;
     EventConflict = "event_conflict", CONFLICT;
     IdempotencyInProgress = "idempotency_in_progress", CONFLICT;
     TooLarge = "payload_too_large", PAYLOAD_TOO_LARGE;
+    UriTooLong = "uri_too_long", URI_TOO_LONG;
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;
-    InvalidEvent = "invalid_event", UNPROCESSABLE_ENTITY;
     IdempotencyMismatch = "idempotency_mismatch", UNPROCESSABLE_ENTITY;
     RateLimited = "rate_limited", TOO_MANY_REQUESTS;
+    TooManyStreams = "too_many_streams", TOO_MANY_REQUESTS;
+    HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE;
     Internal = "internal_error", INTERNAL_SERVER_ERROR;
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
     Timeout = "timeout", SERVICE_UNAVAILABLE;
@@ -85,9 +89,10 @@ impl ApiError {
 
     /// The envelope.
     pub(crate) fn body(&self, request_id: &str, docs: &str) -> String {
-        let code = self.code.as_str();
+        let (code, message) = (self.code.as_str(), plain(&self.message));
         let docs_url = format!("{docs}/docs/errors/{code}");
         let mut error = self.told();
+        error["message"] = json!(message);
         error["request_id"] = json!(request_id);
         error["docs_url"] = json!(docs_url);
         json!({ "error": error }).to_string()
@@ -99,6 +104,10 @@ impl IntoResponse for ApiError {
         let mut response = self.code.status().into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // RFC 9110, section 12.5.3: which codings would have been taken.
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
         }
         if self.code.status() == StatusCode::UNAUTHORIZED {
             let bearer = HeaderValue::from_static("Bearer realm=\"cybervault\"");

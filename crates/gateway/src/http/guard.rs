@@ -92,10 +92,7 @@ pub(crate) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
         request.extensions_mut().insert(caller);
         next.run(request).await
     } else {
-        let mut error =
-            ApiError::new(Code::RateLimited, "the tenant makes more requests than its plan has; see Retry-After");
-        error.retry_after = Some(verdict.retry_after);
-        error.into_response()
+        too_often(&verdict).into_response()
     };
     tell_limits(response.headers_mut(), &verdict);
     response
@@ -119,6 +116,14 @@ async fn admit(gate: &Gate, headers: &HeaderMap, address: Option<IpAddr>) -> Res
     }
 }
 
+/// What is told to who has used up the tenant's requests.
+pub(crate) fn too_often(verdict: &Verdict) -> ApiError {
+    let message = "the tenant makes more requests than its plan has; try again after what Retry-After says";
+    let mut error = ApiError::new(Code::RateLimited, message);
+    error.retry_after = Some(verdict.retry_after);
+    error
+}
+
 fn too_many_failures() -> ApiError {
     let mut error = ApiError::new(Code::RateLimited, "too many requests without a valid key from this address");
     error.retry_after = Some(1);
@@ -140,11 +145,13 @@ async fn authenticate(app: &App, headers: &HeaderMap, address: Option<IpAddr>) -
     let secret = Secret::parse(text)
         .ok_or_else(|| ApiError::new(Code::InvalidKey, "this is no key: prefix, length or checksum are wrong"))?;
     let hash = secret.hash();
-    let is_exhausted = || address.is_some_and(|address| app.addresses.is_exhausted(address));
     let key = match app.keys.known(&hash) {
         Known::Now(key) => Some(key),
-        Known::Not if is_exhausted() => return Err(too_many_failures()),
-        Known::Before | Known::Not => app.keys.look_up(&app.store, &hash).await?,
+        Known::Before => app.keys.look_up(&app.store, &hash).await?,
+        Known::Not => {
+            let _turn = app.addresses.turn(address).await;
+            app.keys.look_up(&app.store, &hash).await?
+        }
     };
     caller(app, key)
 }

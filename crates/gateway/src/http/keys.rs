@@ -9,12 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cybervault_model::Timestamp;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     ApiError, Caller, Code,
-    body::{parse, read_json, read_json_or_nothing},
+    body::{read_json, read_json_or_nothing},
+    form::Form,
 };
 use crate::{
     app::App,
@@ -26,28 +26,29 @@ use crate::{
 const MAX_BYTES: usize = 16 * 1024;
 /// The longest name.
 const MAX_NAME: usize = 100;
-/// For how long a rotated key may be taken beside the new one: a week.
+/// For how long a rotated key is taken beside the new one, where nothing else is said: a day.
+const OVERLAP_S: u32 = 24 * 60 * 60;
+/// For how long it may be: a week.
 const MAX_OVERLAP_S: u32 = 7 * 24 * 60 * 60;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Wish {
     kind: KeyKind,
     name: String,
-    #[serde(default)]
     scopes: BTreeSet<Scope>,
     expires_at: Option<Timestamp>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Rotation {
-    overlap_seconds: u32,
-}
-
-impl Default for Rotation {
-    fn default() -> Self {
-        Self { overlap_seconds: 24 * 60 * 60 }
+impl Wish {
+    fn read(body: &[u8]) -> Result<Self, ApiError> {
+        let form = Form::read(body, &["kind", "name", "scopes", "expires_at"], Code::InvalidJson)?;
+        let kinds = "`live`, `test` or `read`";
+        let scopes = format!("a list of scopes; there are {}", Scope::ALL.map(Scope::as_str).join(", "));
+        Ok(Self {
+            kind: form.required("kind", kinds, |value| serde_json::from_str(value).ok())?,
+            name: form.required("name", "a text", |value| serde_json::from_str(value).ok())?,
+            scopes: form.optional("scopes", &scopes, |value| serde_json::from_str(value).ok())?.unwrap_or_default(),
+            expires_at: form.time("expires_at")?,
+        })
     }
 }
 
@@ -67,7 +68,7 @@ pub(super) async fn issue(
     request: Request,
 ) -> Result<Response, ApiError> {
     let body = read_json(request, MAX_BYTES).await?;
-    let Wish { kind, name, scopes, expires_at } = parse(&body)?;
+    let Wish { kind, name, scopes, expires_at } = Wish::read(&body)?;
     let wrong = |message: String| Err(ApiError::new(Code::InvalidRequest, message));
     if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control) {
         return wrong(format!("`name` must be 1 to {MAX_NAME} characters, none of them a control character"));
@@ -80,6 +81,12 @@ pub(super) async fn issue(
     }
     let scopes = if scopes.is_empty() { kind.scopes().iter().copied().collect() } else { scopes };
     may_hand_on(&caller, kind, &scopes)?;
+    let expires_at = match (expires_at, caller.key.expires_at) {
+        (Some(wish), Some(own)) if wish > own => {
+            return wrong(format!("`expires_at` may be {own} at most: a key issues none that outlives it"));
+        }
+        (wish, own) => wish.or(own),
+    };
     let new = NewKey { tenant_id: caller.key.tenant_id.clone(), kind, name, scopes, expires_at };
     let (secret, record) = app.store.issue_key(&new).await?;
     tracing::info!(tenant = %record.tenant_id, key = record.key_id, by = caller.name(), "key issued");
@@ -93,13 +100,17 @@ pub(super) async fn rotate(
     Path(key_id): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Rotation { overlap_seconds } = read_json_or_nothing(request, MAX_BYTES).await?;
-    if overlap_seconds > MAX_OVERLAP_S {
-        return Err(ApiError::new(Code::InvalidRequest, format!("`overlap_seconds` may be {MAX_OVERLAP_S}")));
+    let body = read_json_or_nothing(request, MAX_BYTES).await?;
+    let form = Form::read(&body, &["overlap_seconds"], Code::InvalidJson)?;
+    let seconds = format!("a whole number from 0 to {MAX_OVERLAP_S}");
+    let overlap = form.optional("overlap_seconds", &seconds, whole)?.unwrap_or(u64::from(OVERLAP_S));
+    if overlap > u64::from(MAX_OVERLAP_S) {
+        return Err(ApiError::new(Code::InvalidRequest, format!("`overlap_seconds` must be {seconds}")));
     }
+    let overlap_ms = i64::try_from(overlap).unwrap_or(i64::MAX).saturating_mul(1000);
     let old = own(&app, &caller, &key_id).await?;
     may_hand_on(&caller, old.kind, &old.scopes)?;
-    let (secret, record) = app.store.rotate_key(&old, i64::from(overlap_seconds) * 1000).await?;
+    let (secret, record) = app.store.rotate_key(&old, overlap_ms, caller.key.expires_at).await?;
     tracing::info!(tenant = %record.tenant_id, key = record.key_id, old = key_id, by = caller.name(), "key rotated");
     Ok(super::json(StatusCode::CREATED, &record.with_secret(&secret)))
 }
@@ -114,6 +125,11 @@ pub(super) async fn revoke(
     app.store.revoke_key(&key.key_id).await?;
     tracing::info!(tenant = %key.tenant_id, key = key_id, by = caller.name(), "key revoked");
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A whole number, as JSON may write it: 60 and 60.0 are the same.
+fn whole(text: &str) -> Option<u64> {
+    text.strip_suffix(".0").unwrap_or(text).parse().ok()
 }
 
 /// A key of the caller's tenant that is still taken.

@@ -30,6 +30,7 @@ pub(super) async fn quota(
             "burst_percent": tenant.burst_percent,
         },
         "api": requests,
+        "streams": app.settings.streams.of(tenant.plan),
         "rejections": {
             "since": from,
             "events": by_reason.values().sum::<i64>(),

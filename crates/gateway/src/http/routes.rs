@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     handler::Handler,
-    middleware::{from_fn, from_fn_with_state},
+    middleware::from_fn_with_state,
     routing::{MethodFilter, MethodRouter, get, on},
 };
 
@@ -100,6 +100,5 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             ApiError::new(Code::MethodNotAllowed, "this path does not take that method; see Allow")
         })
         .layer(from_fn_with_state(app.clone(), edge))
-        .layer(from_fn(super::body::refuse_ambiguous))
         .with_state(app.clone())
 }

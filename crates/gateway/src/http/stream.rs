@@ -5,30 +5,33 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Extension,
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, HeaderValue, header},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
     },
 };
 use cybervault_model::TenantId;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use tokio::time::{Instant, timeout_at};
 
 use super::{ApiError, Caller, Code};
 use crate::{
     app::App,
+    authority::Grant,
     hub::Listener,
-    key::Scope,
-    store::{FeedItem, FeedKind, now},
+    key::{KeyHash, Scope},
+    seats::{Full, Seat},
+    store::{FeedItem, FeedKind},
 };
 
 /// How often something is sent so that nobody in between takes the connection for dead.
 const ALIVE: Duration = Duration::from_secs(15);
-/// How often a listener's key is looked at again: a revoked one listens no longer.
-const CHECK: Duration = Duration::from_millis(900);
+/// After how long a client whose stream ended comes back.
+const RETRY: Duration = Duration::from_secs(2);
+/// The same in seconds, where there was no place for it.
+const FULL_RETRY_S: u64 = 5;
 
 /// `GET /v3/stream`
 pub(super) async fn stream(
@@ -50,24 +53,48 @@ pub(super) async fn stream(
         FeedKind::Action if !actions => None,
         kind => Some(Event::default().event(kind.as_str()).data(item.document.get())),
     };
-    let too_many = || ApiError::new(Code::Unavailable, "too many listen already");
-    subscribe(app, caller, after, show).ok_or_else(too_many)
+    subscribe(app, (caller, None), after, show)
 }
 
-/// What lands for the caller's tenant after `after`, or from now on, as `show` makes it events. `None` when too many listen.
+/// What lands for the caller's tenant after `after`, or from now on, as `show` makes it events.
 pub(crate) fn subscribe(
     app: Arc<App>,
-    caller: Caller,
+    (caller, session): (Caller, Option<KeyHash>),
     after: Option<i64>,
     show: impl FnMut(&FeedItem) -> Option<Event> + Send + 'static,
-) -> Option<Response> {
-    let listener = caller.hub(&app).listen(caller.tenant_id(), after)?;
-    let subscription = Subscription { app, caller, listener, show, check: Instant::now() + CHECK };
+) -> Result<Response, ApiError> {
+    let seat = app.seats.take(&caller.key, app.settings.streams.of(caller.tenant.plan)).map_err(no_seat)?;
+    let grant = app.authority.grant(&caller.key, session);
+    let listener = caller.hub(&app).listen(caller.tenant_id(), after);
+    let subscription = Subscription { app, caller, listener, show, grant, _seat: seat };
     let events = stream::unfold(subscription, async |mut subscription| {
         let event = subscription.next().await?;
         Some((Ok::<_, Infallible>(event), subscription))
     });
-    Some(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response())
+    // Something is sent at once: some proxies hold the head back until there is a body.
+    let hello = stream::once(async { Ok(Event::default().comment("listening").retry(RETRY)) });
+    let events = Sse::new(hello.chain(events)).keep_alive(KeepAlive::new().interval(ALIVE));
+    let mut response = events.into_response();
+    let headers = response.headers_mut();
+    // nginx, and what follows it, else gathers events until a buffer is full; others would pack them, which is as bad.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    Ok(response)
+}
+
+fn no_seat(full: Full) -> ApiError {
+    let (code, message) = match full {
+        Full::Key(most) => {
+            (Code::TooManyStreams, format!("this key has {most} streams open, which is all it may; close one"))
+        }
+        Full::Tenant(most) => {
+            (Code::TooManyStreams, format!("the tenant has {most} streams open, which is all its plan has; close one"))
+        }
+        Full::All => (Code::Unavailable, "too many listen already; try again".to_owned()),
+    };
+    let mut error = ApiError::new(code, message);
+    error.retry_after = Some(FULL_RETRY_S);
+    error
 }
 
 struct Subscription<F> {
@@ -75,24 +102,21 @@ struct Subscription<F> {
     caller: Caller,
     listener: Listener,
     show: F,
-    /// When the key is next looked at.
-    check: Instant,
+    grant: Grant,
+    _seat: Seat,
 }
 
 impl<F: FnMut(&FeedItem) -> Option<Event>> Subscription<F> {
-    /// The next event. None once the key is no longer taken, or where the store does not answer: a client that comes back
-    /// reads on where it was.
+    /// The next event. None once whoever listens may not any more, or where the store does not answer: a client that comes
+    /// back reads on where it was.
     async fn next(&mut self) -> Option<Event> {
-        let Self { app, caller, listener, show, check } = self;
+        let Self { app, caller, listener, show, grant, .. } = self;
         loop {
-            if Instant::now() >= *check {
-                let key = app.store.key(&caller.key.tenant_id, &caller.key.key_id).await.ok()??;
-                if !key.is_valid(now()) {
-                    return None;
-                }
-                *check = Instant::now() + CHECK;
-            }
-            let Ok(next) = timeout_at(*check, listener.next(caller.store(app))).await else { continue };
+            let next = tokio::select! {
+                biased;
+                () = grant.ended() => return None,
+                next = listener.next(caller.store(app)) => next,
+            };
             let item = next.ok()?;
             if let Some(event) = show(&item) {
                 return Some(event.id(event_id(item.seq, caller.tenant_id(), caller.store(app).cursor_key())));

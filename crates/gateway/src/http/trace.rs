@@ -94,6 +94,11 @@ fn begin(method: &Method, route: Option<&str>, sent: Option<&TraceContext<'_>>) 
     global::tracer("cybervault").build_with_context(builder, &parent)
 }
 
+/// Goes on in the request's trace wherever `work` is done.
+pub(super) fn carrying<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    CARRIED.scope(CARRIED.try_with(Clone::clone).unwrap_or_default(), work)
+}
+
 /// Gives records the trace of the request that they are written for.
 pub(super) fn carry_on(records: &mut [JournalRecord]) {
     // Outside of a request there is none.

@@ -50,7 +50,7 @@ impl Operator {
         match kind {
             FieldKind::Text => matches!(self, Self::Eq | Self::Ne | Self::In | Self::Contains),
             FieldKind::Number | FieldKind::Time | FieldKind::Severity => !matches!(self, Self::Contains),
-            FieldKind::Member(_) => matches!(self, Self::Eq | Self::In | Self::Contains),
+            FieldKind::Member(..) => matches!(self, Self::Eq | Self::In | Self::Contains),
         }
     }
 }
@@ -61,8 +61,11 @@ impl Filter {
         if text.len() > LONGEST {
             return Err(BadQuery(format!("`filter` has {} bytes, more than {LONGEST}", text.len())));
         }
-        let object: Map<String, Value> =
-            serde_json::from_str(text).map_err(|error| BadQuery(format!("`filter` is no JSON object: {error}")))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| BadQuery(format!("`filter` is no JSON: {error}")))?;
+        let Value::Object(object) = value else {
+            return Err(BadQuery("`filter` is no JSON object; write {\"severity\":\"high\"}".to_owned()));
+        };
         let mut reader = Reader { resource, values: 0 };
         reader.object(&object, MAX_DEPTH)
     }
@@ -130,34 +133,34 @@ fn join(parts: &[Filter], between: &str, sql: &mut Sql) {
 }
 
 fn compare(field: &Field, operator: Operator, values: &[Arg], sql: &mut Sql) {
+    let (exists, column) = match field.kind {
+        FieldKind::Member(exists, column) => (exists, column),
+        _ => ("", field.name),
+    };
     sql.push("(");
-    match (field.kind, operator, values) {
-        (FieldKind::Member(prefix), ..) => {
-            sql.push(prefix);
-            sql.push(" IN ");
-            sql.bind_all(values);
-            sql.push(")");
-        }
-        (_, Operator::In, _) => {
-            sql.push(field.name);
-            sql.push(" IN ");
-            sql.bind_all(values);
-        }
-        // SQLite's LIKE knows no case, PostgreSQL's does.
-        (_, Operator::Contains, [Arg::Text(part), ..]) => {
-            sql.push(&format!("LOWER({}) LIKE ", field.name));
-            let escaped = part.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    sql.push(exists);
+    match (operator, values) {
+        // SQLite's LIKE knows no case, PostgreSQL's does. Of letters beyond ASCII each database has its own idea; so it is asked
+        // for both sides.
+        (Operator::Contains, [Arg::Text(part), ..]) => {
+            sql.push(&format!("LOWER({column}) LIKE LOWER("));
+            let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             sql.bind(Arg::Text(format!("%{escaped}%")));
-            sql.push(" ESCAPE '\\'");
+            sql.push(") ESCAPE '\\'");
         }
-        (_, _, [value, ..]) => {
+        (Operator::In, _) | (Operator::Eq, [_]) if !exists.is_empty() || operator == Operator::In => {
+            sql.push(column);
+            sql.push(" IN ");
+            sql.bind_all(values);
+        }
+        (_, [value, ..]) => {
             let sign = OPERATORS.iter().find(|(_, known, _)| *known == operator).map_or("=", |(.., sign)| sign);
             sql.push(&format!("{} {sign} ", field.name));
             sql.bind(value.clone());
         }
         _ => sql.push("1 = 0"),
     }
-    sql.push(")");
+    sql.push(if exists.is_empty() { ")" } else { "))" });
 }
 
 struct Reader {
@@ -238,7 +241,7 @@ impl Reader {
 fn argument(field: &Field, value: &Value) -> Result<Arg, BadQuery> {
     let (found, expected) = match field.kind {
         // A text with a NUL is none that PostgreSQL could hold.
-        FieldKind::Text | FieldKind::Member(_) => {
+        FieldKind::Text | FieldKind::Member(..) => {
             (value.as_str().filter(|text| !text.contains('\0')).map(|text| Arg::Text(text.to_owned())), "a text")
         }
         FieldKind::Number => (value.as_i64().map(Arg::Number), "a whole number"),
@@ -263,7 +266,7 @@ mod tests {
             Field::new("verdict", FieldKind::Text),
             Field::sortable("risk_score", FieldKind::Number),
             Field::new("severity", FieldKind::Severity),
-            Field::new("entity", FieldKind::Member("EXISTS (SELECT 1 FROM e WHERE e.id = t.id AND e.value")),
+            Field::new("entity", FieldKind::Member("EXISTS (SELECT 1 FROM e WHERE e.id = t.id AND ", "e.value")),
         ],
     };
 
@@ -280,11 +283,16 @@ mod tests {
             (r#"{"verdict":"malicious"}"#, "((verdict = $1))", 1),
             (r#"{"risk_score":{"gte":1,"lt":9}}"#, "((risk_score >= $1) AND (risk_score < $2))", 2),
             (r#"{"severity":{"in":["high","critical"]}}"#, "((severity IN ($1, $2)))", 2),
-            (r#"{"verdict":{"contains":"50%"}}"#, r"((LOWER(verdict) LIKE $1 ESCAPE '\'))", 1),
+            (r#"{"verdict":{"contains":"50%"}}"#, r"((LOWER(verdict) LIKE LOWER($1) ESCAPE '\'))", 1),
             (
                 r#"{"or":[{"verdict":"x"},{"and":[{"risk_score":1}]}]}"#,
                 "((((verdict = $1)) OR ((((risk_score = $2))))))",
                 2,
+            ),
+            (
+                r#"{"entity":{"contains":"WS"}}"#,
+                r"((EXISTS (SELECT 1 FROM e WHERE e.id = t.id AND LOWER(e.value) LIKE LOWER($1) ESCAPE '\')))",
+                1,
             ),
             (r#"{"entity":"ws-1"}"#, "((EXISTS (SELECT 1 FROM e WHERE e.id = t.id AND e.value IN ($1))))", 1),
         ] {
@@ -298,6 +306,8 @@ mod tests {
         let many = format!(r#"{{"risk_score":{{"in":[{}1]}}}}"#, "1,".repeat(100));
         for (filter, expected) in [
             ("[]", "no JSON object"),
+            ("[[\"verdict\",\"x\"]]", "no JSON object"),
+            ("{\"verdict\":", "no JSON: "),
             ("{}", "empty object"),
             (r#"{"verdikt":"x"}"#, "no field `verdikt`"),
             (r#"{"verdict":{"like":"x"}}"#, "no operator `like`"),
@@ -321,7 +331,7 @@ mod tests {
         fn nothing_of_a_value_gets_into_the_statement(value in "[ -~]{0,40}", name in "[ -~]{1,20}") {
             let filter = serde_json::json!({"or": [{"verdict": value}, {"verdict": {"contains": value}}]}).to_string();
             let (sql, values) = compiled(&filter).unwrap();
-            prop_assert_eq!(sql, r"((((verdict = $1)) OR ((LOWER(verdict) LIKE $2 ESCAPE '\'))))");
+            prop_assert_eq!(sql, r"((((verdict = $1)) OR ((LOWER(verdict) LIKE LOWER($2) ESCAPE '\'))))");
             prop_assert_eq!(values, 2);
             let unknown = serde_json::json!({ &name: 1 }).to_string();
             prop_assert!(compiled(&unknown).is_err() || ["verdict", "risk_score", "severity", "entity"].contains(&&*name));

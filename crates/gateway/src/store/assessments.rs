@@ -22,7 +22,8 @@ pub(crate) static ASSESSMENTS: Resource = Resource {
             "entity",
             FieldKind::Member(
                 "EXISTS (SELECT 1 FROM assessment_entities m WHERE m.tenant_id = t.tenant_id \
-                 AND m.assessment_id = t.assessment_id AND m.value || ''",
+                 AND m.assessment_id = t.assessment_id AND ",
+                "m.value || ''",
             ),
             "assessment_entities",
             "value",
@@ -31,7 +32,8 @@ pub(crate) static ASSESSMENTS: Resource = Resource {
             "technique",
             FieldKind::Member(
                 "EXISTS (SELECT 1 FROM assessment_attack m WHERE m.tenant_id = t.tenant_id \
-                 AND m.assessment_id = t.assessment_id AND m.technique_id || ''",
+                 AND m.assessment_id = t.assessment_id AND ",
+                "m.technique_id || ''",
             ),
             "assessment_attack",
             "technique_id",
@@ -43,7 +45,8 @@ pub(crate) static ASSESSMENTS: Resource = Resource {
             "tactic",
             FieldKind::Member(
                 "EXISTS (SELECT 1 FROM assessment_attack m WHERE m.tenant_id = t.tenant_id \
-                 AND m.assessment_id = t.assessment_id AND m.tactic_id || ''",
+                 AND m.assessment_id = t.assessment_id AND ",
+                "m.tactic_id || ''",
             ),
         ),
     ],

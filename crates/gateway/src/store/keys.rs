@@ -6,7 +6,7 @@ use cybervault_model::{TenantId, Timestamp};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
-use super::{Attempt, Store, StoreError, now, number, text, time};
+use super::{Attempt, Store, StoreError, now, number, pieces, text, time};
 use crate::key::{KeyHash, KeyKind, Scope, Secret, random_text};
 
 /// How many keys of one tenant are listed.
@@ -151,6 +151,20 @@ impl Store {
         found.attempt("looking up a key")?.as_ref().map(record).transpose()
     }
 
+    /// The keys with these ids, whosever they are.
+    pub(crate) async fn keys_by_id(&self, ids: &[&str]) -> Result<Vec<KeyRecord>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for piece in pieces(ids) {
+            let places = self.places(1, piece.len());
+            let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM api_keys WHERE key_id IN {places}"));
+            let query = piece.iter().fold(sqlx::query(sql), |query, id| query.bind(*id));
+            for row in query.fetch_all(&self.read).await.attempt("looking up keys")? {
+                found.push(record(&row)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// A tenant's keys, or all, the newest first.
     ///
     /// # Errors
@@ -163,20 +177,25 @@ impl Store {
         rows.fetch_all(&self.read).await.attempt("listing keys")?.iter().map(record).collect()
     }
 
-    /// Issues a key like `old`, which is taken until `overlap_ms` from now.
+    /// Issues a key like `old`, which is taken until `overlap_ms` from now. The new one ends at `latest`, if there is such a time.
     ///
     /// # Errors
     /// When it can't be stored.
-    pub async fn rotate_key(&self, old: &KeyRecord, overlap_ms: i64) -> Result<(Secret, KeyRecord), StoreError> {
+    pub async fn rotate_key(
+        &self,
+        old: &KeyRecord,
+        overlap_ms: i64,
+        latest: Option<Timestamp>,
+    ) -> Result<(Secret, KeyRecord), StoreError> {
+        // As long a life as the old one was given.
+        let life = |end: Timestamp| end.as_millis().saturating_sub(old.created_at.as_millis()).max(0);
+        let end = old.expires_at.map(|end| now().plus_millis(life(end)));
         let new = NewKey {
             tenant_id: old.tenant_id.clone(),
             kind: old.kind,
             name: old.name.clone(),
             scopes: old.scopes.clone(),
-            // As long a life as the old one was given.
-            expires_at: old
-                .expires_at
-                .map(|end| now().plus_millis(end.as_millis().saturating_sub(old.created_at.as_millis()).max(0))),
+            expires_at: [end, latest].into_iter().flatten().min(),
         };
         let issued = self.issue_key(&new).await?;
         sqlx::query(

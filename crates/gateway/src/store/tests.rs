@@ -14,6 +14,7 @@ use sqlx::Connection;
 use super::*;
 use crate::{
     key::{KeyKind, Scope, random_text},
+    limit::Terms,
     list::ListQuery,
 };
 
@@ -155,7 +156,7 @@ async fn a_key_is_found_by_its_hash_until_it_is_revoked_or_rotated_out() {
         assert_eq!(found.scopes, BTreeSet::from([Scope::ThreatRead]), "a read key has no admin scope");
         assert_eq!(store.key(&tenant("globex"), &found.key_id).await.unwrap(), None);
 
-        let (new_secret, _) = store.rotate_key(&found, 60_000).await.unwrap();
+        let (new_secret, _) = store.rotate_key(&found, 60_000, None).await.unwrap();
         let old = store.key_by_hash(&secret.hash()).await.unwrap().unwrap();
         assert!(old.is_valid(now()) && !old.is_valid(now().plus_millis(60_001)));
         assert!(store.key_by_hash(&new_secret.hash()).await.unwrap().unwrap().expires_at.is_none());
@@ -396,6 +397,12 @@ async fn filters_find_what_they_say() {
             (r#"{"or":[{"event_id":"e1"},{"event_id":{"contains":"_2"}}]}"#, vec!["e1"]),
             (r#"{"created_at":{"lt":"2026-05-28T20:26:40.002Z"}}"#, vec!["e1", "e0"]),
             (r#"{"event_id":"' OR 1=1 --"}"#, vec![]),
+            // Contains is more than being the same.
+            (
+                r#"{"entity":{"contains":"S-1"},"technique":{"contains":"t100"},"event_id":{"in":["e0","e3"]}}"#,
+                vec!["e3"],
+            ),
+            (r#"{"entity":{"contains":"%"}}"#, vec![]),
         ] {
             let query = format!("filter={}", form_urlencoded::byte_serialize(filter.as_bytes()).collect::<String>());
             assert_eq!(ids(&list(&store, "acme", &query).await), expected, "{filter}");
@@ -521,21 +528,75 @@ async fn a_request_with_a_key_of_its_own_is_done_once() {
         assert_eq!(store.claim(&acme, "l", "f").await.unwrap(), Claim::Ours);
         store.give_up_claim(&acme, "l").await.unwrap();
         assert_eq!(store.claim(&acme, "l", "f").await.unwrap(), Claim::Ours);
+        // Whoever is left alone with it looks whether it was done; meanwhile the others wait.
+        store.leave_claim(&acme, "l").await.unwrap();
+        assert_eq!(store.claim(&acme, "l", "g").await.unwrap(), Claim::Mismatch);
+        assert_eq!(store.claim(&acme, "l", "f").await.unwrap(), Claim::Again);
+        assert_eq!(store.claim(&acme, "l", "f").await.unwrap(), Claim::InProgress);
+        store.renew_claim(&acme, "l").await.unwrap();
+        assert_eq!(store.claim(&acme, "l", "f").await.unwrap(), Claim::InProgress);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_stores_files_are_nobody_elses_to_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, is_there) in [("new.db", false), ("old.db", true)] {
+        let path = folder.path().join(name);
+        if is_there {
+            std::fs::write(&path, "").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let store = Store::open(&Place::File(path)).await.unwrap();
+        store.begin_session("key_1").await.unwrap();
+    }
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_has_so_many_sessions_and_a_new_one_ends_its_oldest() {
+    on_each(async |store| {
+        let other = store.begin_session("key_2").await.unwrap();
+        let mut cookies = Vec::new();
+        for _ in 0..103 {
+            cookies.push(store.begin_session("key_1").await.unwrap());
+        }
+        let hashes: Vec<String> =
+            cookies.iter().chain([&other]).map(|cookie| crate::key::KeyHash::of(cookie).to_hex()).collect();
+        let alive = store.sessions_of(&hashes, now()).await.unwrap();
+        assert_eq!(alive.len(), 101);
+        assert!(alive.contains(&hashes[102]) && alive.contains(&hashes[103]));
+        let over = now().plus_millis(sessions::LIFETIME_S * 1000 + 1);
+        assert!(store.sessions_of(&hashes, over).await.unwrap().is_empty());
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_grants_what_it_holds_and_fills_again_with_time() {
+async fn what_a_tenant_has_spent_is_counted_by_all_and_every_request_once() {
     on_each(async |store| {
-        let acme = tenant("acme");
-        let spend = async |now| store.spend(&acme, "read", (now, 100, 300)).await.unwrap();
-        let granted: Vec<bool> =
-            [spend(0).await, spend(0).await, spend(0).await, spend(0).await].map(|spent| spent.granted).into();
-        assert_eq!(granted, [true, true, true, false]);
-        assert_eq!(spend(50).await, Spent { granted: false, paid_until: 300 });
-        assert!(spend(100).await.granted && !spend(100).await.granted);
-        assert!(store.spend(&tenant("globex"), "read", (0, 100, 300)).await.unwrap().granted);
+        let (acme, terms) = (tenant("acme"), Terms::new(60, 15));
+        let now = 1_800_000_000_000_000;
+        let spend = async || store.spend(&acme, "read", (1, terms), now).await.unwrap();
+        // As many at once as replicas would be.
+        let granted = async || {
+            let mut granted = 0;
+            for _ in 0..20 {
+                granted += usize::from(spend().await.refused_until.is_none());
+            }
+            granted
+        };
+        let granted: usize = futures_util::future::join_all([(); 4].map(|()| granted())).await.into_iter().sum();
+        assert_eq!(granted, 69);
+        let refused = spend().await;
+        assert!(refused.refused_until.is_some_and(|until| until > now + 59_000_000), "{refused:?}");
+        assert!(store.spend(&acme, "write", (1, terms), now).await.unwrap().refused_until.is_none());
+        assert!(store.spend(&tenant("globex"), "read", (1, terms), now).await.unwrap().refused_until.is_none());
     })
     .await;
 }

@@ -17,8 +17,8 @@ use crate::{
 
 pub(super) fn read(file: &str, document: &mut Node, notes: &mut Notes) -> Option<(SigmaRule, Places)> {
     if document.get("detection").is_none() {
-        let keys = document.map().unwrap_or_default().iter().filter_map(|(key, _)| key.text());
-        let near = keys.filter(|key| nearest(key, ["detection", "correlation", "filter"]).is_some()).last();
+        let mut keys = document.map().unwrap_or_default().iter().filter_map(|(key, _)| key.text());
+        let near = keys.rfind(|key| nearest(key, ["detection", "correlation", "filter"]).is_some());
         let meant = near.map(|key| format!("; `{key}` was probably meant to be it")).unwrap_or_default();
         let message = format!("this is no Sigma rule: it has no `detection`, `correlation` or `filter`{meant}");
         notes.error(document.at, "no-rule", message);

@@ -144,7 +144,7 @@ fn version(document: &Node, notes: &mut Notes) -> Option<u32> {
         }
         Some(_) => {}
         None => {
-            notes.warn(node.at, "sigma-version", "`sigma-version` is a number such as 2 or a version such as 2.1.0")
+            notes.warn(node.at, "sigma-version", "`sigma-version` is a number such as 2 or a version such as 2.1.0");
         }
     }
     major

@@ -78,7 +78,7 @@ impl<S: Stage> Session<'_, S> {
                 Err(error @ (StreamError::Denied { .. } | StreamError::MissingTopic(_))) => return Err(error),
                 Err(error) if since.elapsed() > ANSWER || self.stop.is_told() => return Err(error),
                 Err(error) => {
-                    debug!(stage = %self.settings.stage, %error, "asking for the changelog's partitions again")
+                    debug!(stage = %self.settings.stage, %error, "asking for the changelog's partitions again");
                 }
             }
         };

@@ -74,6 +74,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   "topics" (dict "partitions" .Values.topics.partitions "replication" .Values.topics.replication)
   "worker" (dict "shutdown_ms" (mul .Values.shutdownSeconds 1000))
   "log" (dict "format" "json")
+  "metrics" (dict "listen" "0.0.0.0:9464")
   "tenants_file" "/etc/cybervault/tenants/tenants.yaml" -}}
 {{- with .Values.schemaRegistry -}}
 {{- if .url -}}

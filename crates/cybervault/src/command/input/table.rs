@@ -180,7 +180,7 @@ fn event<C: AsRef<str>>(
     Err(RowFault { reason: "wrong_columns", message })
 }
 
-fn written<'j>(event: Result<Map<String, Value>, RowFault>, json: &'j mut Vec<u8>) -> Result<&'j [u8], RowFault> {
+fn written(event: Result<Map<String, Value>, RowFault>, json: &mut Vec<u8>) -> Result<&[u8], RowFault> {
     let event = Value::Object(event?);
     json.clear();
     serde_json::to_writer(&mut *json, &event)
@@ -298,7 +298,10 @@ mod tests {
 
     fn rows(text: &str, name: &str) -> Option<Vec<(u64, Value)>> {
         let mut texts = Texts::new(text.as_bytes(), 200);
-        let table = Table::of(&texts.peek_line().to_owned(), Path::new(name))?;
+        let table = {
+            let line = texts.peek_line().to_owned();
+            Table::of(&line, Path::new(name))?
+        };
         let mut rows = Vec::new();
         table
             .each_row(texts, 200, &mut |(line, row)| {

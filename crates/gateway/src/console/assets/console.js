@@ -11,18 +11,21 @@ document.getElementById("theme")?.addEventListener("click", () => {
   try { localStorage.setItem("theme", root.dataset.theme); } catch { /* private windows may refuse */ }
 });
 
-// A page that stays open says itself when what it shows is old.
+// A page that stays open says itself when what it shows is old. Only the tab that is looked at asks, and seldom: it counts as a
+// request of the tenant's, and is left out where these are used up.
 const notice = document.getElementById("notice");
 if (notice) {
   setInterval(async () => {
+    if (document.hidden) return;
     let text = "The console does not answer. What is shown here may be old.";
     try {
       const answer = await fetch("/console/notice", { redirect: "error" });
+      if (answer.status === 429) return;
       if (answer.ok) text = await answer.text();
     } catch { /* it does not answer */ }
     if (notice.textContent !== text) notice.textContent = text;
     notice.hidden = !text;
-  }, 3000);
+  }, 15000);
 }
 
 const feed = document.getElementById("feed");
@@ -54,21 +57,47 @@ if (feed) {
     arrived += 1;
   };
 
-  const query = new URLSearchParams(location.search);
-  query.set("from", feed.dataset.from);
-  const source = new EventSource(`/console/live?${query}`);
   const say = (text, on) => { status.textContent = text; status.classList.toggle("on", on); };
   const paused = () => pause.getAttribute("aria-pressed") === "true";
-  source.addEventListener("open", () => say(paused() ? "paused" : "live", !paused()));
-  source.addEventListener("error", () => say("reconnecting", false));
-  source.addEventListener("row", (event) => {
-    if (!paused()) return show(event.data);
-    waiting.push(event.data);
-    if (waiting.length > MOST) waiting.shift();
-    pause.textContent = `Show ${waiting.length} new`;
-  });
-  // An action is proposed once, and leaves that state once.
-  source.addEventListener("action", (event) => add(document.getElementById("proposed"), event.data === "proposed" ? 1 : -1));
+  // One stream tells all findings to all tabs; each shows those that it was asked for.
+  const { severity, text, from, session } = feed.dataset;
+  const wanted = (found) => found.severity >= Number(severity) && (!text || found.entities.includes(text)
+    || found.techniques.some((technique) => technique.toUpperCase() === text.toUpperCase()));
+  // What is older than the last row of a full page is on a page of its own.
+  const oldest = body.rows.length < Number(feed.dataset.rows) ? 0 : Date.parse(body.rows[body.rows.length - 1].querySelector("time").dateTime);
+  const hear = {
+    row(data, again) {
+      const found = JSON.parse(data);
+      if (!wanted(found) || again && found.at < oldest) return;
+      if (!paused()) return show(found.html);
+      waiting.push(found.html);
+      if (waiting.length > MOST) waiting.shift();
+      pause.textContent = `Show ${waiting.length} new`;
+    },
+    // An action is proposed once, and leaves that state once. What was heard before is in the page's number.
+    action(state, again) {
+      if (!again) add(document.getElementById("proposed"), state === "proposed" ? 1 : -1);
+    },
+  };
+  const told = ({ state, event, data, again }) => {
+    if (event) return hear[event]?.(data, again);
+    if (state === "over") return location.reload();
+    if (state === "crowded") return say("too many open; waiting", false);
+    if (state === "live") return say(paused() ? "paused" : "live", !paused());
+    say("reconnecting", false);
+  };
+  if ("SharedWorker" in window) {
+    // Another session has another worker: what one may see is never told to the other.
+    const { port } = new SharedWorker("/console/assets/stream.js", { name: session });
+    port.addEventListener("message", ({ data }) => told(data));
+    port.start();
+    port.postMessage({ join: { session, from } });
+    addEventListener("pagehide", () => port.postMessage({ leave: true }));
+  } else {
+    new Feed(session, from, told).run();
+  }
+  // A page that comes back from where the browser kept it has missed what came meanwhile.
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   pause.addEventListener("click", () => {
     const on = !paused();
     pause.setAttribute("aria-pressed", on);
