@@ -44,6 +44,11 @@ fn a_record_that_is_too_large_for_a_dead_letter_is_told_by_its_ends_its_size_and
     // It is not whole, so it is not sent back; where all of it is can be asked for.
     let replayed = fleet.command(&["replay"], &[]);
     assert!(String::from_utf8_lossy(&replayed.stdout).contains("0 sent back"), "{replayed:?}");
+    let (partition, offset) = (letter.header("origin.partition").unwrap(), letter.header("origin.offset").unwrap());
+    let fetched = fleet.command(&["dead", "fetch", "telemetry.events", partition, offset], &[]);
+    assert!(fetched.status.success() && fetched.stdout == value, "{}", String::from_utf8_lossy(&fetched.stderr));
+    let shown = fleet.command(&["dead", "show"], &[]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("not whole"), "{shown:?}");
 }
 
 #[test]

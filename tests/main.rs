@@ -25,6 +25,7 @@ mod hostile_batches;
 mod inputs;
 mod observability;
 mod outages;
+mod partitions;
 mod proxies;
 mod quota;
 mod readers;

@@ -156,7 +156,7 @@ fn print(waiting: &Waiting, args: &ReplayArgs) -> io::Result<()> {
     let (sent, filtered, foreign) = (
         count(waiting, ReplayTally::Sent),
         count(waiting, ReplayTally::Filtered),
-        count(waiting, ReplayTally::Foreign),
+        count(waiting, ReplayTally::Foreign) + count(waiting, ReplayTally::Part),
     );
     if args.json {
         let kinds: Vec<_> = waiting
@@ -176,6 +176,10 @@ fn print(waiting: &Waiting, args: &ReplayArgs) -> io::Result<()> {
             ReplayTally::Sent => writeln!(out, "{count} {would}sent back to {topic} ({reason})")?,
             ReplayTally::Filtered => writeln!(out, "{count} not asked for ({reason}, from {topic})")?,
             ReplayTally::Foreign => writeln!(out, "{count} left: {topic} is none of the stages' inputs ({reason})")?,
+            ReplayTally::Part => writeln!(
+                out,
+                "{count} left: not whole, since too large ({reason}, from {topic}); `cybervault dead fetch` has all of it"
+            )?,
         }
     }
     writeln!(out, "{sent} {would}sent back, {} stay", filtered + foreign)

@@ -32,6 +32,8 @@ pub(crate) enum ReplayTally {
     Filtered,
     /// It does not come from one of the stages' inputs.
     Foreign,
+    /// It is not whole: it would come back as something else.
+    Part,
 }
 
 impl ReplayFilter {
@@ -47,6 +49,9 @@ impl ReplayFilter {
         };
         if !fits(&self.reason, header(headers::REASON)) || !fits(&self.tenant, of_tenant()) {
             return (ReplayTally::Filtered, None);
+        }
+        if header(headers::VALUE_BYTES).or_else(|| header(headers::LAST_OFFSET)).is_some() {
+            return (ReplayTally::Part, None);
         }
         let origin = header(headers::TOPIC);
         match self.inputs.iter().find(|input| Some(input.as_bytes()) == origin) {
