@@ -230,7 +230,7 @@ fn streams_are_shared_and_the_console_counts() {
         page.starts_with("HTTP/1.1 429").then_some(page)
     });
     assert!(refused.contains("retry-after: ") && refused.contains("more requests than its plan has"), "{refused}");
-    let writes: Vec<String> = (0..30).map(|_| session.post("/approvals/ra_1", &format!("csrf={token}"))).collect();
+    let writes: Vec<String> = (0..30).map(|_| session.post("/approvals/decide", &format!("csrf={token}"))).collect();
     assert!(writes.iter().any(|answer| answer.starts_with("HTTP/1.1 429")), "{}", writes[29]);
     // Whoever wants to go may go.
     let gone = session.post("/sign-out", &format!("csrf={token}"));

@@ -632,7 +632,9 @@ fn whatever_goes_wrong_is_told_in_one_form() {
     let head = format!("{bare}host: x\r\nauthorization: Bearer {secret}\r\n");
     let many: String = (0..500).map(|n| format!("x-{n}: y\r\n")).collect();
     let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(80 << 10));
-    let two_lengths = "content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /v3/quota HTTP/1.1\r\n\r\n";
+    // Chunks count where both are said (RFC 9112, section 6.3), and nothing behind them is read.
+    let length_and_chunks =
+        "content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /v3/quota HTTP/1.1\r\n\r\n";
     for (what, sent, status, code) in [
         ("a slow body", format!("{head}content-length: 100\r\n\r\n{{"), 408, "request_timeout"),
         ("a slow head", "GET / HTTP/1.1\r\nhost: x\r\n".to_owned(), 408, "request_timeout"),
@@ -640,7 +642,8 @@ fn whatever_goes_wrong_is_told_in_one_form() {
         ("a long address", long, 414, "uri_too_long"),
         ("what is no HTTP", "hello\r\n\r\n".to_owned(), 400, "invalid_request"),
         ("a bad length", format!("{head}content-length: ten\r\n\r\n"), 400, "invalid_request"),
-        ("two lengths", format!("{head}{two_lengths}"), 400, "invalid_request"),
+        ("two lengths", format!("{head}content-length: 4\r\ncontent-length: 5\r\n\r\nabcde"), 400, "invalid_request"),
+        ("a length and chunks", format!("{head}{length_and_chunks}"), 400, "invalid_json"),
         ("no host", format!("{bare}\r\n"), 400, "invalid_request"),
         ("two hosts", format!("{head}host: y\r\n\r\n"), 400, "invalid_request"),
         ("what is no host", format!("{bare}host: a b\r\n\r\n"), 400, "invalid_request"),

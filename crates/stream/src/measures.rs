@@ -117,6 +117,12 @@ pub(crate) struct Measures {
 impl Measures {
     pub(crate) fn new(stage: &Arc<str>) -> Self {
         let label = || [("stage", stage.to_string())];
+        // So that the series are there before anything happens, and an increase sees the first.
+        for outcome in ["read", "stepped_over"] {
+            counter!("cybervault_batches_read_alone_total", "stage" => stage.to_string(), "outcome" => outcome)
+                .increment(0);
+        }
+        gauge!("cybervault_clients_left_behind", &label()).increment(0.0);
         Self {
             stage: stage.clone(),
             records: counter!("cybervault_stage_records_total", &label()),
