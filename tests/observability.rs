@@ -22,7 +22,7 @@ const TROUBLE: [&str; 8] = [
     r#"cybervault_http_requests_total{status=~"5.."}"#,
     r#"cybervault_response_outcomes_total{outcome="held"}"#,
     // The samples are all of known forms.
-    r#"product="none""#,
+    r#"cybervault_log_source_events_total{product="none"}"#,
 ];
 
 fn root() -> PathBuf {
