@@ -38,7 +38,7 @@ pub fn describe() {
     );
     describe_counter!(
         "cybervault_record_times_held_back_total",
-        "Records that their senders dated further ahead than may be, and that were taken as of then"
+        "Records that their senders dated further ahead than may be, and that were taken as of then, by `stage`"
     );
     describe_counter!(
         "cybervault_records_deleted_unread_total",
