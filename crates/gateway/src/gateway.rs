@@ -233,7 +233,10 @@ pub fn describe_metrics() {
         "cybervault_view_repeats_total",
         "Assessments left because the view has one of their id, by what that `says`: the same, or other things"
     );
-    describe_gauge!("cybervault_recent_events", "Events kept because the view may not have them yet, `of` production or sandboxes");
+    describe_gauge!(
+        "cybervault_recent_events",
+        "Events kept because the view may not have them yet, `of` production or sandboxes"
+    );
     describe_gauge!("cybervault_view_behind_seconds", "How old the last landed record was, 0 when all are landed");
     describe_histogram!("cybervault_view_transaction_seconds", "Landing one batch of records");
     describe_gauge!(
