@@ -21,7 +21,8 @@ pub(super) fn run(args: &SkipArgs, config: &Config) -> anyhow::Result<Answer> {
     if at_work > 0 {
         bail!(
             "the stage {stage} has {at_work} members at work, which would go on from where they stand; stop its workers first \
-             (in Kubernetes: scale the deployment to 0), and start them again afterwards"
+             (in Kubernetes: scale the deployment to 0), wait for `session.timeout.ms` (6 s), after which they are missed, and start \
+             them again afterwards"
         );
     }
     let committed = offsets::committed(&kafka, &group, &topic)?;
