@@ -4,7 +4,7 @@
 //! text; a line of syslog with JSON in it. Each event inside is decoded by itself, so one gone wrong takes no other with it, and has a
 //! place: a JSON pointer (RFC 6901) from the record's top, that goes on inside of texts.
 //!
-//! Where events end is told by brackets and quotes alone ([`Scanner`]); what is a wrapper, by its keys ([`wrapper`]). A document that
+//! Where events end is told by brackets and quotes alone ([`Scanner`]); what is a wrapper, by its keys (`wrapper`). A document that
 //! came in the form of an earlier one is known not to be a container, so that plain events cost what they did.
 
 mod place;
