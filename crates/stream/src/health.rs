@@ -122,13 +122,15 @@ impl Health {
         obstacles
     }
 
-    /// The runners that hang, a line each: records wait, a broker tells of them, and for long the runner has made no step.
+    /// The runners that hang, a line each: records have waited for long, a broker tells of them, and as long the runner has made
+    /// no step.
     pub fn hanging(&self) -> Vec<String> {
         let now = self.now();
         let mut hanging = Vec::new();
         for runner in self.runners.iter() {
             let idle = Duration::from_millis(now.saturating_sub(runner.step.load(Ordering::Relaxed)));
-            let waits = runner.partitions.values().any(|progress| !progress.stalled().is_zero());
+            // A record that has just come to a runner with nothing to do is no sign of hanging: it has to have waited as long.
+            let waits = runner.partitions.values().any(|progress| progress.stalled() > self.stalled_after);
             if waits && idle > self.stalled_after {
                 let (stage, id) = runner.key();
                 let seconds = idle.as_secs();
@@ -353,6 +355,19 @@ mod tests {
         assert_eq!(health.hanging().len(), 1);
         runner.lets_go();
         assert_eq!(health.hanging(), [""; 0], "it holds nothing: it is joining again");
+    }
+
+    #[test]
+    fn a_record_that_comes_to_a_runner_that_was_idle_for_long_is_no_sign_of_hanging() {
+        let minutes = Duration::from_secs(600);
+        let health = Health { begun: Instant::now() - minutes, ..Health::new(minutes / 2) };
+        let runner = health.of_runner(&"assess".into(), "assess.w1.0");
+        let at = ("events".into(), 0);
+        runner.takes_on(std::slice::from_ref(&at));
+        runner.step.store(0, Ordering::Relaxed);
+        runner.told(&at, 101, Some(100));
+        pause();
+        assert_eq!(health.hanging(), [""; 0]);
     }
 
     #[test]
