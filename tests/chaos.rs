@@ -10,7 +10,7 @@ use std::{
 };
 
 use cybervault_testkit::{
-    Kafka, Worker, eventually,
+    Kafka, Worker, eventually, poll,
     topic::{self, Record},
 };
 use serde_json::json;
@@ -132,12 +132,16 @@ impl Chaos {
 
     /// Waits until all that was sent is assessed.
     fn catch_up(&self) {
-        eventually("all events are assessed", PATIENCE * 2, || {
-            let dead = self.workers.iter().map(|(name, worker)| format!("{name}: {}", worker.log()));
-            let found = self.fleet.read("threat.assessments").len();
-            assert!(found <= self.sent, "{found} of {}: {}", self.sent, dead.collect::<String>());
-            (found == self.sent).then_some(())
+        let mut found = 0;
+        let caught_up = poll(PATIENCE * 2, || {
+            found = self.fleet.read("threat.assessments").len();
+            (found >= self.sent).then_some(())
         });
+        assert!(caught_up.is_some() && found == self.sent, "{found} of {} assessed: {}", self.sent, self.logs());
+    }
+
+    fn logs(&self) -> String {
+        self.workers.iter().map(|(name, worker)| format!("\n{name}:\n{}", worker.log())).collect()
     }
 }
 
@@ -165,7 +169,7 @@ fn whatever_goes_wrong_goes_by_and_costs_nothing_but_time() {
         chaos.catch_up();
         eprintln!("chaos: round {round}, {fault:?}: caught up after {:.1} s", since.elapsed().as_secs_f64());
         for (name, worker) in &chaos.workers {
-            assert_eq!(Fleet::answer(worker, "/livez"), "alive\n", "{name}");
+            assert_eq!(Fleet::answer(worker, "/livez"), "alive\n", "{name}: {}", worker.log());
         }
     }
     let expected = score(&file, &["--all"]);

@@ -66,12 +66,10 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    /// Whether no waiting and no other attempt mends it.
+    /// Whether no waiting and no other attempt mends it. A missing topic is none of these: a broker that has just come back may
+    /// not know it yet, and before the next session it is looked for.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::Configuration(_) | Self::MissingTopic(_) | Self::Denied { .. } | Self::RecordTooLarge { .. }
-        )
+        matches!(self, Self::Configuration(_) | Self::Denied { .. } | Self::RecordTooLarge { .. })
     }
 
     /// Names what was attempted when `error` came back.

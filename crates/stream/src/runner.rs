@@ -1,12 +1,12 @@
 //! Runs a stage until it is told to stop, through whatever Kafka does meanwhile.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
-use rdkafka::{consumer::Consumer, error::KafkaError, types::RDKafkaErrorCode};
+use rdkafka::{consumer::Consumer, error::KafkaError, metadata::MetadataTopic, types::RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
 
 use crate::{
@@ -90,8 +90,18 @@ const RESTART_WINDOW: Duration = Duration::from_secs(300);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// For how long after brokers were away an error is put down to that.
 const OUTAGE: Duration = Duration::from_secs(60);
-/// How long a topic may be missing at the start.
+/// How long a topic may be missing at the start: one that was created a moment ago is not known to every broker yet.
 const NEW_TOPIC: Duration = Duration::from_secs(5);
+/// How long a topic may be missing that was there: a broker that has just come back may not know its topics yet.
+const KNOWN_TOPIC: Duration = Duration::from_secs(60);
+
+/// What keeps a session from being opened.
+enum Missing {
+    /// It is not there, or refused.
+    Topic(StreamError),
+    /// No broker answers.
+    Broker(KafkaError),
+}
 
 impl<S: Stage> Runner<S> {
     /// A runner that goes on until `stop` is true.
@@ -111,10 +121,12 @@ impl<S: Stage> Runner<S> {
         let measures = Measures::new(&settings.stage);
         let _lag = LagMonitor::start(&settings.kafka, &settings.group, self.health.clone(), &settings.stage);
         let mut restarts: Vec<Instant> = Vec::new();
+        let mut patience = NEW_TOPIC;
         while !self.stop.is_told() {
-            if !self.wait_for_kafka()? {
+            if !self.wait_for_kafka(patience)? {
                 break;
             }
+            patience = KNOWN_TOPIC;
             let session = Session::open(&self.settings, &mut self.stage, &self.health, &self.stop);
             let ended = match session.and_then(Session::run) {
                 Ok(()) => break,
@@ -148,57 +160,55 @@ impl<S: Stage> Runner<S> {
         Ok(())
     }
 
-    /// Waits until a broker answers and every topic is there; false when told to stop meanwhile.
-    fn wait_for_kafka(&self) -> Result<bool, StreamError> {
+    /// Waits until a broker answers and every topic is there, for which it has `patience`; false when told to stop meanwhile.
+    fn wait_for_kafka(&self, patience: Duration) -> Result<bool, StreamError> {
         let client = self.settings.kafka.lone_consumer("read_committed")?;
         let bootstrap = &self.settings.kafka.bootstrap;
         let (mut answered, mut backoff) = (None::<Instant>, Duration::from_millis(250));
         while !self.stop.is_told() {
-            match client.fetch_metadata(None, Duration::from_secs(5)) {
-                Ok(metadata) => {
-                    let since = answered.get_or_insert_with(Instant::now).elapsed();
-                    let partitions =
-                        metadata.topics().iter().map(|t| (t.name().to_owned(), t.partitions().len())).collect();
-                    match self.check_topics(&client, &partitions) {
-                        // Topics that were created a moment ago are not known to every broker yet.
-                        Err(StreamError::MissingTopic(topic)) if since < NEW_TOPIC => {
-                            debug!(stage = %self.settings.stage, topic, "no such topic yet");
-                            self.pause(Duration::from_millis(200));
-                            continue;
-                        }
-                        checked => checked?,
-                    }
+            let error = match self.check_topics(&client) {
+                Ok(()) => {
                     self.health.broker_answers(true);
                     self.health.waits_for(String::new());
                     return Ok(true);
                 }
-                Err(error) if error.rdkafka_error_code().is_some_and(is_denied_alone) => {
-                    return Err(StreamError::from_kafka("the connection", &error));
+                Err(Missing::Topic(error @ StreamError::MissingTopic(_)))
+                    if answered.get_or_insert_with(Instant::now).elapsed() < patience =>
+                {
+                    debug!(stage = %self.settings.stage, %error, "waiting for a topic");
+                    self.health.waits_for(error.to_string());
+                    self.pause(Duration::from_millis(200));
+                    continue;
                 }
-                Err(error) => {
-                    let error = reason(&client, &error);
-                    self.health.broker_answers(false);
-                    self.health.waits_for(format!("no answer from Kafka at {bootstrap}: {error}"));
-                    warn!(stage = %self.settings.stage, bootstrap, error, retry_in_ms = backoff.as_millis(), "no answer from Kafka");
-                    self.pause(backoff);
-                    backoff = (backoff * 2).min(MAX_BACKOFF);
-                }
-            }
+                Err(Missing::Topic(error)) => return Err(error),
+                Err(Missing::Broker(error)) => reason(&client, &error),
+            };
+            self.health.broker_answers(false);
+            self.health.waits_for(format!("no answer from Kafka at {bootstrap}: {error}"));
+            warn!(stage = %self.settings.stage, bootstrap, error, retry_in_ms = backoff.as_millis(), "no answer from Kafka");
+            self.pause(backoff);
+            backoff = (backoff * 2).min(MAX_BACKOFF);
         }
         Ok(false)
     }
 
-    /// Names the topic that is missing, not readable, or has the wrong number of partitions.
-    fn check_topics(&self, client: &LoneConsumer, all: &BTreeMap<String, usize>) -> Result<(), StreamError> {
+    /// Names the topic that is missing or refused.
+    fn check_topics(&self, client: &LoneConsumer) -> Result<(), Missing> {
+        let ask = |topic: Option<&str>, what: &dyn Fn() -> String| {
+            client.fetch_metadata(topic, Duration::from_secs(5)).map_err(|error| match error.rdkafka_error_code() {
+                Some(code) if is_denied_alone(code) => Missing::Topic(StreamError::from_kafka(what(), &error)),
+                _ => Missing::Broker(error),
+            })
+        };
+        let all = ask(None, &|| "the connection".into())?;
+        let all: BTreeSet<&str> = all.topics().iter().map(MetadataTopic::name).collect();
         let settings = &self.settings;
         let named = settings.inputs.iter().chain(&settings.outputs).chain(&settings.changelog);
-        for topic in named.chain([&settings.dead_letters]).filter(|topic| !all.contains_key(&***topic)) {
+        for topic in named.chain([&settings.dead_letters]).filter(|topic| !all.contains(&***topic)) {
             // Kafka leaves out of the full list what this user may not see; asking for the one topic tells which it is.
-            let metadata = client
-                .fetch_metadata(Some(topic), Duration::from_secs(5))
-                .map_err(|error| StreamError::from_kafka(format!("topic `{topic}`"), &error))?;
-            let code = metadata.topics().first().and_then(rdkafka::metadata::MetadataTopic::error);
-            return Err(match code.map(RDKafkaErrorCode::from) {
+            let metadata = ask(Some(topic), &|| format!("topic `{topic}`"))?;
+            let code = metadata.topics().first().and_then(MetadataTopic::error);
+            return Err(Missing::Topic(match code.map(RDKafkaErrorCode::from) {
                 Some(code) if is_denied_alone(code) => {
                     let needs =
                         if self.settings.inputs.contains(topic) { Needs::read(topic) } else { Needs::write(topic) };
@@ -207,7 +217,7 @@ impl<S: Stage> Runner<S> {
                 }
                 None => continue,
                 Some(_) => StreamError::MissingTopic(topic.to_string()),
-            });
+            }));
         }
         Ok(())
     }

@@ -26,4 +26,4 @@ pub use postgres::Postgres;
 pub use process::{Process, Worker};
 pub use registry::Registry;
 pub use security::User;
-pub use wait::{PATIENCE, eventually};
+pub use wait::{PATIENCE, eventually, poll};

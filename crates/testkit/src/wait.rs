@@ -15,7 +15,7 @@ pub fn eventually<T>(what: &str, timeout: Duration, fact: impl FnMut() -> Option
 }
 
 /// Like [`eventually`], for those who have something better to say than a panic.
-pub(crate) fn poll<T>(timeout: Duration, mut fact: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn poll<T>(timeout: Duration, mut fact: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + timeout;
     loop {
         if let Some(found) = fact() {
