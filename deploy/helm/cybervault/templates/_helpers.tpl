@@ -72,7 +72,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $config := dict
   "kafka" (dict "bootstrap" $bootstrap "topic_prefix" $kafka.topicPrefix "client" (merge (deepCopy $kafka.client) $client))
   "topics" (dict "partitions" .Values.topics.partitions "replication" .Values.topics.replication)
-  "worker" (dict "shutdown_ms" (mul .Values.shutdownSeconds 1000))
+  "worker" (dict "shutdown_ms" (mul .Values.shutdownSeconds 1000) "static_membership" false)
   "log" (dict "format" "json")
   "metrics" (dict "listen" "0.0.0.0:9464")
   "tenants_file" "/etc/cybervault/tenants/tenants.yaml" -}}
