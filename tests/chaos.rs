@@ -1,5 +1,6 @@
-//! Whatever goes wrong goes by, and costs nothing but time: brokers that die, workers that die or stop for a while, batches made to
-//! hurt. `CHAOS_ROUNDS` and `CHAOS_SEED` make it longer, or other (`make chaos`); `CHAOS_AWAY_MS` is how long a broker stays away.
+//! Whatever goes wrong goes by, and costs nothing but time: brokers that die or hang, workers that die or stop for a while, batches
+//! made to hurt. `CHAOS_ROUNDS` and `CHAOS_SEED` make it longer, or other (`make chaos`); `CHAOS_AWAY_MS` is how long a
+//! broker stays away.
 
 use std::{
     env,
@@ -26,13 +27,19 @@ const PAUSE: Duration = Duration::from_secs(9);
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     BrokerDies,
+    BrokerHangs,
     WorkerDies,
     WorkerPausesAndAnotherTakesItsPlace,
     BatchesGrowWithoutBound,
 }
 
-const FAULTS: [Fault; 4] =
-    [Fault::BrokerDies, Fault::BatchesGrowWithoutBound, Fault::WorkerPausesAndAnotherTakesItsPlace, Fault::WorkerDies];
+const FAULTS: [Fault; 5] = [
+    Fault::BrokerDies,
+    Fault::BatchesGrowWithoutBound,
+    Fault::WorkerPausesAndAnotherTakesItsPlace,
+    Fault::BrokerHangs,
+    Fault::WorkerDies,
+];
 
 /// Numbers that look random and are the same on every run (SplitMix64).
 struct Random(u64);
@@ -99,6 +106,11 @@ impl Chaos {
                 self.kafka.kill();
                 thread::sleep(self.away);
                 self.kafka.restart();
+            }
+            Fault::BrokerHangs => {
+                self.kafka.signal("STOP");
+                thread::sleep(self.away);
+                self.kafka.signal("CONT");
             }
             Fault::WorkerDies => {
                 let (name, worker) = &mut self.workers[at];
@@ -175,8 +187,11 @@ fn whatever_goes_wrong_goes_by_and_costs_nothing_but_time() {
     let expected = score(&file, &["--all"]);
     assert_same_assessments(&expected, &chaos.fleet.read("threat.assessments"));
     assert_eq!(chaos.fleet.read("telemetry.dlq").len(), chaos.bombs);
+    // Nobody answers, and no call comes back: SIGTERM ends them all the same.
+    chaos.kafka.signal("STOP");
     for (name, worker) in &mut chaos.workers {
         worker.terminate();
         assert!(worker.wait(PATIENCE).success(), "{name}: {}", worker.log());
     }
+    chaos.kafka.signal("CONT");
 }

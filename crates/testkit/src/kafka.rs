@@ -190,6 +190,17 @@ impl Kafka {
         }
     }
 
+    /// Sends the broker a signal: after `STOP` its connections stay open with nobody behind them, until `CONT`.
+    ///
+    /// # Panics
+    /// On a broker that is not a process of ours, or does not run.
+    pub fn signal(&self, name: &str) {
+        match &self.broker {
+            Broker::Local(Local { process: Some(process), .. }) => process.signal(name),
+            _ => panic!("{} is no process of ours that runs; use Kafka::owned()", self.bootstrap),
+        }
+    }
+
     /// Starts the stopped broker again, on the same port and with what it holds.
     ///
     /// # Panics
