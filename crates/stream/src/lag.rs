@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,97 +30,101 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How long an answer may take.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// The thread that asks. It ends when this is dropped, at its next look.
-pub(crate) struct LagMonitor(Option<Arc<()>>);
+/// Has a thread that asks until this is dropped.
+pub(crate) struct LagMonitor(#[expect(dead_code, reason = "the thread sees it go")] Arc<()>);
 
 impl LagMonitor {
     pub(crate) fn start(kafka: &KafkaSettings, group: &str, health: RunnerHealth, stage: &Arc<str>) -> Self {
         let alive = Arc::new(());
         let watched = Arc::downgrade(&alive);
-        let (kafka, group, measures) = (kafka.clone(), group.to_owned(), Measures::new(stage));
-        let watch = move || {
-            let mut asker = None;
-            let mut shown = HashSet::new();
+        let mut watch = Watch {
+            kafka: kafka.clone(),
+            group: group.to_owned(),
+            health,
+            measures: Measures::new(stage),
+            asker: None,
+            shown: HashSet::new(),
+        };
+        let work = move || {
             while watched.strong_count() > 0 {
                 let begun = Instant::now();
-                if let Err(error) = look(&kafka, &group, &mut asker, &health, &measures, &mut shown) {
+                if let Err(error) = watch.look() {
                     debug!(%error, "the partitions' ends are not known");
                 }
                 while watched.strong_count() > 0 && begun.elapsed() < EVERY {
                     thread::sleep(Duration::from_millis(50));
                 }
             }
-            for (topic, partition) in shown {
-                measures.lag(&topic, partition).set(0.0);
-                measures.stalled(&topic, partition).set(0.0);
-            }
+            watch.shown.iter().for_each(|at| watch.clear(at));
         };
-        let started: std::io::Result<JoinHandle<()>> = thread::Builder::new().name("lag".into()).spawn(watch);
-        if let Err(error) = started {
+        if let Err(error) = thread::Builder::new().name("lag".into()).spawn(work) {
             tracing::error!(%error, "lag is not measured: no thread can be started");
         }
-        Self(Some(alive))
+        Self(alive)
     }
 }
 
-impl Drop for LagMonitor {
-    fn drop(&mut self) {
-        self.0.take();
-    }
+/// What the thread asks with, and for whom.
+struct Watch {
+    kafka: KafkaSettings,
+    group: String,
+    health: RunnerHealth,
+    measures: Measures,
+    asker: Option<BaseConsumer<Quiet>>,
+    /// Partitions whose gauges are set.
+    shown: HashSet<Place>,
 }
 
-fn look(
-    kafka: &KafkaSettings,
-    group: &str,
-    asker: &mut Option<BaseConsumer<Quiet>>,
-    health: &RunnerHealth,
-    measures: &Measures,
-    shown: &mut HashSet<Place>,
-) -> Result<(), StreamError> {
-    let partitions = health.partitions();
-    shown.retain(|at| {
-        let goes_on = partitions.iter().any(|(held, _)| held == at);
-        if !goes_on {
-            measures.lag(&at.0, at.1).set(0.0);
-            measures.stalled(&at.0, at.1).set(0.0);
-        }
-        goes_on
-    });
-    if partitions.is_empty() {
-        return Ok(());
+impl Watch {
+    fn clear(&self, (topic, partition): &Place) {
+        self.measures.lag(topic, *partition).set(0.0);
+        self.measures.stalled(topic, *partition).set(0.0);
     }
-    let asker = match asker {
-        Some(asker) => asker,
-        None => asker.insert(kafka.reader_of(group)?),
-    };
-    // What it hears on the way is told by the session, too.
-    while asker.poll(Duration::ZERO).is_some() {}
-    let failed = |error: &KafkaError| StreamError::from_kafka("the partitions' ends", error);
-    let ends = asker.offsets_for_times(list(partitions.iter().map(|(at, _)| at), Offset::End), WAIT);
-    let ends = offsets(&ends.map_err(|error| failed(&error))?);
-    let unknown: Vec<&Place> = partitions.iter().filter(|(_, is_known)| !is_known).map(|(at, _)| at).collect();
-    let mut committed = HashMap::new();
-    if !unknown.is_empty() {
-        let found = asker.committed_offsets(list(unknown.iter().copied(), Offset::Invalid), WAIT);
-        committed = offsets(&found.map_err(|error| failed(&error))?);
-        // A group that has committed nothing yet begins at the first record there is.
-        let without: Vec<&Place> = unknown.into_iter().filter(|at| !committed.contains_key(*at)).collect();
-        if !without.is_empty() {
-            let first = asker.offsets_for_times(list(without.iter().copied(), Offset::Beginning), WAIT);
-            committed.extend(offsets(&first.map_err(|error| failed(&error))?));
+
+    fn look(&mut self) -> Result<(), StreamError> {
+        let partitions = self.health.partitions();
+        let gone: Vec<Place> =
+            self.shown.iter().filter(|at| !partitions.iter().any(|(held, _)| held == *at)).cloned().collect();
+        for at in gone {
+            self.clear(&at);
+            self.shown.remove(&at);
         }
-    }
-    for (at, _) in &partitions {
-        let Some(end) = ends.get(at) else { continue };
-        let Some(measured) = health.told(at, *end, committed.get(at).copied()) else { continue };
-        let (topic, partition) = measured.at;
-        if let Some(lag) = measured.lag {
-            measures.lag(&topic, partition).set(lag as f64);
+        if partitions.is_empty() {
+            return Ok(());
         }
-        measures.stalled(&topic, partition).set(measured.stalled.as_secs_f64());
-        shown.insert((topic, partition));
+        let asker = match &mut self.asker {
+            Some(asker) => asker,
+            None => self.asker.insert(self.kafka.reader_of(&self.group)?),
+        };
+        // What it hears on the way is told by the session, too.
+        while asker.poll(Duration::ZERO).is_some() {}
+        let failed = |error: &KafkaError| StreamError::from_kafka("the partitions' ends", error);
+        let ends = asker.offsets_for_times(list(partitions.iter().map(|(at, _)| at), Offset::End), WAIT);
+        let ends = offsets(&ends.map_err(|error| failed(&error))?);
+        let unknown: Vec<&Place> = partitions.iter().filter(|(_, is_known)| !is_known).map(|(at, _)| at).collect();
+        let mut committed = HashMap::new();
+        if !unknown.is_empty() {
+            let found = asker.committed_offsets(list(unknown.iter().copied(), Offset::Invalid), WAIT);
+            committed = offsets(&found.map_err(|error| failed(&error))?);
+            // A group that has committed nothing yet begins at the first record there is.
+            let without: Vec<&Place> = unknown.into_iter().filter(|at| !committed.contains_key(*at)).collect();
+            if !without.is_empty() {
+                let first = asker.offsets_for_times(list(without.iter().copied(), Offset::Beginning), WAIT);
+                committed.extend(offsets(&first.map_err(|error| failed(&error))?));
+            }
+        }
+        for (at, _) in &partitions {
+            let Some(end) = ends.get(at) else { continue };
+            let Some(measured) = self.health.told(at, *end, committed.get(at).copied()) else { continue };
+            let (topic, partition) = measured.at;
+            if let Some(lag) = measured.lag {
+                self.measures.lag(&topic, partition).set(lag as f64);
+            }
+            self.measures.stalled(&topic, partition).set(measured.stalled.as_secs_f64());
+            self.shown.insert((topic, partition));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn list<'a>(places: impl Iterator<Item = &'a Place>, offset: Offset) -> TopicPartitionList {

@@ -6,11 +6,12 @@
 
 mod alone;
 mod assignment;
+mod batch;
 mod ending;
 mod sizes;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     iter,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -36,10 +37,8 @@ use crate::{
     inflate,
     intake::{Intake, Lot, Unreadable},
     measures::Measures,
-    outbox::DeadLetters,
     rebalance::{GroupContext, GroupEvent},
-    spans::{BatchSpans, StageTracer},
-    state::Undo,
+    spans::StageTracer,
     stop::Stop,
     transaction::{Batch, Committer, Outcome},
 };
@@ -61,51 +60,10 @@ const HEARD_AT_ONCE: usize = 1000;
 /// How many records further on one is fetched into the processor's cache.
 const AHEAD: usize = 2;
 
+use batch::{Committing, Open};
 use sizes::SizeLimits;
 
 type TopicPartition = (Arc<str>, i32);
-
-/// The batch that takes records.
-#[derive(Default)]
-struct Open {
-    out: Outbox,
-    /// The next offset to read, of each partition that the batch has read from, …
-    next: BTreeMap<TopicPartition, i64>,
-    /// … but of the one that it reads from now, since most records are of the same as the one before.
-    current: Option<(TopicPartition, i64)>,
-    /// What was read for it, to be freed by the committer.
-    read: Vec<Lot>,
-    /// Partitions whose state the batch may have changed.
-    touched: Vec<i32>,
-    records: u64,
-    bytes: u64,
-    opened: Option<Instant>,
-    sampled_times: Vec<Timestamp>,
-    spans: Option<BatchSpans>,
-}
-
-impl Open {
-    /// Whether the record is of the partition that is read from now.
-    fn reads(&self, record: &Record<'_>) -> bool {
-        let at = self.current.as_ref().map(|((topic, partition), _)| (&**topic, *partition));
-        at == Some((record.topic, record.partition))
-    }
-
-    /// Puts all that is to be read next into `next`.
-    fn settle(&mut self) {
-        self.next.extend(self.current.take());
-    }
-}
-
-/// The batch that commits: what takes it back, and what is counted once it is through.
-struct Committing {
-    next: BTreeMap<TopicPartition, i64>,
-    undo: Vec<(i32, Undo)>,
-    records: u64,
-    bytes: u64,
-    sampled_times: Vec<Timestamp>,
-    spans: Option<BatchSpans>,
-}
 
 pub(crate) struct Session<'r, S> {
     settings: &'r RunnerSettings,
@@ -363,11 +321,7 @@ impl<'r, S: Stage> Session<'r, S> {
         }
         match failure {
             None if self.open.out.has_given_up() => {
-                let to = DeadLetters {
-                    topic: &self.settings.dead_letters,
-                    stage: &self.settings.stage,
-                    limit: self.sizes.limit(&self.settings.dead_letters),
-                };
+                let to = self.sizes.dead_letters(self.settings);
                 for reason in self.open.out.bury(to, record) {
                     self.open.out.count(self.measures.dead(reason), 1);
                 }
@@ -378,11 +332,7 @@ impl<'r, S: Stage> Session<'r, S> {
                 self.open.out.rewind(mark);
                 debug!(stage = %self.settings.stage, topic = record.topic, partition = record.partition, offset = record.offset,
                     reason = poison.reason, message = poison.bounded_message(), "dead letter");
-                let to = DeadLetters {
-                    topic: &self.settings.dead_letters,
-                    stage: &self.settings.stage,
-                    limit: self.sizes.limit(&self.settings.dead_letters),
-                };
+                let to = self.sizes.dead_letters(self.settings);
                 self.open.out.push_dead(to, record, &poison);
                 self.open.out.count(self.measures.dead(poison.reason), 1);
             }

@@ -21,7 +21,7 @@ use super::{Session, TopicPartition};
 use crate::{
     Record, Stage, StreamError, inflate,
     intake::{Intake, Lot, Taken, Unreadable},
-    outbox::{DeadLetters, Unread},
+    outbox::Unread,
     settings::Quiet,
 };
 
@@ -131,11 +131,7 @@ impl<S: Stage> Session<'_, S> {
         self.open_batch();
         self.open.settle();
         self.open.current = Some((at.clone(), end));
-        let to = DeadLetters {
-            topic: &self.settings.dead_letters,
-            stage: &self.settings.stage,
-            limit: self.sizes.limit(&self.settings.dead_letters),
-        };
+        let to = self.sizes.dead_letters(self.settings);
         let reason = "unreadable_batch";
         let unread = Unread { topic: &at.0, partition: at.1, first: from, last: end - 1, reason, message: &message };
         self.open.out.push_unread(to, &unread);

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{Outbox, Poison, StreamError, outbox::Mark};
+use crate::{
+    Outbox, Poison, RunnerSettings, StreamError,
+    outbox::{DeadLetters, Mark},
+};
 
 /// The smallest record whose refusal is put down to its own size. The client writes batches of up to 256 KiB: where a topic refuses
 /// smaller ones, its limit is wrong, and not the record.
@@ -25,6 +28,12 @@ impl SizeLimits {
     /// The bytes that a record for `topic` may have: its key, its value and its headers, before compression.
     pub(super) fn limit(&self, topic: &str) -> usize {
         self.learned.get(topic).copied().unwrap_or(self.client)
+    }
+
+    /// Where dead letters go, and how large they may be.
+    pub(super) fn dead_letters<'a>(&self, settings: &'a RunnerSettings) -> DeadLetters<'a> {
+        let topic = &settings.dead_letters;
+        DeadLetters { topic, stage: &settings.stage, limit: self.limit(topic) }
     }
 
     /// Why the input record is given up whose outputs lie in `out` from `mark` on, if one of these is too large.
