@@ -20,7 +20,7 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 pub use self::scan::{End, Scanner};
-pub(crate) use self::wrapper::{Holds, Wrapper, may_be_event};
+pub(crate) use self::wrapper::{Holds, KEYS, Wrapper, may_be_event};
 use self::{
     place::Places,
     scan::{Members, each_element, skip_blank},

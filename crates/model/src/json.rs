@@ -248,7 +248,7 @@ impl<'r> Document<'r> {
     }
 
     /// The keys of the object at this node, each with the number of the first node of what it has, and that.
-    pub(crate) fn entries(&self, object: usize) -> impl Iterator<Item = (&'r str, usize, Node<'r>)> {
+    pub(crate) fn entries(&self, object: usize) -> impl Iterator<Item = (&'r str, usize, Node<'r>)> + Clone {
         let len = match self.node(object) {
             Some(Node::Object { len, .. }) => len,
             _ => 0,

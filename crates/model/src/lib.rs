@@ -15,6 +15,7 @@ mod event;
 #[doc(hidden)]
 pub mod fault;
 pub mod json;
+mod keys;
 mod log_line;
 mod prefetch;
 mod rejection;

@@ -28,6 +28,10 @@ pub(crate) enum Form {
 /// The most arguments that get names of their own.
 const MOST_ARGUMENTS: usize = 64;
 
+/// The keys that forms are told by, beside those of [`is_record`].
+pub(crate) const KEYS: &[&str] =
+    &["Event", "EventData", "EventId", "Payload", "ID", "data", "ActionType", "DeviceId", "DeviceName", "properties"];
+
 impl Form {
     /// The form of the object at this node, told by its keys and by what is an object or a list.
     pub(crate) fn of(document: &Document<'_>, object: usize) -> Option<Self> {
@@ -131,7 +135,7 @@ fn has_named_data(document: &Document<'_>, key: &str, at: usize) -> bool {
 }
 
 /// Whether a key of LAUREL is a record's type.
-fn is_record(key: &str) -> bool {
+pub(crate) fn is_record(key: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     key.len() > 2 && key.bytes().all(is_part) && !["NODE", "PARENT_INFO", "CONTAINER_INFO", "LABELS"].contains(&key)
 }

@@ -62,11 +62,49 @@ mod beside {
 /// Objects of more members are events.
 const MOST: usize = 64;
 
+/// The keys of members that may hold events.
+pub(crate) const KEYS: &[&str] = &[
+    "Records",
+    "records",
+    "value",
+    "Events",
+    "events",
+    "items",
+    "logEvents",
+    "entries",
+    "results",
+    "Results",
+    "responses",
+    "Findings",
+    "findings",
+    "alerts",
+    "logs",
+    "data",
+    "hits",
+    "_source",
+    "result",
+    "event",
+    "detail",
+    "AuditData",
+    "auditData",
+    "CloudTrailEvent",
+    "Message",
+    "Body",
+    "body",
+    "_raw",
+    "message",
+    "MESSAGE",
+    "log",
+    "msg",
+    "line",
+    "textPayload",
+];
+
 /// How a member of this key and shape may hold events: with what beside it, and how many others at least.
 fn may_hold(key: &str, shape: Shape) -> Option<(Holds, u8, usize)> {
     use Shape::{List, Object, Objects, Plain};
     use beside::{ANY, BUS, COLLECTED, HIT, PAGE, QUEUED, RESULT, SHIPPED};
-    Some(match (key, shape) {
+    let told = match (key, shape) {
         // CloudTrail, S3; Azure's diagnostic settings.
         ("Records" | "records", Objects | List) => (Holds::List, PAGE, 0),
         // Microsoft Graph; CloudTrail's LookupEvents; Kubernetes; subscriptions of CloudWatch; Google's Logging; searches of
@@ -91,7 +129,9 @@ fn may_hold(key: &str, shape: Shape) -> Option<(Holds, u8, usize)> {
         ("_raw", Plain) => (Holds::Text, ANY, 0),
         ("message" | "MESSAGE" | "log" | "msg" | "line" | "textPayload", Plain) => (Holds::Text, SHIPPED, 0),
         _ => return None,
-    })
+    };
+    debug_assert!(KEYS.contains(&key), "{key} is looked for");
+    Some(told)
 }
 
 /// Beside what a member of this key may stand.
@@ -228,14 +268,9 @@ impl Wrapper {
             Node::Array { .. } => Shape::List,
             _ => Shape::Plain,
         };
-        let members = || document.entries(object).map(|(key, at, node)| (key, at, shape(at, node)));
-        // Most have nothing of the kind.
-        if !members().any(|(key, _, shape)| may_hold(key, shape).is_some()) {
-            return None;
-        }
-        let members: Vec<_> = members().collect();
-        let wrapper = Self::of(&members.iter().map(|(key, _, shape)| (*key, *shape)))?;
-        Some((wrapper.holds, members[wrapper.member].1))
+        let wrapper = Self::of(&document.entries(object).map(|(key, at, node)| (key, shape(at, node))))?;
+        let (_, at, _) = document.entries(object).nth(wrapper.member)?;
+        Some((wrapper.holds, at))
     }
 }
 

@@ -3,9 +3,10 @@
 use super::DecodeError;
 use crate::{
     EventKind, SentTime, Source,
-    container::{Around, Holds, Wrapper, may_be_event},
+    container::{self, Around, Holds, Wrapper, may_be_event},
     json::{Document, Node, Recurring, StaticNode},
-    reshape::Form,
+    keys::FewKeys,
+    reshape::{self, Form},
 };
 
 /// What a record says about itself, apart from its payload.
@@ -64,6 +65,7 @@ impl Parts {
     /// Of a key that stands there twice, the last counts.
     fn of(document: &Document<'_>) -> Self {
         let mut parts = Self::default();
+        let mut tells = false;
         for (key, at, _) in document.entries(0) {
             let part = match key {
                 "event_id" => &mut parts.event_id,
@@ -72,14 +74,23 @@ impl Parts {
                 "occurred_at" => &mut parts.occurred_at,
                 "source" => &mut parts.source,
                 "payload" => &mut parts.payload,
-                _ => continue,
+                _ => {
+                    tells |= may_tell(key);
+                    continue;
+                }
             };
             *part = Some(at);
         }
-        parts.form = Form::of(document, 0);
-        parts.payload_form = parts.kind.and(parts.payload).and_then(|at| Form::of(document, at));
-        parts.events = Wrapper::in_document(document, 0);
-        parts.payload_events = parts.kind.and(parts.payload).and_then(|at| Wrapper::in_document(document, at));
+        if tells {
+            parts.form = Form::of(document, 0);
+            parts.events = Wrapper::in_document(document, 0);
+        }
+        if let Some(at) = parts.kind.and(parts.payload)
+            && document.entries(at).any(|(key, ..)| may_tell(key))
+        {
+            parts.payload_form = Form::of(document, at);
+            parts.payload_events = Wrapper::in_document(document, at);
+        }
         parts
     }
 
@@ -94,6 +105,12 @@ impl Parts {
     }
 }
 
+/// Whether a key may tell that an object is made again, or is a container. Most objects have none that does.
+fn may_tell(key: &str) -> bool {
+    const KEYS: FewKeys = FewKeys::of(&[reshape::KEYS, container::KEYS]);
+    KEYS.may_have(key) || reshape::is_record(key)
+}
+
 /// Whether what holds events in one document of a form does so in this one.
 fn may_be_events(events: Option<(Holds, usize)>, document: &Document<'_>) -> bool {
     events.is_some_and(|(holds, at)| match holds {
@@ -106,16 +123,18 @@ fn may_be_events(events: Option<(Holds, usize)>, document: &Document<'_>) -> boo
 
 /// Those of documents that are like earlier ones, by their forms.
 #[derive(Debug)]
-pub(super) struct KnownParts([(u64, Parts); 64]);
+pub(super) struct KnownParts(Box<[(u64, Parts)]>);
 
 impl Default for KnownParts {
     fn default() -> Self {
         // There is no form 0.
-        Self([(0, Parts::default()); 64])
+        Self([(0, Parts::default()); Self::MOST].into())
     }
 }
 
 impl KnownParts {
+    const MOST: usize = 256;
+
     pub(super) fn of(&mut self, document: &Document<'_>) -> Parts {
         let Some(form) = document.recurring().map(Recurring::form) else { return Parts::of(document) };
         let at = usize::try_from(form % self.0.len() as u64).unwrap_or_default();
