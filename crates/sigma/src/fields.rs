@@ -231,6 +231,11 @@ impl Place {
         Self { starts: (1..=keys.len()).rev().map(start).collect() }
     }
 
+    /// The keys by which it begins.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.starts.iter().map(|(start, _)| &**start)
+    }
+
     /// Where it is in events with these keys at the top; `bits` are these, too.
     pub(crate) fn among(&self, names: &[&str], bits: KeyBits) -> Among {
         let is_there = |key: &str| bits.may_have(key).then(|| names.iter().position(|name| *name == key))?;

@@ -20,6 +20,11 @@ impl KeyBits {
         self.0 |= Self::bit(key);
     }
 
+    /// False where no key is in both sets.
+    pub(crate) fn may_share(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     fn bit(key: &str) -> u64 {
         let ends = [key.bytes().next(), key.bytes().next_back()].map(|byte| usize::from(byte.unwrap_or_default()));
         1 << ((key.len() * 8 + ends[0] + ends[1] * 5) % 64)

@@ -95,8 +95,10 @@ struct LateTable {
 #[derive(Debug)]
 struct Format {
     mapping: Mapping,
-    /// Where its events have something, at one place of each.
+    /// Where its events have something, at one place of each, …
     has: Vec<Vec<Place>>,
+    /// … and the keys by which these begin.
+    has_keys: Vec<KeyBits>,
     /// Where the product is named.
     product: Option<Place>,
     /// The product's number, where it is always the same.
@@ -226,9 +228,11 @@ impl Router {
         let inside = present.iter().filter(|(key, _)| key.contains('.'));
         let present_inside = inside.map(|(key, bit)| (Place::new(key), *bit)).collect();
         let has = |paths: &[String]| paths.iter().map(|path| Place::new(path)).collect();
+        let has: Vec<Vec<Place>> = mapping.events.has.iter().map(|has_one| has(has_one.paths())).collect();
         let by = |by: &String| mapping.places(by).into_iter().map(|at| (Place::new(at.path()), at)).collect();
         Format {
-            has: mapping.events.has.iter().map(|has_one| has(has_one.paths())).collect(),
+            has_keys: has.iter().map(|places| places.iter().flat_map(Place::keys).collect()).collect(),
+            has,
             product_number,
             product: match &mapping.product {
                 Product::In { from, .. } => Some(Place::new(from)),
@@ -452,7 +456,9 @@ impl Router {
             Some(wanted) => is_of_kind(event, wanted),
             None => {
                 let is_there = |place: &Place| place.first(event.payload, keys).is_some();
-                is_told && format.has.iter().all(|places| places.iter().any(is_there))
+                is_told
+                    && format.has_keys.iter().all(|begins| keys.may_share(*begins))
+                    && format.has.iter().all(|places| places.iter().any(is_there))
             }
         });
         (format, keys)
