@@ -47,7 +47,7 @@ impl BareLoop {
             .group_consumer(&self.group)
             .create()
             .map_err(|error| StreamError::Configuration(error.to_string()))?;
-        let mut committer = Committer::start(&self.kafka, &format!("{}-bare", self.group), || false)?;
+        let mut committer = Committer::start(&self.kafka, &format!("{}-bare", self.group), || false, &mut None)?;
         consumer.subscribe(&[&self.input]).map_err(|error| kafka_error(&self.input, &error))?;
         let mut out = Outbox::default();
         let mut next = std::collections::BTreeMap::new();

@@ -33,6 +33,11 @@ const READ_WITHIN: Duration = Duration::from_secs(300);
 const CALL: Duration = Duration::from_secs(5);
 /// How long it is tried.
 const ANSWER: Duration = Duration::from_secs(15);
+/// For how long no record may come before all are read.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How much longer than its own time-out a transaction may be open: its coordinator looks for such every 10 s, and may itself have
+/// just started.
+const DECISION: Duration = Duration::from_secs(30);
 
 /// Ends `state`'s batch and puts its changes into `out`.
 pub(crate) fn write(topic: &Arc<str>, partition: i32, state: &mut State, out: &mut Outbox) -> Undo {
@@ -67,6 +72,7 @@ pub(crate) fn restore(
     progress: &dyn Fn(),
 ) -> Result<HashMap<i32, State>, StreamError> {
     let started = Instant::now();
+    let decided_within = Duration::from_millis(kafka.transaction_timeout_ms()) + DECISION;
     let (committed, uncommitted) = (kafka.lone_consumer("read_committed")?, kafka.lone_consumer("read_uncommitted")?);
     let mut states: HashMap<i32, State> = partitions.iter().map(|p| (*p, State::new(limits))).collect();
     let mut assignment = TopicPartitionList::new();
@@ -75,9 +81,18 @@ pub(crate) fn restore(
         if low == high {
             continue;
         }
-        while watermarks(&committed, topic, partition, keep_waiting)?.1 < high {
+        let since = Instant::now();
+        loop {
+            let (_, stable) = watermarks(&committed, topic, partition, keep_waiting)?;
+            if stable >= high {
+                break;
+            }
             if !keep_waiting() {
                 return Ok(states);
+            }
+            if since.elapsed() > decided_within {
+                let (topic, seconds) = (topic.to_string(), since.elapsed().as_secs());
+                return Err(StreamError::Undecided { topic, partition, offset: stable, seconds });
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -88,8 +103,18 @@ pub(crate) fn restore(
     let mut open: HashSet<i32> = assignment.elements().iter().map(TopicPartitionListElem::partition).collect();
     committed.assign(&assignment).map_err(|error| StreamError::from_kafka(&**topic, &error))?;
     let mut records = 0u64;
+    let mut heard = Instant::now();
     while !open.is_empty() && keep_waiting() {
-        match committed.poll(Duration::from_millis(100)) {
+        let polled = committed.poll(Duration::from_millis(100));
+        if matches!(polled, Some(Ok(_))) {
+            heard = Instant::now();
+        } else if heard.elapsed() > SILENCE {
+            return Err(StreamError::NoAnswer {
+                what: format!("reading `{topic}`"),
+                seconds: heard.elapsed().as_secs(),
+            });
+        }
+        match polled {
             None => {}
             Some(Ok(message)) => {
                 records += 1;

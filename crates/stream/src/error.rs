@@ -26,6 +26,22 @@ pub enum StreamError {
         /// How long.
         seconds: u64,
     },
+    /// A transaction is open for longer than one can be.
+    #[error(
+        "a transaction in `{topic}`, partition {partition}, has been open at offset {offset} for {seconds} s, and nobody can \
+         read on behind it. Kafka may have lost sight of it: see \"An open transaction\" in \
+         docs/runbooks/CybervaultPartitionStalled.md"
+    )]
+    Undecided {
+        /// Where it is.
+        topic: String,
+        /// Where in it.
+        partition: i32,
+        /// Where it begins.
+        offset: i64,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A topic is not there.
     #[error("topic `{0}` does not exist; create it with `cybervault topics apply`")]
     MissingTopic(String),

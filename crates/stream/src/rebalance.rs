@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -34,9 +35,19 @@ pub(crate) enum GroupEvent {
 pub(crate) struct End {
     /// The last stable offset.
     pub(crate) stable: i64,
-    /// All up to there was handed out. The last offsets may be a transaction's markers, which nobody is handed.
-    pub(crate) reached: bool,
+    /// Since when it is known that all up to there was handed out. The last offsets may be a transaction's markers, which nobody is handed.
+    reached: Option<Instant>,
 }
+
+impl End {
+    /// Whether all up to there was handed out, as the client said a moment ago.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.reached.is_some_and(|at| at.elapsed() < SAID)
+    }
+}
+
+/// For how long what the client says holds: it says it every second.
+const SAID: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct GroupContext {
@@ -120,6 +131,7 @@ impl ClientContext for GroupContext {
             for (partition, found) in found.partitions {
                 if partition >= 0 && found.ls_offset >= 0 {
                     let reached = found.next_offset >= found.ls_offset && found.fetchq_cnt == 0;
+                    let reached = reached.then(Instant::now);
                     ends.insert((topic.clone(), partition), End { stable: found.ls_offset, reached });
                 }
             }

@@ -121,13 +121,13 @@ impl<S: Stage> Runner<S> {
         let measures = Measures::new(&settings.stage);
         let _lag = LagMonitor::start(&settings.kafka, &settings.group, self.health.clone(), &settings.stage);
         let mut restarts: Vec<Instant> = Vec::new();
-        let mut patience = NEW_TOPIC;
+        let (mut patience, mut left) = (NEW_TOPIC, None);
         while !self.stop.is_told() {
             if !self.wait_for_kafka(patience)? {
                 break;
             }
             patience = KNOWN_TOPIC;
-            let session = Session::open(&self.settings, &mut self.stage, &self.health, &self.stop);
+            let session = Session::open(&self.settings, &mut self.stage, &self.health, &self.stop, &mut left);
             let ended = match session.and_then(Session::run) {
                 Ok(()) => break,
                 Err(ended) => ended,
@@ -141,8 +141,11 @@ impl<S: Stage> Runner<S> {
             restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
             // A broker that is away is waited for, however often, and takes fences of its own: one that was away for longer
             // than a transaction may take has forgotten who may write. Without that, who is fenced again and again has a rival.
-            let by_outage = matches!(ended, StreamError::NoAnswer { .. } | StreamError::Unreachable { .. })
-                || self.health.since_outage().is_some_and(|since| since < OUTAGE);
+            let waits = matches!(
+                ended,
+                StreamError::NoAnswer { .. } | StreamError::Unreachable { .. } | StreamError::Undecided { .. }
+            );
+            let by_outage = waits || self.health.since_outage().is_some_and(|since| since < OUTAGE);
             let allowed = if matches!(ended, StreamError::Fenced(_)) { 2 } else { MAX_RESTARTS };
             if !by_outage && restarts.len() >= allowed {
                 error!(stage = %self.settings.stage, error = %ended, "giving up");

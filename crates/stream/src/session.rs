@@ -40,7 +40,7 @@ use crate::{
     rebalance::{GroupContext, GroupEvent},
     spans::StageTracer,
     stop::Stop,
-    transaction::{Batch, Committer, Outcome},
+    transaction::{Batch, Committer, Left, Outcome},
 };
 
 /// How often the clock ticks for the stage and the gauges.
@@ -75,6 +75,8 @@ pub(crate) struct Session<'r, S> {
     intake: Intake,
     consumer: Arc<BaseConsumer<GroupContext>>,
     committer: Committer,
+    /// The batch that could not be ended, for the session after this one.
+    left: &'r mut Option<Left>,
     states: HashMap<i32, State, RandomState>,
     /// Where each assigned partition was last committed: where reading goes on after a batch is given up.
     committed: HashMap<TopicPartition, i64, RandomState>,
@@ -102,13 +104,14 @@ impl<'r, S: Stage> Session<'r, S> {
         stage: &'r mut S,
         health: &'r RunnerHealth,
         stop: &'r Stop,
+        left: &'r mut Option<Left>,
     ) -> Result<Self, StreamError> {
         debug_assert!(
             settings.changelog.is_none() || settings.inputs.len() == 1,
             "state follows one topic's partitions"
         );
         inflate::bound(settings.kafka.sizes.batch);
-        let committer = Committer::start(&settings.kafka, &settings.transactional_id, stop.deadline())?;
+        let committer = Committer::start(&settings.kafka, &settings.transactional_id, stop.deadline(), left)?;
         let mut config = settings.kafka.group_consumer(&settings.group);
         if let Some(member) = &settings.member {
             config.set("group.instance.id", member);
@@ -131,6 +134,7 @@ impl<'r, S: Stage> Session<'r, S> {
             intake: Intake::new(consumer.clone())?,
             consumer,
             committer,
+            left,
             states: HashMap::default(),
             committed: HashMap::default(),
             open: Open::default(),
@@ -426,7 +430,10 @@ impl<'r, S: Stage> Session<'r, S> {
         let Some((mut batch, outcome)) = self.committer.outcome(wait)? else { return Ok(()) };
         let Some(mut committing) = self.committing.take() else { return Ok(()) };
         match outcome {
-            Outcome::Fatal(error) => return Err(error),
+            Outcome::Fatal(error) => {
+                *self.left = Some(Left { batch, group: self.settings.group.clone() });
+                return Err(error);
+            }
             Outcome::Committed { seconds, queued } => {
                 self.measures.transaction.record(seconds);
                 self.measures.queue.set(f64::from(queued));
@@ -567,10 +574,16 @@ impl<'r, S: Stage> Session<'r, S> {
     fn measure(&self) {
         if self.open.opened.is_none() && self.committing.is_none() {
             let ends = self.consumer.context().ends();
+            let mut all_reached = true;
             for at in self.committed.keys() {
-                if let Some(end) = ends.get(&(at.0.to_string(), at.1)).filter(|end| end.reached) {
-                    self.health.seen(at, end.stable);
+                match ends.get(&(at.0.to_string(), at.1)).filter(|end| end.is_reached()) {
+                    Some(end) => self.health.seen(at, end.stable),
+                    None => all_reached = false,
                 }
+            }
+            // What waits lies behind an open transaction, and that is nothing that a new session mends.
+            if all_reached {
+                self.health.step();
             }
         }
         for (partition, state) in &self.states {

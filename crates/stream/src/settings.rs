@@ -172,10 +172,11 @@ impl KafkaSettings {
         config
     }
 
-    /// A client that asks where `group` stands, without being a member of it.
+    /// A client that asks where `group` stands, without being a member of it. It waits for no open transaction, and to it a
+    /// partition ends behind these.
     pub(crate) fn reader_of(&self, group: &str) -> Result<LoneConsumer, StreamError> {
         let mut config = self.consumer_defaults();
-        config.set("group.id", group).set("isolation.level", "read_committed");
+        config.set("group.id", group).set("isolation.level", "read_uncommitted");
         config.create_with_context(Quiet::default()).map_err(|error| StreamError::Configuration(error.to_string()))
     }
 

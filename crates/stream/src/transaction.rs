@@ -14,7 +14,7 @@ use std::{
 use cybervault_model::Timestamp;
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
-    consumer::ConsumerGroupMetadata,
+    consumer::{Consumer, ConsumerGroupMetadata},
     error::{KafkaError, RDKafkaErrorCode},
     message::{DeliveryResult, Header, Message, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
@@ -105,6 +105,35 @@ impl ProducerContext for DeliveryContext {
     }
 }
 
+/// What a session could not end: it does not know whether its batch was committed.
+pub(crate) struct Left {
+    pub(crate) batch: Batch,
+    pub(crate) group: String,
+}
+
+impl Left {
+    /// Whether the group goes on behind the batch.
+    fn is_committed(&self, kafka: &KafkaSettings) -> Result<bool, StreamError> {
+        let mut wanted = TopicPartitionList::new();
+        for (topic, partition, _) in &self.batch.offsets {
+            wanted.add_partition(topic, *partition);
+        }
+        let what = || format!("offsets of group `{}`", self.group);
+        let since = Instant::now();
+        // What is still open among the offsets is not waited for: it was left open, too.
+        let asker = kafka.reader_of(&self.group)?;
+        let found = asker.committed_offsets(wanted, DEADLINE).map_err(|error| match error.rdkafka_error_code() {
+            Some(code) if is_denied(code) => StreamError::from_kafka(what(), &error),
+            _ => StreamError::NoAnswer { what: what(), seconds: since.elapsed().as_secs() },
+        })?;
+        let is_behind = |(topic, partition, next): &(Arc<str>, i32, i64)| {
+            let found = found.find_partition(topic, *partition).and_then(|found| found.offset().to_raw());
+            found.is_some_and(|found| found >= *next)
+        };
+        Ok(self.batch.offsets.iter().any(is_behind))
+    }
+}
+
 /// The thread that commits, and the way to it. Holds at most one batch.
 pub(crate) struct Committer {
     batches: Option<SyncSender<Batch>>,
@@ -115,13 +144,21 @@ pub(crate) struct Committer {
 
 impl Committer {
     /// Starts producers whose ids begin with `transactional_id`, which fences off and aborts whatever an earlier holder left
-    /// open.
+    /// open; of what the session before could not end, `left` tells more.
     pub(crate) fn start(
         kafka: &KafkaSettings,
         transactional_id: &str,
         give_up: impl Fn() -> bool + Clone + Send + 'static,
+        left: &mut Option<Left>,
     ) -> Result<Self, StreamError> {
         let mut transactor = Transactor::new(kafka, transactional_id, give_up)?;
+        if let Some(left) = left
+            && !left.is_committed(kafka)?
+        {
+            debug!(id = transactional_id, "aborting once more what the session before may have left open");
+            transactor.abort_again(&left.batch)?;
+        }
+        *left = None;
         let (batches, next) = sync_channel::<Batch>(1);
         let (report, outcomes) = sync_channel(1);
         let thread = thread::Builder::new()
@@ -213,6 +250,13 @@ impl Transactor {
         Ok(Self { producers: (0..PRODUCERS).map(producer).collect::<Result<_, _>>()?, last: 0 })
     }
 
+    /// Ends once more what an earlier session may have left open. These producers' coordinator has aborted it, but one that had just
+    /// started drops markers for partitions that it does not know yet, and nobody reads on behind an open transaction. A marker of a
+    /// later transaction of the same producer ends it, too.
+    fn abort_again(&self, batch: &Batch) -> Result<(), StreamError> {
+        self.producers.iter().try_for_each(|producer| producer.abort_again(batch))
+    }
+
     /// Sees a transaction through.
     pub(crate) fn run(&mut self, batch: &Batch) -> Outcome {
         self.last = (self.last + 1) % PRODUCERS;
@@ -274,6 +318,21 @@ impl TransactionalProducer {
     }
 
     fn attempt(&self, batch: &Batch) -> Result<i32, Setback> {
+        let queued = self.write(batch)?;
+        self.retry("committing the transaction", || self.producer.commit_transaction(CALL))?;
+        Ok(queued)
+    }
+
+    /// Aborts a transaction with the batch's records, and so whatever is open in the same partitions.
+    fn abort_again(&self, batch: &Batch) -> Result<(), StreamError> {
+        match self.write(batch) {
+            Err(Setback::Fatal(error)) => Err(error),
+            _ => self.abort(),
+        }
+    }
+
+    /// Begins a transaction, and does all that it takes but to end it.
+    fn write(&self, batch: &Batch) -> Result<i32, Setback> {
         self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.producer.begin_transaction().map_err(|error| self.setback("beginning a transaction", &error))?;
         for entry in batch.out.entries() {
@@ -292,7 +351,6 @@ impl TransactionalProducer {
                 self.producer.send_offsets_to_transaction(&offsets, group, CALL)
             })?;
         }
-        self.retry("committing the transaction", || self.producer.commit_transaction(CALL))?;
         Ok(queued)
     }
 

@@ -15,6 +15,10 @@ use cybervault_stream::{
     Runner, RunnerSettings, Stage, Start, State, StateLimits, StreamError, TopicPlan, apply_topics, headers,
 };
 use cybervault_testkit::{Kafka, PATIENCE, eventually};
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer},
+};
 
 /// Records of a batch.
 const MAX_RECORDS: usize = 500;
@@ -262,6 +266,30 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing_but_time() {
     bench.feed(5_000, 5_000);
     bench.check_output(10_000);
     worker.wait_ready();
+    worker.stop();
+}
+
+#[test]
+fn a_transaction_that_nobody_ends_is_told_and_its_end_is_enough() {
+    let bench = Bench::new(Kafka::shared(), "undecided");
+    let id = format!("{}somebody", bench.prefix);
+    let somebody: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &bench.kafka.bootstrap)
+        .set("transactional.id", &id)
+        .set("transaction.timeout.ms", "900000")
+        .create()
+        .unwrap();
+    somebody.init_transactions(PATIENCE).unwrap();
+    somebody.begin_transaction().unwrap();
+    somebody.send(BaseRecord::to(&bench.topic("state")).partition(0).key("key").payload("open")).unwrap();
+    somebody.flush(PATIENCE).unwrap();
+    bench.feed(0, 1_000);
+    let worker = bench.worker("w");
+    eventually("the open transaction is told", PATIENCE, || {
+        worker.health.obstacles().iter().any(|obstacle| obstacle.contains("partition 0, has been open")).then_some(())
+    });
+    somebody.abort_transaction(PATIENCE).unwrap();
+    bench.check_output(1_000);
     worker.stop();
 }
 
