@@ -15,7 +15,7 @@ impl Place {
 }
 
 /// The kinds of findings: each one's [code](RuleFinding::code), and what it means.
-pub const FINDING_KINDS: [(&str, &str); 45] = [
+pub const FINDING_KINDS: [(&str, &str); 44] = [
     ("action", "`action` is none of global, reset and repeat, or repeats nothing"),
     ("array-selector", "A field has a selector of Sigma 3, which is not supported"),
     ("cidr", "A value of `cidr` is no network"),
@@ -42,7 +42,6 @@ pub const FINDING_KINDS: [(&str, &str); 45] = [
     ("nested-map", "A field has a map instead of a value"),
     ("no-rule", "The document is no rule"),
     ("no-value", "A field has no value"),
-    ("not-evaluated", "Correlations are not evaluated yet"),
     ("null-in-list", "null stands among other values"),
     ("pipeline", "A pipeline refuses the rule"),
     ("placeholder", "No pipeline fills a placeholder"),

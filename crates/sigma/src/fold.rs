@@ -7,7 +7,7 @@
 use memchr::memchr3_iter;
 
 /// Appends `text`, folded, to `out`.
-pub(crate) fn fold_into(text: &str, out: &mut String) {
+pub fn fold_into(text: &str, out: &mut String) {
     let mut rest = text;
     while !rest.is_empty() {
         // Most texts are ASCII from end to end, which is folded many bytes at a time.

@@ -7,6 +7,7 @@
 
 // Files into rules.
 mod condition;
+mod correlate;
 mod dialect;
 mod encode;
 mod finding;
@@ -56,11 +57,15 @@ mod shape;
 mod survey;
 mod usual;
 
+pub use correlate::{
+    Comparison, Correlation, CorrelationAlias, CorrelationCriterion, CorrelationKind, Referred, RuleExpr,
+};
 pub use explain::{ExplainedLine, ExplainedSelection, Explainer, Explanation};
 pub use finding::{FINDING_KINDS, RuleFinding};
-pub use load::{Correlation, Rule, RuleFile, RuleMeta, RulePack, RuleSource, load, load_with};
+pub use fold::fold_into;
+pub use load::{Rule, RuleFile, RuleMeta, RulePack, RuleSource, load, load_with};
 pub use mapping::{MappingError, Mappings};
-pub use matcher::{EventFields, Matcher, RuleIndex};
+pub use matcher::{EventFields, FieldValue, Matcher, RuleIndex};
 pub use origin::{EventRoute, KeySet};
 pub use pipeline::{PipelineError, PipelineFile, Pipelines};
 pub use route::Routing;

@@ -2,16 +2,17 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     fmt,
 };
 
 use cybervault_model::{Level, derived_id};
-use rsigma_parser::{CorrelationRule, Detection, Detections, FilterRule, FilterRuleTarget, LogSource, SigmaRule};
+use rsigma_parser::{Detection, Detections, FilterRule, FilterRuleTarget, LogSource, SigmaRule};
 use serde::Serialize;
 
 use crate::{
     condition::{Expr, lower_conditions},
+    correlate::{self, Correlation, Names},
     finding::{Issue, Place, RuleFinding},
     modifier::{LowerError, Step, unfilled},
     pipeline::Pipelines,
@@ -46,6 +47,15 @@ pub struct RuleMeta {
     pub falsepositives: Vec<String>,
     /// The file.
     pub path: String,
+    /// Whether it is told by itself; if not, it only feeds correlations of its file.
+    pub is_told: bool,
+}
+
+impl RuleMeta {
+    /// Whether it says something where no correlation is evaluated: it is told by itself, or is more than informational.
+    pub fn tells_alone(&self) -> bool {
+        self.is_told || self.level > Level::Informational
+    }
 }
 
 /// The log source a rule asks for; lower case. What is `None` may be anything.
@@ -103,25 +113,12 @@ impl Rule {
     }
 }
 
-/// A correlation: a rule over several events that other rules are true of. What it names is there.
-#[derive(Clone, Debug)]
-pub struct Correlation {
-    /// The correlation, as the pipelines leave it.
-    pub rule: CorrelationRule,
-    /// The file.
-    pub path: String,
-    /// The rules that it names, its condition and its aliases included, each with line and column.
-    pub references: Vec<(String, u32, u32)>,
-    /// Where in the file it begins: line and column, from 1.
-    pub place: (u32, u32),
-}
-
 /// Every rule of a set of files.
 #[derive(Clone, Debug, Default)]
 pub struct RulePack {
     /// The rules that can be used, in the order of their files' paths.
     pub rules: Vec<Rule>,
-    /// Correlation rules: over several events, for a later stage.
+    /// Correlations: rules over several events. One that others are over comes before these.
     pub correlations: Vec<Correlation>,
     /// How many filters were applied to the rules.
     pub filters: usize,
@@ -163,7 +160,7 @@ pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &
         }
     }
     pack.filters = usable_filters.len();
-    let mut named = Named::default();
+    let (mut named, mut sources) = (Named::default(), Vec::new());
     for ReadRule { file, rule, places, lowered } in rules {
         let title = rule.title.clone();
         let names = [rule.id.clone(), rule.name.clone()];
@@ -171,11 +168,13 @@ pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &
         match usable(rule, &places, lowered, file, &usable_filters, pipelines) {
             Ok((rule, source, warnings)) => {
                 pack.warnings.extend(warnings.into_iter().map(|issue| issue.in_file(file.path, Some(&title))));
-                named.add(names, &source, file, at, &mut pack.warnings);
+                named.of.add_rule(&names, &title, pack.rules.len());
+                named.add(names, file, at, &mut pack.warnings);
+                sources.push(source);
                 pack.rules.push(rule);
             }
             Err(issue) => {
-                named.refused.extend(names.into_iter().flatten());
+                named.of.refuse(names);
                 pack.fail(file, &title, issue);
             }
         }
@@ -183,7 +182,7 @@ pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &
     for (file, filter, places, _) in &usable_filters {
         for (name, at) in &places.references {
             let is_known = |rule: &Rule| rule.meta.id == *name || rule.meta.title == *name;
-            if !named.known.contains_key(name) && !named.refused.contains(name) && !pack.rules.iter().any(is_known) {
+            if !named.of.has(name) && !pack.rules.iter().any(is_known) {
                 let message =
                     format!("the filter is for `{name}`, and no rule has this id or name; it takes nothing away");
                 pack.warnings
@@ -191,33 +190,30 @@ pub fn load_with<'a>(files: impl IntoIterator<Item = RuleFile<'a>>, pipelines: &
             }
         }
     }
-    pack.correlate(correlations, &named, pipelines);
+    for (file, read) in &correlations {
+        named.add([read.rule.id.clone(), read.rule.name.clone()], *file, read.at, &mut pack.warnings);
+    }
+    correlate::link(&mut pack, correlations, (named.of, &sources), pipelines);
     pack
 }
 
 /// The rules by what others may call them.
 #[derive(Default)]
 struct Named<'f> {
-    known: HashMap<String, (LogSource, &'f str, Place)>,
-    refused: HashSet<String>,
+    /// Where each name stands first.
+    known: HashMap<String, (&'f str, Place)>,
+    of: Names,
 }
 
 impl<'f> Named<'f> {
-    fn add(
-        &mut self,
-        names: [Option<String>; 2],
-        source: &LogSource,
-        file: RuleFile<'f>,
-        at: Place,
-        warnings: &mut Vec<RuleFinding>,
-    ) {
+    fn add(&mut self, names: [Option<String>; 2], file: RuleFile<'f>, at: Place, warnings: &mut Vec<RuleFinding>) {
         let [id, name] = names;
         for (what, name) in [("id", id), ("name", name)] {
             let Some(name) = name else { continue };
             match self.known.entry(name) {
-                Entry::Vacant(free) => drop(free.insert((source.clone(), file.path, at))),
+                Entry::Vacant(free) => drop(free.insert((file.path, at))),
                 Entry::Occupied(known) => {
-                    let (_, path, Place { line, column }) = known.get();
+                    let (path, Place { line, column }) = known.get();
                     let message = format!(
                         "the rule at {path}:{line}:{column} has the same {what} `{}`, by which results and correlations name it",
                         known.key()
@@ -232,34 +228,6 @@ impl<'f> Named<'f> {
 impl RulePack {
     fn fail(&mut self, file: RuleFile<'_>, title: &str, issue: Issue) {
         self.failed.push(issue.in_file(file.path, Some(title)));
-    }
-
-    /// Takes the correlations whose rules are there. One may be of others.
-    fn correlate(&mut self, read: Vec<(RuleFile<'_>, read::Correlation)>, named: &Named<'_>, pipelines: &Pipelines) {
-        let own: HashSet<String> =
-            read.iter().flat_map(|(_, read)| [&read.rule.id, &read.rule.name]).flatten().cloned().collect();
-        let is_known = |name: &str| named.known.contains_key(name) || own.contains(name);
-        let near: Vec<_> = named.known.keys().chain(&own).map(String::as_str).collect();
-        for (file, correlation) in read {
-            let title = correlation.rule.title.clone();
-            if let Some(issue) = correlation.resolve(&is_known, &near, &|name| named.refused.contains(name)) {
-                self.fail(file, &title, issue);
-                continue;
-            }
-            let read::Correlation { rule, at, references } = correlation;
-            let referred = rule.rules.iter().filter_map(|name| named.known.get(name));
-            let referred = referred.map(|(source, ..)| source.clone()).collect();
-            match pipelines.apply_to_correlation(rule, referred) {
-                Ok(rule) => {
-                    let references = references.into_iter().map(|(name, at)| (name, at.line, at.column)).collect();
-                    let (path, place) = (file.path.to_owned(), (at.line, at.column));
-                    let message = "correlations are not evaluated yet: the rules that it names are told by themselves";
-                    self.warnings.push(Issue::new(at, "not-evaluated", message).in_file(file.path, Some(&title)));
-                    self.correlations.push(Correlation { rule, path, references, place });
-                }
-                Err(reason) => self.fail(file, &title, Issue::new(at, "pipeline", reason)),
-            }
-        }
     }
 }
 
@@ -491,18 +459,23 @@ fn meta(rule: &SigmaRule, path: &str) -> RuleMeta {
     RuleMeta {
         id: id(rule, path),
         title: rule.title.clone(),
-        level: match rule.level {
-            Some(rsigma_parser::Level::Critical) => Level::Critical,
-            Some(rsigma_parser::Level::High) => Level::High,
-            Some(rsigma_parser::Level::Medium) => Level::Medium,
-            Some(rsigma_parser::Level::Low) => Level::Low,
-            Some(rsigma_parser::Level::Informational) | None => Level::Informational,
-        },
+        level: rule.level.map_or(Level::Informational, level),
         tags: rule.tags.clone(),
         status: rule.status.map(|status| format!("{status:?}").to_lowercase()),
         logsource: RuleSource::of(&rule.logsource),
         falsepositives: rule.falsepositives.clone(),
         path: path.to_owned(),
+        is_told: true,
+    }
+}
+
+pub(crate) const fn level(level: rsigma_parser::Level) -> Level {
+    match level {
+        rsigma_parser::Level::Critical => Level::Critical,
+        rsigma_parser::Level::High => Level::High,
+        rsigma_parser::Level::Medium => Level::Medium,
+        rsigma_parser::Level::Low => Level::Low,
+        rsigma_parser::Level::Informational => Level::Informational,
     }
 }
 

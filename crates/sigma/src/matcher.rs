@@ -217,6 +217,15 @@ impl Matcher {
 /// How many values of a field are told: comparing each with all others, a list made for it would take seconds.
 const MOST_VALUES: usize = 64;
 
+/// One value of a field.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldValue<'v> {
+    /// Its text; a number's or truth value's as well.
+    pub text: &'v str,
+    /// The number that it is, if it is one and no text.
+    pub number: Option<f64>,
+}
+
 /// An event's fields by their Sigma names.
 #[derive(Debug)]
 pub struct EventFields<'m, 'e> {
@@ -237,6 +246,36 @@ impl<'e> EventFields<'_, 'e> {
     /// The same of the field that was named at this place.
     pub fn values_of_named(&self, at: usize) -> Vec<Cow<'e, str>> {
         self.named.get(at).map(|field| self.of(*field)).unwrap_or_default()
+    }
+
+    /// Hands on the values of the field that was named at this place, every one, in the order of the places where the field may be.
+    pub fn each_of_named(&self, at: usize, each: &mut dyn FnMut(FieldValue<'_>)) {
+        let Some(field) = self.named.get(at) else { return };
+        let mut slots = Cow::Borrowed(self.slots.of(*field));
+        if slots.len() > 1 {
+            slots.to_mut().sort_unstable();
+        }
+        for (target, node) in slots.iter().copied().take(MOST_VALUES) {
+            let before = &*self.table.targets[target as usize].before;
+            let value = self.event.other(node).into();
+            match value {
+                Scalar::Text(text) if before.is_empty() => each(FieldValue { text, number: None }),
+                value => {
+                    let mut text = before.to_owned();
+                    let number = match value {
+                        #[expect(clippy::cast_precision_loss, reason = "sums of numbers so large need not be exact")]
+                        Scalar::Int(number) => Some(number as f64),
+                        #[expect(clippy::cast_precision_loss, reason = "sums of numbers so large need not be exact")]
+                        Scalar::Uint(number) => Some(number as f64),
+                        Scalar::Float(number) => Some(number),
+                        _ => None,
+                    };
+                    if append_text(value, true, &mut text) {
+                        each(FieldValue { text: &text, number });
+                    }
+                }
+            }
+        }
     }
 
     fn of(&self, field: FieldId) -> Vec<Cow<'e, str>> {

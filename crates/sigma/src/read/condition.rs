@@ -61,10 +61,27 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 /// Reads a condition. `not` binds most, then `and`, then `or` (Sigma 2.1 §Condition).
 pub(super) fn read(text: &str) -> Result<Condition, Unread> {
+    read_as(text, false)
+}
+
+/// Reads a correlation's condition on rules: `and`, `or` and `not` in any case, and names alone.
+pub(super) fn read_of_rules(text: &str) -> Result<Condition, Unread> {
+    let condition = read_as(text, true)?;
+    match condition.names.iter().find(|name| name.of.is_some()) {
+        Some(Name { offset, .. }) => {
+            let message =
+                "a correlation's condition names rules one by one; `of` a pattern is for selections".to_owned();
+            Err(Unread { offset: *offset, message })
+        }
+        None => Ok(condition),
+    }
+}
+
+fn read_as(text: &str, any_case: bool) -> Result<Condition, Unread> {
     if text.len() > LONGEST {
         return Err(Unread { offset: 0, message: format!("the condition is longer than {LONGEST} bytes") });
     }
-    let mut parser = Parser { text, words: words(text), at: 0, names: Vec::new() };
+    let mut parser = Parser { text, words: words(text), at: 0, names: Vec::new(), any_case };
     if parser.words.is_empty() {
         return Err(parser.unread("the condition is empty; name a selection"));
     }
@@ -103,6 +120,8 @@ struct Parser<'t> {
     words: Vec<(usize, &'t str)>,
     at: usize,
     names: Vec<Name>,
+    /// Whether `AND` is `and`.
+    any_case: bool,
 }
 
 impl<'t> Parser<'t> {
@@ -110,8 +129,12 @@ impl<'t> Parser<'t> {
         self.words.get(self.at).map(|(_, word)| *word)
     }
 
+    fn is(&self, found: &str, word: &str) -> bool {
+        found == word || self.any_case && found.eq_ignore_ascii_case(word)
+    }
+
     fn takes(&mut self, word: &str) -> bool {
-        let takes = self.peek() == Some(word);
+        let takes = self.peek().is_some_and(|found| self.is(found, word));
         self.at += usize::from(takes);
         takes
     }
@@ -155,7 +178,7 @@ impl<'t> Parser<'t> {
         if word == "|" {
             return Err(self.unread(OLD_COUNT));
         }
-        if word == ")" || ["and", "or", "of"].contains(&word) {
+        if word == ")" || ["and", "or", "of"].iter().any(|operator| self.is(word, operator)) {
             return Err(self.unread(format!("a selection is missing before `{word}`")));
         }
         if self.words.get(self.at + 1).is_some_and(|(_, next)| *next == "of") {
@@ -227,6 +250,14 @@ mod tests {
             assert!(unread.offset == offset && unread.message.contains(part), "{text}: {unread:?}");
         }
         assert!(read(&"(".repeat(1000)).unwrap_err().message.contains("64 deep"));
+    }
+
+    #[test]
+    fn a_correlations_operators_are_written_in_any_case() {
+        let condition = read_of_rules("a AND (b Or NOT c)").unwrap();
+        assert_eq!(condition.expr.to_string(), "(a and (b or not c))");
+        assert_eq!(read_of_rules("a AND").unwrap_err().offset, 4);
+        assert_eq!(read_of_rules("a and 1 of b*").unwrap_err().offset, 11);
     }
 
     #[test]

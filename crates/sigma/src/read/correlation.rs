@@ -10,7 +10,7 @@ use rsigma_parser::{
 
 use super::{Notes, condition, filter::references, metadata::Metadata};
 use crate::{
-    finding::{Issue, Meant, Place, nearest},
+    finding::{Meant, Place, nearest},
     yaml::{Node, Typed},
 };
 
@@ -38,33 +38,40 @@ const OPERATORS: [(&str, ConditionOperator); 6] = [
 const KEYS: [&str; 10] =
     ["type", "rules", "group-by", "timespan", "timeframe", "condition", "aliases", "generate", "window", "gap"];
 
+/// The longest time span, in milliseconds: a year and a day.
+const LONGEST_MS: i64 = 366 * 86_400_000;
+
+/// The most fields that a correlation groups by or counts together.
+const MOST_FIELDS: usize = 16;
+
 /// A correlation with the places of its parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Correlation {
+    /// It, as pipelines change it; its condition's bounds, percentile and time span are below.
     pub(crate) rule: CorrelationRule,
     /// The document.
     pub(crate) at: Place,
-    /// The rules that it, its condition and its aliases name.
-    pub(crate) references: Vec<(String, Place)>,
+    pub(crate) timespan_ms: i64,
+    /// What the condition compares with.
+    pub(crate) bounds: Vec<(ConditionOperator, f64)>,
+    pub(crate) percentile: Option<f64>,
+    /// Where the condition is written; where it is left out, the correlation.
+    pub(crate) condition_at: Place,
+    /// The rules that it names, …
+    pub(crate) rules: Vec<(String, Place)>,
+    /// … those that its condition names, …
+    pub(crate) in_condition: Vec<(String, Place)>,
+    /// … and those that its aliases name.
+    pub(crate) in_aliases: Vec<(String, Place)>,
 }
 
-impl Correlation {
-    /// What it names that is none of these rules.
-    pub(crate) fn resolve(
-        &self,
-        known: &impl Fn(&str) -> bool,
-        near: &[&str],
-        refused: &impl Fn(&str) -> bool,
-    ) -> Option<Issue> {
-        let (name, at) = self.references.iter().find(|(name, _)| !known(name))?;
-        let message = if refused(name) {
-            format!("the rule `{name}` can't be used, so this can't either; mend that first")
-        } else {
-            let meant = Meant(nearest(name, near.iter().copied()));
-            format!("no rule has the id or name `{name}`{meant}")
-        };
-        Some(Issue::new(*at, "unknown-reference", message))
-    }
+/// A condition that was read.
+struct ReadCondition {
+    condition: CorrelationCondition,
+    bounds: Vec<(ConditionOperator, f64)>,
+    percentile: Option<f64>,
+    at: Place,
+    names: Vec<(String, Place)>,
 }
 
 pub(super) fn read(file: &str, document: &Node, notes: &mut Notes) -> Option<Correlation> {
@@ -90,16 +97,25 @@ pub(super) fn read(file: &str, document: &Node, notes: &mut Notes) -> Option<Cor
         }
     }
     let correlation_type = correlation_type(key, node, notes);
-    let mut named = references(node.get("rules"), "rules", notes);
-    let rules: Vec<_> = named.iter().map(|(name, _)| name.clone()).collect();
-    let timespan = timespan(key, node, notes);
-    let (window, gap) = window(document, node, notes);
-    let condition = condition(file, (key, node), correlation_type, &mut named, notes);
-    if rules.is_empty() && !matches!(condition, Some(CorrelationCondition::Extended(_))) {
+    let rules = references(node.get("rules"), "rules", notes);
+    let timespan_ms = timespan(key, node, notes);
+    window(document, node, notes);
+    let condition = condition(file, (key, node), correlation_type, notes);
+    let is_extended =
+        condition.as_ref().is_some_and(|read| matches!(read.condition, CorrelationCondition::Extended(_)));
+    if rules.is_empty() && !is_extended {
         notes.error(key.at, "correlation", "the correlation names no rules; write `rules: [their ids or names]`");
     }
-    let aliases = aliases(node.get("aliases"), &mut named, notes);
+    let mut in_aliases = Vec::new();
+    let aliases = aliases(node.get("aliases"), &mut in_aliases, notes);
     let group_by = group_by(key, node, notes);
+    if group_by.len() > MOST_FIELDS {
+        notes.error(
+            key.at,
+            "group-by",
+            format!("`group-by` has {} fields, and {MOST_FIELDS} are the most", group_by.len()),
+        );
+    }
     let generate = generate(document, node, notes);
     let Metadata {
         title,
@@ -122,6 +138,7 @@ pub(super) fn read(file: &str, document: &Node, notes: &mut Notes) -> Option<Cor
         scope,
         custom_attributes,
     } = metadata;
+    let ReadCondition { condition, bounds, percentile, at: condition_at, names: in_condition } = condition?;
     let rule = CorrelationRule {
         title,
         sigma_version,
@@ -142,17 +159,18 @@ pub(super) fn read(file: &str, document: &Node, notes: &mut Notes) -> Option<Cor
         level,
         scope,
         correlation_type: correlation_type?,
-        rules,
+        rules: rules.iter().map(|(name, _)| name.clone()).collect(),
         group_by,
-        timespan: timespan?,
-        window,
-        gap,
-        condition: condition?,
+        timespan: Timespan::parse("1s").ok()?,
+        window: WindowMode::Sliding,
+        gap: None,
+        condition,
         aliases,
         generate,
         custom_attributes,
     };
-    Some(Correlation { rule, at: document.at, references: named })
+    let (at, timespan_ms) = (document.at, timespan_ms?);
+    Some(Correlation { rule, at, timespan_ms, bounds, percentile, condition_at, rules, in_condition, in_aliases })
 }
 
 fn correlation_type(key: &Node, node: &Node, notes: &mut Notes) -> Option<CorrelationType> {
@@ -174,44 +192,47 @@ fn correlation_type(key: &Node, node: &Node, notes: &mut Notes) -> Option<Correl
     found
 }
 
-fn timespan(key: &Node, node: &Node, notes: &mut Notes) -> Option<Timespan> {
+/// A time span in milliseconds: digits and one lower-case letter (Sigma 2.1 §Time Selection).
+fn timespan(key: &Node, node: &Node, notes: &mut Notes) -> Option<i64> {
     let Some(written) = node.get("timespan").or_else(|| node.get("timeframe")) else {
         notes.error(key.at, "timespan", "the correlation has no `timespan`; write `timespan: 5m`");
         return None;
     };
-    span(written, notes)
-}
-
-fn span(written: &Node, notes: &mut Notes) -> Option<Timespan> {
     let text = written.scalar().map_or("", |scalar| &*scalar.text);
-    let span = Timespan::parse(text).ok().filter(|span| span.count > 0);
-    if span.is_none() {
-        notes.error(written.at, "timespan", format!("`{text}` is no time span; write a number and s, m, h or d: `5m`"));
+    let unit = match text.as_bytes().last() {
+        Some(b's') => 1_000,
+        Some(b'm') => 60_000,
+        Some(b'h') => 3_600_000,
+        Some(b'd') => 86_400_000,
+        _ => 0,
+    };
+    let digits = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
+    let is_span = unit > 0 && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let span = if is_span { digits.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(unit) } else { 0 };
+    match span {
+        1..=LONGEST_MS => Some(span),
+        0 => {
+            let message = format!("`{text}` is no time span; write a number and one of s, m, h and d: `5m`");
+            notes.error(written.at, "timespan", message);
+            None
+        }
+        _ => {
+            notes.error(written.at, "timespan", format!("`{text}` is longer than a year; write a shorter time span"));
+            None
+        }
     }
-    span
 }
 
-/// rsigma's own `window` and `gap`, under its namespace or in the correlation.
-fn window(document: &Node, node: &Node, notes: &mut Notes) -> (WindowMode, Option<Timespan>) {
-    let written = |name: &str| document.get(&format!("rsigma.{name}")).or_else(|| node.get(name));
-    let mut mode = WindowMode::default();
-    if let Some(window) = written("window") {
-        match window.text().map(str::parse) {
-            Some(Ok(known)) => mode = known,
-            _ => notes.error(window.at, "correlation", "`window` is `sliding`, `tumbling` or `session`"),
+/// Other windows than sliding ones are no part of Sigma, and nothing evaluates them.
+fn window(document: &Node, node: &Node, notes: &mut Notes) {
+    for name in ["window", "gap"] {
+        let Some(written) = document.get(&format!("rsigma.{name}")).or_else(|| node.get(name)) else { continue };
+        if name == "gap" || written.text() != Some("sliding") {
+            let message =
+                format!("windows slide, as Sigma says, and `{name}` would have them do otherwise; take it away");
+            notes.error(written.at, "correlation", message);
         }
     }
-    let gap = written("gap").and_then(|gap| span(gap, notes).map(|span| (gap, span)));
-    match (mode, &gap) {
-        (WindowMode::Session, None) => {
-            notes.error(node.at, "correlation", "`window: session` needs a gap that ends it; write `gap: 5m`");
-        }
-        (WindowMode::Sliding | WindowMode::Tumbling, Some((gap, _))) => {
-            notes.error(gap.at, "correlation", "`gap` ends sessions; write `window: session`, or take it away");
-        }
-        _ => {}
-    }
-    (mode, gap.map(|(_, span)| span))
 }
 
 fn group_by(key: &Node, node: &Node, notes: &mut Notes) -> Vec<String> {
@@ -261,18 +282,15 @@ fn condition(
     file: &str,
     (key, node): (&Node, &Node),
     kind: Option<CorrelationType>,
-    named: &mut Vec<(String, Place)>,
     notes: &mut Notes,
-) -> Option<CorrelationCondition> {
+) -> Option<ReadCondition> {
     let is_temporal = matches!(kind, Some(CorrelationType::Temporal | CorrelationType::TemporalOrdered));
+    let threshold = |field| CorrelationCondition::Threshold { predicates: Vec::new(), field, percentile: None };
     let Some(written) = node.get("condition").filter(|node| !node.is_null()) else {
         if is_temporal || kind.is_none() {
-            // Every rule must be true.
-            return Some(CorrelationCondition::Threshold {
-                predicates: vec![(ConditionOperator::Gte, 1)],
-                field: None,
-                percentile: None,
-            });
+            // Every rule must be true: said once it is known how many there are.
+            let (bounds, names) = (Vec::new(), Vec::new());
+            return Some(ReadCondition { condition: threshold(None), bounds, percentile: None, at: key.at, names });
         }
         notes.error(key.at, "correlation", "the correlation has no condition; write `condition: {gte: 10}`");
         return None;
@@ -283,12 +301,16 @@ fn condition(
             notes.error(written.at, "correlation", message);
             return None;
         }
-        return match condition::read(text) {
-            Ok(condition) => {
-                named.extend(
-                    condition.names.iter().map(|name| (name.name.clone(), written.place_within(file, name.offset))),
-                );
-                Some(CorrelationCondition::Extended(condition.expr))
+        return match condition::read_of_rules(text) {
+            Ok(read) => {
+                let place = |name: condition::Name| (name.name, written.place_within(file, name.offset));
+                Some(ReadCondition {
+                    condition: CorrelationCondition::Extended(read.expr),
+                    bounds: Vec::new(),
+                    percentile: None,
+                    at: written.at,
+                    names: read.names.into_iter().map(place).collect(),
+                })
             }
             Err(unread) => {
                 notes.error(written.place_within(file, unread.offset), "condition", unread.message);
@@ -296,10 +318,17 @@ fn condition(
             }
         };
     }
-    threshold(written, kind, notes)
+    let Threshold { bounds, field, percentile } = read_threshold(written, kind, notes)?;
+    Some(ReadCondition { condition: threshold(field), bounds, percentile, at: written.at, names: Vec::new() })
 }
 
-fn threshold(written: &Node, kind: Option<CorrelationType>, notes: &mut Notes) -> Option<CorrelationCondition> {
+struct Threshold {
+    bounds: Vec<(ConditionOperator, f64)>,
+    field: Option<Vec<String>>,
+    percentile: Option<f64>,
+}
+
+fn read_threshold(written: &Node, kind: Option<CorrelationType>, notes: &mut Notes) -> Option<Threshold> {
     let Some(entries) = written.map() else {
         notes.error(
             written.at,
@@ -308,36 +337,25 @@ fn threshold(written: &Node, kind: Option<CorrelationType>, notes: &mut Notes) -
         );
         return None;
     };
-    let (mut predicates, mut field, mut percentile) = (Vec::new(), None, None);
+    let (mut bounds, mut field, mut percentile) = (Vec::new(), None, None);
     let before = notes.errors.len();
     for (key, value) in entries {
         let name = key.scalar().map_or("", |key| &*key.text);
-        let count = value.scalar().and_then(|scalar| match scalar.value {
-            Typed::Int(count) => u64::try_from(count).ok(),
-            _ => None,
-        });
-        match (name, OPERATORS.iter().find(|(known, _)| *known == name), count) {
-            (_, Some((_, operator)), Some(count)) => predicates.push((*operator, count)),
+        let number = value.scalar().and_then(|scalar| number(scalar.value));
+        match (name, OPERATORS.iter().find(|(known, _)| *known == name), number) {
+            (_, Some((_, operator)), Some(number)) => bounds.push((*operator, number)),
             (_, Some(_), None) => {
-                notes.error(
-                    value.at,
-                    "correlation",
-                    format!("`{name}` takes a whole number, and this is {}", value.kind()),
-                );
+                let message = format!("`{name}` takes a number, and this is {}", value.kind());
+                notes.error(value.at, "correlation", message);
             }
             ("field", ..) => {
-                let list = value.list().unwrap_or(std::slice::from_ref(value));
-                let fields: Option<Vec<_>> = list.iter().map(|field| field.text().map(str::to_owned)).collect();
-                field = fields.filter(|fields| !fields.is_empty());
+                field = counted(value);
                 if field.is_none() {
-                    notes.error(
-                        value.at,
-                        "correlation",
-                        format!("`field` is a field's name, and this is {}", value.kind()),
-                    );
+                    let message = format!("`field` is a field's name, and this is {}", value.kind());
+                    notes.error(value.at, "correlation", message);
                 }
             }
-            ("percentile", _, Some(rank)) if rank <= 100 => percentile = Some(rank),
+            ("percentile", _, Some(rank)) if (0.0..=100.0).contains(&rank) => percentile = Some(rank),
             ("percentile", ..) => notes.error(value.at, "correlation", "`percentile` is a number from 0 to 100"),
             _ => {
                 let known = OPERATORS.map(|(name, _)| name).into_iter().chain(["field", "percentile"]);
@@ -350,24 +368,64 @@ fn threshold(written: &Node, kind: Option<CorrelationType>, notes: &mut Notes) -
             }
         }
     }
-    if predicates.is_empty() && notes.errors.len() == before {
-        notes.error(
-            written.at,
-            "correlation",
-            "the condition compares nothing; write one of lt, lte, gt, gte, eq, neq: `gte: 10`",
-        );
+    if bounds.is_empty() && notes.errors.len() == before {
+        let message = "the condition compares nothing; write one of lt, lte, gt, gte, eq, neq: `gte: 10`";
+        notes.error(written.at, "correlation", message);
+    }
+    let (is_percentile, name) = (kind == Some(CorrelationType::ValuePercentile), kind.map_or("", |kind| kind.as_str()));
+    match (is_percentile, percentile) {
+        (true, None) => {
+            let message = "`value_percentile` compares the value at a percentile, and the condition names none; write `percentile: 95`";
+            notes.error(written.at, "correlation", message);
+        }
+        (false, Some(_)) if kind.is_some() => {
+            let message =
+                format!("`percentile` is for `value_percentile`, and means nothing to `{name}`; take it away");
+            notes.error(written.at, "correlation", message);
+        }
+        _ => {}
     }
     let wants_field = !matches!(
         kind,
         None | Some(CorrelationType::EventCount | CorrelationType::Temporal | CorrelationType::TemporalOrdered)
     );
-    if wants_field && field.is_none() {
-        let name = kind.map_or("", |kind| kind.as_str());
-        let message =
-            format!("`{name}` counts values of a field, and the condition names none; write `field: User` in it");
-        notes.error(written.at, "missing-field", message);
+    match &field {
+        None if wants_field => {
+            let message =
+                format!("`{name}` counts values of a field, and the condition names none; write `field: User` in it");
+            notes.error(written.at, "missing-field", message);
+        }
+        Some(fields) if fields.len() > MOST_FIELDS => {
+            let message = format!("`field` names {} fields, and {MOST_FIELDS} are the most", fields.len());
+            notes.error(written.at, "correlation", message);
+        }
+        Some(fields) if fields.len() > 1 && wants_field && kind != Some(CorrelationType::ValueCount) => {
+            let message = format!("`{name}` computes with the numbers of one field, and these are {}", fields.len());
+            notes.error(written.at, "correlation", message);
+        }
+        Some(_) if !wants_field && kind.is_some() => {
+            let message = format!("`field` means nothing to `{name}` and is passed over; was `value_count` meant?");
+            notes.warn(written.at, "correlation", message);
+        }
+        _ => {}
     }
-    Some(CorrelationCondition::Threshold { predicates, field, percentile })
+    Some(Threshold { bounds, field, percentile })
+}
+
+fn number(value: Typed) -> Option<f64> {
+    match value {
+        #[expect(clippy::cast_precision_loss, reason = "no bound that is meant is beyond 2^53")]
+        Typed::Int(number) => Some(number as f64),
+        Typed::Float(number) => Some(number).filter(|number| number.is_finite()),
+        _ => None,
+    }
+}
+
+/// The fields that are counted or computed with.
+fn counted(value: &Node) -> Option<Vec<String>> {
+    let list = value.list().unwrap_or(std::slice::from_ref(value));
+    let fields: Option<Vec<_>> = list.iter().map(|field| field.text().map(str::to_owned)).collect();
+    fields.filter(|fields| !fields.is_empty())
 }
 
 fn aliases(node: Option<&Node>, named: &mut Vec<(String, Place)>, notes: &mut Notes) -> Vec<FieldAlias> {

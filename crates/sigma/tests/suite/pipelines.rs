@@ -160,7 +160,7 @@ correlation:
     assert!(is_true(&pack, r#"{"win":{"user":{"name":"root"}}}"#));
     assert!(!is_true(&pack, r#"{"win":{"user":{"name":"root"},"host":{"id":"build"}}}"#));
     let correlation = &pack.correlations[0];
-    assert_eq!(correlation.rule.group_by, ["win.host.name", "win.host.id", "user"]);
-    assert_eq!(correlation.rule.aliases[0].mapping["one"], "win.user.name");
-    assert!(format!("{:?}", correlation.rule.condition).contains("win.user.name"));
+    assert_eq!(correlation.group_by, ["win.host.name", "win.host.id", "user"]);
+    assert_eq!(correlation.field_of("user", 0), "win.user.name");
+    assert_eq!(correlation.fields, ["win.user.name"]);
 }

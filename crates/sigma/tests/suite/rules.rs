@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use cybervault_model::Level;
-use cybervault_sigma::{FINDING_KINDS, Mappings, Matcher, Routing, RuleFile, RuleFinding, load};
+use cybervault_sigma::{FINDING_KINDS, Mappings, Matcher, Referred, Routing, RuleFile, RuleFinding, load};
 
 use crate::{matcher, pack, raw, reader};
 
@@ -104,13 +104,34 @@ fn a_filter_takes_away_from_the_rules_it_names() {
 }
 
 #[test]
-fn a_correlation_is_kept_for_later() {
+fn a_correlation_knows_its_rules_and_where_they_are_named() {
     let text =
         "title: C\ncorrelation: {type: event_count, rules: [i], group-by: [User], timespan: 5m, condition: {gte: 3}}\n";
     let pack = pack(&format!("{RULE}---\n{text}"));
     assert_eq!(pack.failed, []);
     let [correlation] = &pack.correlations[..] else { panic!("{:?}", pack.correlations) };
     assert_eq!((correlation.place, &correlation.references[..]), ((8, 1), &[("i".to_owned(), 9, 42)][..]));
+    assert_eq!((&correlation.rules[..], correlation.timespan_ms), (&[Referred::Rule(0)][..], 300_000));
+    assert!(!pack.rules[0].meta.is_told && correlation.meta.is_told);
+}
+
+#[test]
+fn rules_are_silent_only_for_correlations_of_their_file() {
+    let rule = "title: R\nname: r\nlogsource: {product: windows}\ndetection: {sel: {A: x}, condition: sel}\n";
+    let inner = "title: I\nname: i\ncorrelation: {type: event_count, rules: r, group-by: A, timespan: 5m, condition: {gte: 3}}\n";
+    let outer =
+        "title: O\ncorrelation: {type: event_count, rules: i, group-by: A, timespan: 5m, condition: {gte: 3}}\n";
+    let told = |files: &[(&str, String)]| {
+        let pack = load(files.iter().map(|(path, text)| RuleFile { path, text }));
+        assert_eq!(pack.failed, []);
+        let correlations = pack.correlations.iter().map(|correlation| correlation.meta.is_told);
+        pack.rules.iter().map(|rule| rule.meta.is_told).chain(correlations).collect::<Vec<_>>()
+    };
+    // Those that are over others come behind them, wherever they stand.
+    assert_eq!(told(&[("a.yml", format!("{outer}---\n{inner}---\n{rule}"))]), [false, false, true]);
+    assert_eq!(told(&[("a.yml", format!("{outer}generate: true\n---\n{inner}---\n{rule}"))]), [false, true, true]);
+    assert_eq!(told(&[("a.yml", outer.to_owned()), ("b.yml", format!("{rule}---\n{inner}"))]), [false, true, true]);
+    assert_eq!(told(&[("a.yml", rule.to_owned()), ("b.yml", format!("{inner}---\n{outer}"))]), [true, false, true]);
 }
 
 #[test]
