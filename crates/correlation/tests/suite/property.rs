@@ -1,0 +1,136 @@
+//! The engine finds what the naive interpreter finds.
+
+use cybervault_correlation::Limits;
+use proptest::prelude::*;
+
+use crate::{
+    Bench,
+    naive::{Asked, Event, Kind, as_they_arrive, in_order},
+    pack,
+};
+
+const GROUPS: usize = 2;
+
+fn text(asked: &Asked) -> String {
+    let (kind, more) = match asked.kind {
+        Kind::Count => ("event_count", String::new()),
+        Kind::Distinct => ("value_count", "field: v, ".to_owned()),
+        Kind::Sum => ("value_sum", "field: v, ".to_owned()),
+        Kind::Average => ("value_avg", "field: v, ".to_owned()),
+        Kind::Percentile(rank) => ("value_percentile", format!("field: v, percentile: {rank}, ")),
+        Kind::Rules | Kind::NotBoth => ("temporal", String::new()),
+        Kind::Ordered => ("temporal_ordered", String::new()),
+    };
+    let below = asked.below.map_or_else(String::new, |below| format!(", lt: {below}"));
+    let (rules, condition) = match asked.kind {
+        Kind::NotBoth => ("[a, b]", "a and not b".to_owned()),
+        _ => ("[a, b, c]", format!("{{{more}gte: {}{below}}}", asked.least)),
+    };
+    let seconds = asked.timespan / 1000;
+    format!(
+        "title: T\nid: T\ncorrelation: {{type: {kind}, rules: {rules}, group-by: u, timespan: {seconds}s, condition: {condition}}}\n"
+    )
+}
+
+prop_compose! {
+    fn asked()(
+        kind in prop_oneof![
+            Just(Kind::Count), Just(Kind::Distinct), Just(Kind::Sum), Just(Kind::Average), Just(Kind::Rules),
+            Just(Kind::Ordered), Just(Kind::NotBoth), (0..=100_i64).prop_map(Kind::Percentile),
+        ],
+        timespan in 1..90_i64,
+        least in prop_oneof![1..5_i64, 20..50_i64],
+        wide in prop::option::of(1..4_i64),
+    ) -> Asked {
+        let least = if matches!(kind, Kind::Rules | Kind::Ordered) { (least - 1) % 3 + 1 } else { least };
+        Asked { kind, timespan: timespan * 1000, least, below: wide.map(|wide| least + wide) }
+    }
+}
+
+/// Each with the group that it is in.
+fn events(most: usize) -> impl Strategy<Value = Vec<(usize, Event)>> {
+    let event = (0..GROUPS, 0..200_i64, 1..8_u64, 0..6_i64)
+        .prop_map(|(group, time, rules, value)| (group, Event { time: time * 500, rules, value }));
+    prop::collection::vec(event, 0..most)
+}
+
+/// What the engine finds with each event.
+fn found(bench: &mut Bench, asked: &Asked, number: usize, (group, event): &(usize, Event)) -> bool {
+    let rules: Vec<_> = (0..3).filter(|rule| event.rules >> rule & 1 == 1).collect();
+    let (group, value) = (format!("g{group}"), event.value.to_string());
+    let found = bench.take("t", &format!("e{number}"), event.time, &rules, &[("u", &group), ("v", &value)]);
+    assert!(found.len() <= 1, "{asked:?}: {found:?}");
+    !found.is_empty()
+}
+
+/// What the interpreter finds, group by group.
+fn expected(events: &[(usize, Event)], evaluate: impl Fn(&[Event]) -> Vec<bool>) -> Vec<bool> {
+    let mut expected = vec![false; events.len()];
+    for group in 0..GROUPS {
+        let places: Vec<_> = (0..events.len()).filter(|at| events[*at].0 == group).collect();
+        let of_group: Vec<_> = places.iter().map(|at| events[*at].1.clone()).collect();
+        places.into_iter().zip(evaluate(&of_group)).for_each(|(at, found)| expected[at] = found);
+    }
+    expected
+}
+
+/// Only events of a rule that the correlation is over are in its groups.
+fn counted(asked: &Asked, events: Vec<(usize, Event)>) -> Vec<(usize, Event)> {
+    let rules = if matches!(asked.kind, Kind::NotBoth) { 3 } else { 7 };
+    events.into_iter().filter(|(_, event)| event.rules & rules != 0).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn events_in_order_are_found_as_by_the_naive_interpreter(asked in asked(), events in events(200)) {
+        let mut events = counted(&asked, events);
+        events.sort_by_key(|(_, event)| event.time);
+        let mut bench = Bench::new(&pack(&text(&asked)), Limits::default());
+        let found: Vec<_> = (0..events.len()).map(|at| found(&mut bench, &asked, at, &events[at])).collect();
+        prop_assert_eq!(found, expected(&events, |events| in_order(&asked, events)));
+    }
+
+    #[test]
+    fn events_in_any_order_are_found_as_by_the_naive_interpreter(asked in asked(), events in events(60)) {
+        let events = counted(&asked, events);
+        let mut bench = Bench::new(&pack(&text(&asked)), Limits::default());
+        let found: Vec<_> = (0..events.len()).map(|at| found(&mut bench, &asked, at, &events[at])).collect();
+        prop_assert_eq!(found, expected(&events, |events| as_they_arrive(&asked, events)));
+    }
+
+    #[test]
+    fn where_more_events_can_only_make_it_truer_the_order_does_not_matter(asked in asked(), events in events(60)) {
+        let asked = Asked { below: None, ..asked };
+        prop_assume!(!matches!(asked.kind, Kind::Average | Kind::Percentile(_) | Kind::NotBoth));
+        let groups = |events: &[(usize, Event)]| {
+            let mut bench = Bench::new(&pack(&text(&asked)), Limits::default());
+            let mut groups: Vec<_> =
+                events.iter().enumerate().filter(|(at, event)| found(&mut bench, &asked, *at, event)).map(|(_, event)| event.0).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            groups
+        };
+        let mut sorted = events.clone();
+        sorted.sort_by_key(|(_, event)| event.time);
+        prop_assert_eq!(groups(&events), groups(&sorted));
+    }
+
+    #[test]
+    fn what_is_written_down_and_read_back_goes_on_as_before(asked in asked(), events in events(200), at in 0..200_usize) {
+        let pack = pack(&text(&asked));
+        let (mut bench, mut other) = (Bench::new(&pack, Limits::default()), Bench::new(&pack, Limits::default()));
+        let at = at.min(events.len());
+        for (number, event) in events[..at].iter().enumerate() {
+            found(&mut bench, &asked, number, event);
+        }
+        bench.engine.each_group(&mut |tenant, correlation, key, bytes| {
+            assert_eq!(other.engine.restore(tenant, &correlation.meta.id, key, bytes), Ok(true));
+        });
+        prop_assert_eq!(bench.engine.groups(), other.engine.groups());
+        for (number, event) in events.iter().enumerate().skip(at) {
+            prop_assert_eq!(found(&mut bench, &asked, number, event), found(&mut other, &asked, number, event));
+        }
+    }
+}
