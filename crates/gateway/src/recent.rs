@@ -177,6 +177,7 @@ mod tests {
             recommended_actions: Vec::new(),
             rules_version: String::new(),
             replaced_characters: None,
+            correlated: None,
         };
         let document = RawValue::from_string(format!("\"{event_id}\"")).unwrap();
         Assessed { assessment, at: Timestamp::MIN, document }

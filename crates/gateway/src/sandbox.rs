@@ -198,6 +198,7 @@ mod tests {
                 recommended_actions: Vec::new(),
                 rules_version: String::new(),
                 replaced_characters: None,
+                correlated: None,
             })
         }
 

@@ -298,6 +298,29 @@ pub struct RecommendedAction {
     pub reversible: bool,
 }
 
+/// An event that had a part in a correlation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CorrelatedEvent {
+    /// Which. Of a correlation that is under another, the event that made it true.
+    pub event_id: String,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// The titles of the correlation's rules that are true of it, where it is these that count.
+    pub rules: Vec<String>,
+    /// The value that counts, where it is values that do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// The events that made a correlation true.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CorrelatedEvents {
+    /// How many there are in the time frame.
+    pub count: u32,
+    /// They, in the order of their time; where they are many, the first and the last ones.
+    pub events: Vec<CorrelatedEvent>,
+}
+
 /// The value on `threat.assessments`.
 ///
 /// Nothing in it depends on when or where it was computed: that is in the record's own timestamp.
@@ -332,6 +355,9 @@ pub struct Assessment {
     /// where all were. Somebody may have tried to hide it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_characters: Option<u32>,
+    /// The events that made a correlation true; not there where the assessment is of one event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlated: Option<CorrelatedEvents>,
 }
 
 impl Assessment {

@@ -29,8 +29,8 @@ pub use action::{
     ActionKind, ActionMode, ActionState, Decision, DecisionVerdict, Guardrail, ResponseAction, Target, TargetKind,
 };
 pub use assessment::{
-    Assessment, AttackRef, Contribution, ContributionKind, Entity, EntityKind, Evidence, Level, RecommendedAction,
-    Score, Severity, Verdict, assessment_id, derived_id, hex, host_identity,
+    Assessment, AttackRef, Contribution, ContributionKind, CorrelatedEvent, CorrelatedEvents, Entity, EntityKind,
+    Evidence, Level, RecommendedAction, Score, Severity, Verdict, assessment_id, derived_id, hex, host_identity,
 };
 pub use codec::{EncodeError, Encoding, Record, SchemaIds, decode_value};
 pub use content_type::ContentType;

@@ -1,7 +1,8 @@
 //! An assessment as an OCSF Detection Finding (OCSF 1.8, class 2004).
 
 use cybervault_model::{
-    Assessment, AttackRef, Contribution, ContributionKind, EntityKind, Severity, Timestamp, Verdict,
+    Assessment, AttackRef, Contribution, ContributionKind, CorrelatedEvent, CorrelatedEvents, EntityKind, Severity,
+    Timestamp, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -63,6 +64,11 @@ pub fn to_ocsf(assessment: &Assessment) -> Value {
     });
     if let Some(count) = assessment.replaced_characters {
         finding["unmapped"]["replaced_characters"] = count.into();
+    }
+    if let Some(CorrelatedEvents { count, events }) = &assessment.correlated {
+        let event = |event: &CorrelatedEvent| json!({ "uid": event.event_id });
+        finding["finding_info"]["related_events"] = events.iter().map(event).collect();
+        finding["count"] = (*count).into();
     }
     finding
 }

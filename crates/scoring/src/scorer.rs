@@ -1,8 +1,8 @@
 //! From hits to the assessment.
 
 use cybervault_model::{
-    Assessment, AttackRef, Contribution, ContributionKind, Evidence, Level, Score, TelemetryEvent, TenantId, Timestamp,
-    assessment_id,
+    Assessment, AttackRef, Contribution, ContributionKind, CorrelatedEvents, Evidence, Level, Score, TelemetryEvent,
+    TenantId, Timestamp, assessment_id, derived_id,
 };
 
 use crate::{
@@ -35,6 +35,21 @@ pub struct Hit<'a> {
     pub attack: &'a Attack,
     /// What in the event made it true.
     pub evidence: Vec<Evidence>,
+}
+
+/// A correlation that has become true.
+#[derive(Debug)]
+pub struct Correlated<'a> {
+    /// What was found: the correlation, with the values that its events have in common as evidence.
+    pub hit: Hit<'a>,
+    /// The event that made it true.
+    pub event_id: &'a str,
+    /// The latest time among its events.
+    pub occurred_at: Timestamp,
+    /// What tells its group from all others.
+    pub key: &'a [u8],
+    /// Its events.
+    pub events: CorrelatedEvents,
 }
 
 /// Makes assessments. Holds the weights; remembers nothing of an event.
@@ -80,6 +95,40 @@ impl Scorer {
         let event_id = event.event_id();
         // What was found counts for this content alone, whatever else comes with the same id.
         let content = event.sent_id.map(|_| event.content());
+        let id = assessment_id(tenant_id.as_str(), &event_id, content.as_ref());
+        let mut assessment = self.build(tenant_id, (id, event_id), hits, fields, rules_version);
+        assessment.occurred_at = event.occurred_at().or(record_time);
+        assessment.replaced_characters = Some(event.replaced_characters()).filter(|count| *count > 0);
+        assessment
+    }
+
+    /// Assesses a correlation that has become true with the event that `fields` are of. The same correlation of the same group, made true by
+    /// the same event at the same time, always has the same id.
+    pub fn assess_correlation(
+        &self,
+        tenant_id: &TenantId,
+        correlated: Correlated<'_>,
+        fields: &FieldValues<'_>,
+        rules_version: &str,
+    ) -> Assessment {
+        let Correlated { hit, event_id, occurred_at, key, events } = correlated;
+        let time = occurred_at.as_millis().to_be_bytes();
+        let parts = [tenant_id.as_str().as_bytes(), b"correlation", hit.id.as_bytes(), key, event_id.as_bytes(), &time];
+        let ids = (derived_id("ta", &parts), event_id.to_owned());
+        let mut assessment = self.build(tenant_id, ids, vec![hit], fields, rules_version);
+        assessment.occurred_at = Some(occurred_at);
+        assessment.correlated = Some(events);
+        assessment
+    }
+
+    fn build(
+        &self,
+        tenant_id: &TenantId,
+        (assessment_id, event_id): (String, String),
+        hits: Vec<Hit<'_>>,
+        fields: &FieldValues<'_>,
+        rules_version: &str,
+    ) -> Assessment {
         let found = self.contributions(hits);
         let mitre_attack = named_once(found.iter().map(|(_, attack)| *attack));
         let risk_score = noisy_or(found.iter().map(|(contribution, _)| contribution));
@@ -94,10 +143,10 @@ impl Scorer {
         };
         let recommended_actions = finding.recommend();
         Assessment {
-            assessment_id: assessment_id(tenant_id.as_str(), &event_id, content.as_ref()),
+            assessment_id,
             tenant_id: tenant_id.clone(),
             event_id,
-            occurred_at: event.occurred_at().or(record_time),
+            occurred_at: None,
             risk_score,
             severity,
             verdict: self.weights.verdict(severity),
@@ -106,7 +155,8 @@ impl Scorer {
             entities,
             recommended_actions,
             rules_version: rules_version.to_owned(),
-            replaced_characters: Some(event.replaced_characters()).filter(|count| *count > 0),
+            replaced_characters: None,
+            correlated: None,
         }
     }
 

@@ -81,6 +81,7 @@ fn assessment(tenant_id: &str, n: i64, points: u8) -> Landed {
         recommended_actions: Vec::new(),
         rules_version: "r1".to_owned(),
         replaced_characters: None,
+        correlated: None,
     };
     Landed::Assessment { assessment: Box::new(assessment), created_at: Timestamp::from_millis(AT + n) }
 }

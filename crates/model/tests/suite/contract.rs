@@ -7,10 +7,10 @@ use apache_avro::{
     schema_compatibility::SchemaCompatibility,
 };
 use cybervault_model::{
-    ActionKind, ActionMode, ActionState, Assessment, AttackRef, ContentType, Contribution, ContributionKind, Decision,
-    DecisionVerdict, EncodeError, Encoding, Entity, EntityKind, Evidence, Guardrail, Origin, Plan, QuotaOverride,
-    QuotaRejection, RecommendedAction, Record, RejectionReason, ResponseAction, SchemaIds, Score, Severity, Target,
-    TargetKind, Tenant, TenantId, TenantStatus, Timestamp, Verdict,
+    ActionKind, ActionMode, ActionState, Assessment, AttackRef, ContentType, Contribution, ContributionKind,
+    CorrelatedEvent, CorrelatedEvents, Decision, DecisionVerdict, EncodeError, Encoding, Entity, EntityKind, Evidence,
+    Guardrail, Origin, Plan, QuotaOverride, QuotaRejection, RecommendedAction, Record, RejectionReason, ResponseAction,
+    SchemaIds, Score, Severity, Target, TargetKind, Tenant, TenantId, TenantStatus, Timestamp, Verdict,
     avro::{Lookup, NoRegistry, Subject, WriterSchema, WriterSchemas},
     decode_value,
 };
@@ -160,6 +160,7 @@ prop_compose! {
         attack in prop::collection::vec(texts(), 0..2),
         entities in prop::collection::vec(texts(), 0..2),
         targets in prop::collection::vec(targets(), 0..2),
+        correlated in prop::option::of((times(), prop::option::of(texts()))),
     ) -> Assessment {
         let attack_ref = |tactic: String| AttackRef {
             tactic_id: "TA0002".into(), tactic: tactic.into(), technique_id: "".into(), technique: text.as_str().into(),
@@ -180,7 +181,11 @@ prop_compose! {
             entities: entities.into_iter().map(|value| Entity { kind: EntityKind::Hash, value }).collect(),
             recommended_actions: targets.into_iter().map(action).collect(),
             rules_version: text.clone(),
-            replaced_characters: None,
+            replaced_characters: Some(u32::from(score)).filter(|count| *count > 0),
+            correlated: correlated.map(|(occurred_at, value)| CorrelatedEvents {
+                count: 7,
+                events: vec![CorrelatedEvent { event_id: text.clone(), occurred_at, rules: vec![text.clone()], value }],
+            }),
         }
     }
 }

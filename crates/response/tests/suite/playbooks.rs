@@ -60,6 +60,7 @@ fn assessment(severity: Severity, attack: &[(&str, &str, &str)], entities: &[(En
         recommended_actions: Vec::new(),
         rules_version: "1".to_owned(),
         replaced_characters: None,
+        correlated: None,
     }
 }
 
