@@ -3,6 +3,7 @@
 //! Every value has a default, so the file may be empty. An environment variable is `CYBERVAULT_` and the key's path in
 //! capitals with two underscores between levels: `CYBERVAULT_KAFKA__BOOTSTRAP`, `CYBERVAULT_BATCH__MAX_RECORDS`.
 
+mod correlation;
 mod gateway;
 mod indicators;
 mod keys;
@@ -33,6 +34,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    correlation::Correlation,
     gateway::GatewayConfig,
     indicators::{FeedFile, Indicators},
     layers::ConfigError,
@@ -67,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) rules_dir: Option<PathBuf>,
     /// What is done to the rules.
     pub(crate) rules: Rules,
+    /// How late events of a correlation may come, and how much is kept of them.
+    pub(crate) correlation: Correlation,
     /// Lists of known hashes, addresses, domains and URLs.
     pub(crate) indicators: Indicators,
     /// The playbooks: a folder of YAML files. Without it, those that ship with the product. Read again when it changes.

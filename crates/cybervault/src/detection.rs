@@ -2,14 +2,20 @@
 
 use std::{mem, sync::Arc};
 
+use cybervault_correlation::{Finding, FoundEvent, Limits, Plan};
 use cybervault_indicators::{Found, Indicators};
-use cybervault_model::{Assessment, ContributionKind, Evidence, TelemetryEvent, TenantId, Timestamp};
-use cybervault_scoring::{Attack, AttackTable, Hit, Scorer, Weights};
+use cybervault_model::{
+    Assessment, ContributionKind, CorrelatedEvent, CorrelatedEvents, Evidence, TelemetryEvent, TenantId, Timestamp,
+};
+use cybervault_scoring::{Attack, AttackTable, Correlated, Hit, Scorer, Weights};
 use cybervault_sigma::{
     Mappings, Matcher, PipelineFile, Pipelines, Routing, RuleFile, RuleIndex, RulePack, Scratch, load_with,
 };
 
-use crate::content::{ContentError, Source, SourceFile};
+use crate::{
+    content::{ContentError, Source, SourceFile},
+    correlating::Correlating,
+};
 
 /// All rules, compiled, the indicators beside them, and how what they find weighs. Immutable, shared by threads, swapped as a whole.
 #[derive(Debug)]
@@ -18,9 +24,15 @@ pub(crate) struct Detection {
     pub(crate) matcher: Arc<Matcher>,
     /// The indicators beside them.
     pub(crate) indicators: Arc<Indicators>,
+    /// The correlations over the rules.
+    pub(crate) plan: Arc<Plan>,
+    /// Correlations that nobody evaluates.
+    pub(crate) left_out: usize,
     scorer: Scorer,
     /// What each rule's tags say of ATT&CK.
     attack: Arc<[Attack]>,
+    /// The same of each correlation.
+    correlated_attack: Arc<[Attack]>,
     /// That of both.
     version: String,
 }
@@ -77,6 +89,28 @@ impl Findings {
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty() && self.indicators.is_empty()
     }
+
+    /// Drops the rules that only feed correlations.
+    pub(crate) fn keep_told(&mut self, matcher: &Matcher) {
+        let Self { rules, evidence, .. } = self;
+        let is_told = |rule: &RuleIndex| matcher.rules()[rule.get()].is_told;
+        if rules.iter().all(is_told) {
+            return;
+        }
+        let mut told = rules.iter().map(is_told);
+        evidence.retain(|_| told.next().unwrap_or(true));
+        rules.retain(is_told);
+    }
+}
+
+/// What becomes of a pack's correlations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Correlations {
+    /// They are evaluated.
+    Evaluated,
+    /// Nobody evaluates them. Rules that only feed them are told by themselves, unless they are informational: then there is nothing to
+    /// act on, and no event is tried against them.
+    LeftOut,
 }
 
 impl Detection {
@@ -85,14 +119,29 @@ impl Detection {
     ///
     /// # Errors
     /// When there are no rules, or none that can be used; when a pipeline can't be used; or when the weights make no sense.
-    pub(crate) fn load(source: &Source, pipelines: &[Source], weights: Weights) -> Result<Self, ContentError> {
+    pub(crate) fn load(
+        source: &Source,
+        pipelines: &[Source],
+        weights: Weights,
+        correlations: Correlations,
+    ) -> Result<Self, ContentError> {
         let invalid = |reason| ContentError::Invalid { what: "rules", place: source.to_string(), reason };
-        let pack = RuleFiles::read(source, pipelines)?.pack();
+        let mut pack = RuleFiles::read(source, pipelines)?.pack();
         if !pack.warnings.is_empty() {
             let (warnings, first) = (pack.warnings.len(), &pack.warnings[0]);
             tracing::info!(warnings, %first, "rules are used that are probably not meant so; `cybervault rules check` names all");
         }
-        let matcher = Matcher::compile_naming(pack, &Mappings::builtin(), cybervault_scoring::fields());
+        let plan = match correlations {
+            Correlations::Evaluated => Plan::compile(&pack),
+            Correlations::LeftOut => Plan::default(),
+        };
+        let left_out = pack.correlations.len() - plan.len();
+        if left_out > 0 {
+            pack.rules.retain(|rule| rule.meta.tells_alone());
+        }
+        let mut named: Vec<&str> = cybervault_scoring::fields().collect();
+        named.extend(plan.fields().iter().map(String::as_str));
+        let matcher = Matcher::compile_naming(pack, &Mappings::builtin(), named);
         if matcher.rules().is_empty() {
             let first = matcher.failed().first().map(ToString::to_string).unwrap_or_default();
             return Err(invalid(format!("not one of them can be used; {first}")));
@@ -104,15 +153,23 @@ impl Detection {
         let table = AttackTable::embedded();
         let attack = matcher.rules().iter().map(|rule| table.refs(&rule.tags)).collect();
         let version = matcher.version().to_owned();
-        Ok(Self { matcher: Arc::new(matcher), scorer, attack, indicators: Arc::default(), version })
+        let correlated_attack = plan.correlations().map(|correlation| table.refs(&correlation.meta.tags)).collect();
+        let (matcher, plan, indicators) = (Arc::new(matcher), Arc::new(plan), Arc::default());
+        Ok(Self { matcher, indicators, plan, left_out, scorer, attack, correlated_attack, version })
     }
 
     /// The same rules, with these indicators beside them.
     pub(crate) fn with_indicators(&self, indicators: Arc<Indicators>) -> Self {
         let (rules, separator) = (self.matcher.version(), if indicators.is_empty() { "" } else { "+" });
         let version = format!("{rules}{separator}{}", indicators.version());
-        let (matcher, attack) = (self.matcher.clone(), self.attack.clone());
-        Self { matcher, scorer: self.scorer.clone(), attack, indicators, version }
+        let (matcher, plan, scorer) = (self.matcher.clone(), self.plan.clone(), self.scorer.clone());
+        let (attack, correlated_attack) = (self.attack.clone(), self.correlated_attack.clone());
+        Self { matcher, indicators, plan, left_out: self.left_out, scorer, attack, correlated_attack, version }
+    }
+
+    /// The correlations, without any events.
+    pub(crate) fn correlating(&self, limits: Limits) -> Correlating {
+        Correlating::new(self.plan.clone(), &self.matcher, cybervault_scoring::fields().count(), limits)
     }
 
     /// Puts what is found in an event into `findings`. `record_time` stands in where the event does not say when it happened.
@@ -162,5 +219,44 @@ impl Detection {
         let hits = rules.chain(indicators).collect();
         let fields = self.matcher.fields(event, scratch);
         self.scorer.assess(tenant_id, event, record_time, hits, &|at| fields.values_of_named(at), &self.version)
+    }
+
+    /// Assesses a correlation that `event` has made true.
+    pub(crate) fn assess_correlation(
+        &self,
+        tenant_id: &TenantId,
+        event: &TelemetryEvent<'_>,
+        scratch: &mut Scratch,
+        finding: &Finding<'_>,
+    ) -> Assessment {
+        let meta = &finding.correlation.meta;
+        let common =
+            |(field, value): &(&str, &str)| Evidence { field: (*field).to_owned(), value: (*value).to_owned() };
+        let hit = Hit {
+            kind: ContributionKind::Correlation,
+            id: &meta.id,
+            title: &meta.title,
+            level: meta.level,
+            attack: &self.correlated_attack[finding.place],
+            evidence: finding.group.iter().map(common).collect(),
+        };
+        let correlated = |found: &FoundEvent<'_>| CorrelatedEvent {
+            event_id: found.event_id.clone(),
+            occurred_at: Timestamp::from_millis(found.time),
+            rules: found.rules.iter().map(|title| (*title).to_owned()).collect(),
+            value: found.value.clone(),
+        };
+        let correlated = Correlated {
+            hit,
+            event_id: finding.event_id,
+            occurred_at: Timestamp::from_millis(finding.time),
+            key: &finding.key.0,
+            events: CorrelatedEvents {
+                count: u32::try_from(finding.count).unwrap_or(u32::MAX),
+                events: finding.events.iter().map(correlated).collect(),
+            },
+        };
+        let fields = self.matcher.fields(event, scratch);
+        self.scorer.assess_correlation(tenant_id, correlated, &|at| fields.values_of_named(at), &self.version)
     }
 }

@@ -17,7 +17,7 @@ use metrics::{counter, gauge};
 use crate::{
     config::Config,
     content::{ContentError, Source, Sources},
-    detection::Detection,
+    detection::{Correlations, Detection},
     indicators::{self, load_and_tell},
 };
 
@@ -66,7 +66,7 @@ impl Live {
     pub(crate) fn load(config: &Config, sources: Sources) -> Result<Self, ContentError> {
         let seen = Part::ALL.map(|part| fingerprint(&sources, part));
         let indicators = Arc::new(load_and_tell(&sources.feeds)?);
-        let rules = Detection::load(&sources.rules, &sources.pipelines, config.scoring)?;
+        let rules = Detection::load(&sources.rules, &sources.pipelines, config.scoring, Correlations::LeftOut)?;
         let live = Self {
             seen: Mutex::new(seen),
             admission: ArcSwap::from_pointee(load_tenants(config, &sources.tenants)?),
@@ -76,6 +76,7 @@ impl Live {
             sources,
         };
         live.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
+        live.tell_of_correlations();
         live.measure();
         Ok(live)
     }
@@ -142,7 +143,7 @@ impl Live {
                 self.detection.store(Arc::new(self.detection().with_indicators(new)));
             }
             Part::Rules => {
-                let new = Detection::load(rules, pipelines, self.config.scoring)?;
+                let new = Detection::load(rules, pipelines, self.config.scoring, Correlations::LeftOut)?;
                 // A rule that is in force must not get lost by a slip in its file.
                 let failed = new.matcher.failed();
                 if let [first, ..] = failed
@@ -154,9 +155,21 @@ impl Live {
                 }
                 let indicators = self.detection().indicators.clone();
                 self.detection.store(Arc::new(new.with_indicators(indicators)));
+                self.tell_of_correlations();
             }
         }
         Ok(())
+    }
+
+    fn tell_of_correlations(&self) {
+        let correlations = self.detection().left_out;
+        if correlations > 0 {
+            tracing::warn!(
+                correlations,
+                "correlations are evaluated by `cybervault score` alone, not on the stream: there, rules that only feed them are told by \
+                 themselves, but for informational ones"
+            );
+        }
     }
 
     /// What playbooks ask for that nobody has heard of: it may be meant for rules to come, or a slip.

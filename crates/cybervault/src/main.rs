@@ -5,6 +5,7 @@ mod cli;
 mod config;
 
 mod content;
+mod correlating;
 mod detection;
 mod indicators;
 mod live;

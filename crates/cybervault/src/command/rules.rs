@@ -2,6 +2,7 @@
 
 mod check;
 mod coverage;
+mod example;
 mod stats;
 
 use std::{
@@ -9,12 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cybervault_model::{Decoder, Incoming, json::Limits};
-use cybervault_sigma::{Mappings, Matcher, Routing};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub(super) use self::check::Told;
+use self::example::{Tester, WithExamples};
 use super::Answer;
 use crate::{
     cli::{RulesArgs, RulesCommand},
@@ -46,26 +45,6 @@ pub(super) fn pipeline_sources(named: &[PathBuf], config: &Config) -> Vec<Source
     paths.iter().cloned().map(Source::Path).collect()
 }
 
-/// A rule's document as far as tests go.
-#[derive(Deserialize)]
-struct WithExamples {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    title: String,
-    #[serde(default)]
-    examples: Vec<Example>,
-}
-
-/// An event, and whether the rule is to be true of it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Example {
-    r#match: bool,
-    /// An envelope, or a raw log.
-    event: Value,
-}
-
 /// What `rules test --json` prints.
 #[derive(Default, Serialize)]
 struct Tested {
@@ -86,14 +65,14 @@ struct Wrong {
 }
 
 fn test(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
-    let matcher = Matcher::compile(rules.pack(), &Mappings::builtin());
+    let tester = Tester::new(rules.pack());
     let mut tested = Tested::default();
-    for failure in matcher.failed() {
+    for failure in tester.matcher.failed() {
         let path = format!("{}{}", failure.path, failure.place());
         tested.failed.push(Wrong { path, rule: None, example: 0, error: failure.message.clone() });
     }
     for file in &rules.files {
-        test_file(file, &matcher, &mut tested);
+        test_file(file, &tester, &mut tested);
     }
     let mut out = io::stdout().lock();
     if json {
@@ -115,7 +94,7 @@ fn test(rules: &RuleFiles, json: bool) -> anyhow::Result<Answer> {
     Ok(Answer::from_fine(tested.failed.is_empty()))
 }
 
-fn test_file(file: &SourceFile, matcher: &Matcher, tested: &mut Tested) {
+fn test_file(file: &SourceFile, tester: &Tester, tested: &mut Tested) {
     for document in yaml_serde::Deserializer::from_str(&file.text) {
         // What is no YAML has been told as a rule that can't be used. Behind it there is no document, only the same error again.
         let Ok(document) = yaml_serde::Value::deserialize(document) else { return };
@@ -127,34 +106,14 @@ fn test_file(file: &SourceFile, matcher: &Matcher, tested: &mut Tested) {
                 continue;
             }
         };
-        let place = matcher.rules().iter().position(|meta| match &rule.id {
-            Some(id) => meta.id == *id,
-            None => meta.path == file.path && meta.title == rule.title,
-        });
-        let Some(place) = place else { continue };
+        let Some(tried) = tester.find(&rule, &file.path) else { continue };
         tested.rules += 1;
         tested.without_examples += usize::from(rule.examples.is_empty());
         tested.examples += rule.examples.len();
         for (at, example) in rule.examples.iter().enumerate() {
-            let problem = match is_true_of(matcher, place, &example.event) {
-                Err(error) => error,
-                Ok(found) if found == example.r#match => continue,
-                Ok(true) => "the rule is true of the event, and should not be".to_owned(),
-                Ok(false) => "the rule is not true of the event, and should be".to_owned(),
-            };
+            let Some(problem) = tester.problem(tried, example) else { continue };
             let path = file.path.clone();
             tested.failed.push(Wrong { path, rule: Some(rule.title.clone()), example: at + 1, error: problem });
         }
     }
-}
-
-/// Whether the rule at `place` is true of `event`.
-fn is_true_of(matcher: &Matcher, place: usize, event: &Value) -> Result<bool, String> {
-    let bytes = event.to_string();
-    let mut decoder = Decoder::new(Limits::default());
-    let incoming = Incoming { key: Some(b"examples"), value: bytes.as_bytes(), ..Incoming::default() };
-    let decoded = decoder.decode(&incoming).map_err(|error| error.to_string())?;
-    let mut scratch = matcher.scratch();
-    let hits = matcher.matches(&decoded.event(), Routing::Auto, &mut scratch);
-    Ok(hits.iter().any(|hit| hit.get() == place))
 }

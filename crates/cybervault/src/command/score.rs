@@ -9,10 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use cybervault_model::{Encoding, TenantId};
+use cybervault_model::{Encoding, TelemetryEvent, TenantId};
 use cybervault_scoring::to_ocsf;
 use cybervault_sigma::{Routing, Scratch};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use self::summary::Summary;
 use super::{
@@ -24,7 +24,8 @@ use super::{
 use crate::{
     cli::{ScoreArgs, ScoreOutput},
     config::{Config, ConfigError},
-    detection::{Detection, Findings, RuleFiles},
+    correlating::Correlating,
+    detection::{Correlations, Detection, Findings, RuleFiles},
     indicators::load_and_tell,
 };
 
@@ -40,9 +41,11 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> anyhow::Result<Answer> {
         return explain::run(rule, args, config, &RuleFiles::read(&rules, &pipelines)?);
     }
     let indicators = load_and_tell(&feeds(&args.indicators, config))?;
-    let detection = Detection::load(&rules, &pipelines, config.scoring)?.with_indicators(Arc::new(indicators));
+    let detection = Detection::load(&rules, &pipelines, config.scoring, Correlations::Evaluated)?
+        .with_indicators(Arc::new(indicators));
     let mut scoring = Scoring {
         scratch: detection.matcher.scratch(),
+        correlating: detection.correlating(config.correlation.limits()),
         detection: &detection,
         args,
         out: BufWriter::with_capacity(256 * 1024, io::stdout().lock()),
@@ -55,8 +58,8 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> anyhow::Result<Answer> {
         Ok(ControlFlow::Continue(()))
     })?;
     scoring.out.flush()?;
-    let Scoring { summary, .. } = scoring;
-    summary.tell(&report, &mut io::stderr())?;
+    let Scoring { summary, correlating, .. } = scoring;
+    summary.tell(&report, &correlating, &mut io::stderr())?;
     Ok(Answer::from_fine(report.bad() == 0 && !(args.strict && summary.unknown > 0)))
 }
 
@@ -64,6 +67,7 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> anyhow::Result<Answer> {
 struct Scoring<'a> {
     detection: &'a Detection,
     scratch: Scratch,
+    correlating: Correlating,
     args: &'a ScoreArgs,
     out: BufWriter<io::StdoutLock<'static>>,
     json: Vec<u8>,
@@ -75,39 +79,69 @@ impl Scoring<'_> {
     fn score(&mut self, found: &Found<'_>) -> anyhow::Result<()> {
         let (event, routing) = (found.event, self.args.route.into());
         self.detection.find(event, None, routing, &mut self.scratch, &mut self.findings);
-        self.summary.found += u64::from(!self.findings.is_empty());
         if routing == Routing::Auto {
             self.summary.see(found, &self.detection.matcher, &mut self.scratch);
         }
         self.json.clear();
         match self.args.output {
-            ScoreOutput::Hits if self.findings.is_empty() => return Ok(()),
-            ScoreOutput::Hits => {
-                let rules = self.detection.matcher.rules();
-                let mut ids: Vec<&str> = self.findings.rules.iter().map(|hit| &*rules[hit.get()].id).collect();
-                ids.sort_unstable();
-                ids.dedup();
-                let mut hits = json!({ "line": found.number, "rules": ids });
-                if !self.findings.indicators.is_empty() {
-                    hits["indicators"] = self.findings.indicators.iter().map(|found| &*found.id).collect();
-                }
-                write!(self.json, "{hits}")?;
-            }
-            ScoreOutput::Assessments | ScoreOutput::Ocsf if self.findings.is_empty() && !self.args.all => {
-                return Ok(());
-            }
-            output => {
-                let tenant_id = TenantId::new(event.tenant_id)?;
-                let (scratch, findings) = (&mut self.scratch, &mut self.findings);
-                let assessment = self.detection.assess(&tenant_id, event, None, scratch, findings);
-                match output {
-                    ScoreOutput::Ocsf => serde_json::to_writer(&mut self.json, &to_ocsf(&assessment))?,
-                    _ => Encoding::Json.encode(&assessment, &mut self.json)?,
-                }
-            }
+            ScoreOutput::Hits => self.hits(found)?,
+            ScoreOutput::Assessments | ScoreOutput::Ocsf => self.assessments(event)?,
         }
-        self.json.push(b'\n');
+        self.summary.found += u64::from(!self.json.is_empty() && !self.findings.is_empty());
         self.out.write_all(&self.json)?;
+        Ok(())
+    }
+
+    fn hits(&mut self, found: &Found<'_>) -> anyhow::Result<()> {
+        let Self { detection, scratch, correlating, findings, summary, .. } = self;
+        let mut correlations = Vec::new();
+        correlating.take(&detection.matcher, (found.event, None), &findings.rules, scratch, &mut |finding, _| {
+            let group: Map<_, _> =
+                finding.group.iter().map(|(field, value)| ((*field).to_owned(), Value::from(*value))).collect();
+            correlations.push(json!({ "rule": finding.correlation.meta.id, "tenant": finding.tenant, "group": group }));
+        });
+        findings.keep_told(&detection.matcher);
+        summary.correlated += correlations.len() as u64;
+        if findings.is_empty() && correlations.is_empty() {
+            return Ok(());
+        }
+        let rules = detection.matcher.rules();
+        let mut ids: Vec<&str> = findings.rules.iter().map(|hit| &*rules[hit.get()].id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut hits = json!({ "line": found.number, "rules": ids });
+        if !findings.indicators.is_empty() {
+            hits["indicators"] = findings.indicators.iter().map(|found| &*found.id).collect();
+        }
+        if !correlations.is_empty() {
+            hits["correlations"] = correlations.into();
+        }
+        writeln!(self.json, "{hits}")?;
+        Ok(())
+    }
+
+    /// The event's own assessment, if there is something to say, and behind it those of the correlations that it makes true.
+    fn assessments(&mut self, event: &TelemetryEvent<'_>) -> anyhow::Result<()> {
+        let Self { detection, scratch, correlating, findings, summary, .. } = self;
+        let mut correlated = Vec::new();
+        let tenant_id = TenantId::new(event.tenant_id)?;
+        correlating.take(&detection.matcher, (event, None), &findings.rules, scratch, &mut |finding, scratch| {
+            correlated.push(detection.assess_correlation(&tenant_id, event, scratch, finding));
+        });
+        findings.keep_told(&detection.matcher);
+        summary.correlated += correlated.len() as u64;
+        let mut all = Vec::with_capacity(1 + correlated.len());
+        if !findings.is_empty() || self.args.all {
+            all.push(detection.assess(&tenant_id, event, None, scratch, findings));
+        }
+        all.append(&mut correlated);
+        for assessment in &all {
+            match self.args.output {
+                ScoreOutput::Ocsf => serde_json::to_writer(&mut self.json, &to_ocsf(assessment))?,
+                _ => Encoding::Json.encode(assessment, &mut self.json)?,
+            }
+            self.json.push(b'\n');
+        }
         Ok(())
     }
 }

@@ -19,12 +19,16 @@ use crate::{
         rules::{pipeline_sources, rules_source},
     },
     config::Config,
-    detection::Detection,
+    detection::{Correlations, Detection},
 };
 
 pub(super) fn run(args: &BenchMatchArgs, config: &Config) -> anyhow::Result<Answer> {
-    let detection =
-        Detection::load(&rules_source(args.rules.as_deref(), config), &pipeline_sources(&[], config), config.scoring)?;
+    let detection = Detection::load(
+        &rules_source(args.rules.as_deref(), config),
+        &pipeline_sources(&[], config),
+        config.scoring,
+        Correlations::LeftOut,
+    )?;
     // All in one piece of memory, as they are in a lot of records.
     let (mut bytes, mut ranges) = (Vec::<u8>::new(), Vec::<Range<usize>>::new());
     each_event(std::slice::from_ref(&args.events), "bench", config, &mut |found| {

@@ -70,7 +70,11 @@ pub(super) fn run(rules: &RuleFiles, args: &CheckArgs) -> anyhow::Result<Answer>
             }
             let (of, warnings) = (loaded + failed.len(), pack.warnings.len());
             let warned = if warnings > 0 { format!(", with {warnings} warnings") } else { String::new() };
-            writeln!(out, "{loaded} of {of} rules can be used{warned}")?;
+            let with = match pack.correlations.len() {
+                0 => String::new(),
+                count => format!(", and {count} correlations over them"),
+            };
+            writeln!(out, "{loaded} of {of} rules can be used{with}{warned}")?;
         }
     }
     Ok(Answer::from_fine(

@@ -21,7 +21,8 @@ pub(super) fn run(rules: &RuleFiles) -> anyhow::Result<Answer> {
     for failure in &pack.failed {
         tracing::warn!(%failure, "a rule can't be used");
     }
-    let layer = layer(pack.rules.iter().map(|rule| &rule.meta));
+    let correlations = pack.correlations.iter().map(|correlation| &correlation.meta);
+    let layer = layer(pack.rules.iter().map(|rule| &rule.meta).chain(correlations));
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, &layer).map_err(io::Error::from)?;
     writeln!(out)?;

@@ -20,6 +20,10 @@ struct Stats {
     rules: usize,
     failed: usize,
     correlations: usize,
+    /// Those by what they count.
+    correlation_types: BTreeMap<&'static str, usize>,
+    /// Rules that only feed correlations.
+    silent: usize,
     filters: usize,
     levels: BTreeMap<&'static str, usize>,
     statuses: BTreeMap<String, usize>,
@@ -57,10 +61,17 @@ pub(super) fn run(rules: &RuleFiles, args: &StatsArgs, config: &Config) -> anyho
 fn count(pack: &RulePack) -> Stats {
     let mappings = Mappings::builtin();
     let (mut levels, mut statuses, mut sources) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for rule in &pack.rules {
-        *levels.entry(rule.meta.level.as_str()).or_default() += 1;
-        let status = rule.meta.status.clone().unwrap_or_else(|| "none".to_owned());
+    let metas = pack.rules.iter().map(|rule| &rule.meta);
+    for meta in metas.clone().chain(pack.correlations.iter().map(|correlation| &correlation.meta)) {
+        *levels.entry(meta.level.as_str()).or_default() += 1;
+        let status = meta.status.clone().unwrap_or_else(|| "none".to_owned());
         *statuses.entry(status).or_default() += 1;
+    }
+    let mut correlation_types = BTreeMap::new();
+    for correlation in &pack.correlations {
+        *correlation_types.entry(correlation.kind.as_str()).or_default() += 1;
+    }
+    for rule in &pack.rules {
         let source = &rule.meta.logsource;
         sources.entry(source.to_string()).or_insert((source, 0)).1 += 1;
     }
@@ -75,6 +86,8 @@ fn count(pack: &RulePack) -> Stats {
         rules: pack.rules.len(),
         failed: pack.failed.len(),
         correlations: pack.correlations.len(),
+        correlation_types,
+        silent: metas.filter(|meta| !meta.is_told).count(),
         filters: pack.filters,
         levels,
         statuses,
@@ -92,6 +105,10 @@ fn print(stats: &Stats, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "\nby status")?;
     stats.statuses.iter().try_for_each(|(status, count)| writeln!(out, "{count:>7}  {status}"))?;
+    if !stats.correlation_types.is_empty() {
+        writeln!(out, "\ncorrelations by type; {} rules only feed them", stats.silent)?;
+        stats.correlation_types.iter().try_for_each(|(kind, count)| writeln!(out, "{count:>7}  {kind}"))?;
+    }
     writeln!(out, "\nby log source: product/service/category")?;
     for LogSource { source, rules, mapped } in &stats.log_sources {
         let note = if *mapped { "" } else { "  (only where an envelope says so)" };

@@ -1,12 +1,14 @@
 //! `cybervault score --explain`: why a rule fires on events or does not.
 
+mod correlation;
+
 use std::{
     io::{self, BufWriter, Write},
     ops::ControlFlow,
 };
 
 use cybervault_model::TelemetryEvent;
-use cybervault_sigma::{ExplainedLine, ExplainedSelection, Explainer, Explanation, Mappings, Scratch};
+use cybervault_sigma::{ExplainedLine, ExplainedSelection, Explainer, Explanation, Mappings, RuleMeta, Scratch};
 use serde_json::json;
 
 use crate::{
@@ -21,6 +23,10 @@ use crate::{
 const SHOWN: usize = 160;
 
 pub(super) fn run(rule: &str, args: &ScoreArgs, config: &Config, rules: &RuleFiles) -> anyhow::Result<Answer> {
+    let pack = rules.pack();
+    if let Some(place) = pack.correlations.iter().position(|correlation| is_named(&correlation.meta, rule)) {
+        return correlation::run(place, pack, args, config);
+    }
     let explainer = Explainer::new(rules.rule_files(), &rules.pipelines, &Mappings::builtin(), rule)
         .map_err(|error| ContentError::Invalid { what: "rule", place: rule.to_owned(), reason: error.to_string() })?;
     let mut scratch = explainer.scratch();
@@ -31,6 +37,10 @@ pub(super) fn run(rule: &str, args: &ScoreArgs, config: &Config, rules: &RuleFil
     })?;
     out.flush()?;
     Ok(Answer::from_fine(report.bad() == 0))
+}
+
+fn is_named(meta: &RuleMeta, wanted: &str) -> bool {
+    meta.id == wanted || meta.title == wanted
 }
 
 fn explain(

@@ -6,10 +6,14 @@ use std::{
     path::Path,
 };
 
+use cybervault_correlation::Counts;
 use cybervault_sigma::{KeySet, Matcher, Scratch};
 use foldhash::fast::RandomState;
 
-use crate::command::input::{Fault, Found, Report};
+use crate::{
+    command::input::{Fault, Found, Report},
+    correlating::Correlating,
+};
 
 /// Different sets of keys that are told apart, and how many are told.
 const MOST_SETS: usize = 1000;
@@ -20,6 +24,8 @@ const TOLD: usize = 5;
 pub(super) struct Summary {
     /// Events with findings.
     pub(super) found: u64,
+    /// Correlations that became true.
+    pub(super) correlated: u64,
     /// Events of no known log source, …
     pub(super) unknown: u64,
     /// … by their keys.
@@ -45,10 +51,13 @@ impl Summary {
     }
 
     /// Writes what people should know.
-    pub(super) fn tell(&self, report: &Report, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn tell(&self, report: &Report, correlating: &Correlating, out: &mut impl Write) -> io::Result<()> {
         let Report { files, events, empty_containers, passed_over, first_passed_over, .. } = report;
         write!(out, "cybervault: {} in {}", counted(*events, "event"), counted(*files, "file"))?;
         write!(out, ", {} with findings", self.found)?;
+        if self.correlated > 0 {
+            write!(out, ", {}", counted(self.correlated, "correlation"))?;
+        }
         if self.unknown > 0 {
             write!(out, ", {} of no known log source", self.unknown)?;
         }
@@ -65,6 +74,7 @@ impl Summary {
             let files = counted(*passed_over, "file");
             writeln!(out, "  {files} passed over, no logs by name or form: {}{more}", named.join(", "))?;
         }
+        tell_lost(correlating, out)?;
         self.tell_unknown(out)?;
         if !report.unreadable.is_empty() {
             writeln!(out, "  unreadable:")?;
@@ -95,6 +105,26 @@ impl Summary {
              with `--route off`; `--strict` makes them an exit of 1"
         )
     }
+}
+
+/// What correlations could not count.
+fn tell_lost(correlating: &Correlating, out: &mut impl Write) -> io::Result<()> {
+    let Counts { evicted, cut, late, combinations_cut, .. } = correlating.engine().counts();
+    let lost = [
+        (correlating.without_time, "event", "without a time, so no correlation counts them"),
+        (
+            late,
+            "event",
+            "later than `correlation.lateness_ms` after others of their group: counted as far as these were still kept",
+        ),
+        (evicted, "group", "of events dropped before their time was over; see `correlation.max_tenant_bytes`"),
+        (cut, "event", "dropped from groups with more than are kept"),
+        (combinations_cut, "event", "with more values than a correlation takes"),
+    ];
+    for (count, what, why) in lost.into_iter().filter(|(count, ..)| *count > 0) {
+        writeln!(out, "  {} {why}", counted(count, what))?;
+    }
+    Ok(())
 }
 
 fn place(number: u64, path: &Path) -> String {
