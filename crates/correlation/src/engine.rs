@@ -386,7 +386,7 @@ impl Taking<'_, '_> {
     /// Drops what is beyond the limits, a tenant's own before anybody else's.
     fn make_room(&mut self, plan: &Plan, place: Place) {
         while self.store.bytes_of_tenant(place) > self.limits.tenant_bytes {
-            // The group itself was used last, and is the last to go.
+            // At the worst the group itself goes, if it is larger than all that its tenant may have.
             match self.store.drop_oldest_beside(place) {
                 Some(dropped) => self.count_dropped(plan, &dropped),
                 None => return,

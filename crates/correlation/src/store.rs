@@ -1,4 +1,6 @@
-//! The windows of all groups: found by their key, bounded a tenant and in total, the least recently used first to go.
+//! The windows of all groups: found by their key, bounded a tenant and in total. The first to go is the one that has been there for the
+//! longest without being used again: its place in the line is looked at, and one that was used since goes back to the end. So a use costs
+//! a bit and not three neighbours, which would be elsewhere in memory.
 
 use std::collections::HashMap;
 
@@ -29,9 +31,10 @@ struct Slot {
     window: Window,
     correlation: u32,
     tenant: u32,
-    /// Its neighbours among the tenant's groups, by last use.
+    /// The next in the tenant's line.
     newer: u32,
-    older: u32,
+    /// Whether it was used since it came to its place in the line.
+    is_used: bool,
 }
 
 #[derive(Debug)]
@@ -93,16 +96,15 @@ impl Store {
         &mut self.slot_mut(at).window
     }
 
-    /// The group of this key, with an empty window if there was none; it is the tenant's most recently used one then.
+    /// The group of this key, with an empty window if there was none.
     pub(crate) fn get_or_add(&mut self, tenant: &str, correlation: usize, key: GroupKey) -> Place {
         if let Some(at) = self.find(key) {
-            self.unlink(at);
-            self.link(at);
+            self.slot_mut(at).is_used = true;
             return Place(at);
         }
         let tenant = self.tenant(tenant);
         let correlation = u32::try_from(correlation).unwrap_or(u32::MAX);
-        let slot = Slot { key, window: Window::default(), correlation, tenant, newer: NONE, older: NONE };
+        let slot = Slot { key, window: Window::default(), correlation, tenant, newer: NONE, is_used: false };
         let at = match self.free.pop() {
             Some(at) => {
                 *self.slot_mut(at) = slot;
@@ -160,15 +162,11 @@ impl Store {
     }
 
     fn drop_oldest_of(&mut self, tenant: usize) -> Option<(usize, Window)> {
-        let at = self.tenants[tenant].oldest;
-        if at == NONE {
-            return None;
-        }
+        let at = self.unlink_unused(tenant)?;
         let correlation = self.slot(at).correlation as usize;
         self.take_out(at);
         let window = std::mem::take(&mut self.slot_mut(at).window);
         self.account(at, 0, OVERHEAD + window.bytes());
-        self.unlink(at);
         self.free.push(at);
         self.count -= 1;
         let of = &mut self.tenants[tenant];
@@ -179,7 +177,7 @@ impl Store {
         Some((correlation, window))
     }
 
-    /// All groups, each with its tenant, correlation and window, those of a tenant in the order of their last use.
+    /// All groups, each with its tenant, correlation and window, those of a tenant in the order of its line.
     pub(crate) fn each(&self) -> impl Iterator<Item = (&str, usize, GroupKey, &Window)> {
         self.by_name.values().flat_map(move |tenant| {
             let tenant = &self.tenants[*tenant as usize];
@@ -212,29 +210,37 @@ impl Store {
     }
 }
 
-/// The lists by last use.
+/// The lines in which groups wait to be dropped.
 impl Store {
+    /// Puts a group at the end of its tenant's line.
     fn link(&mut self, at: u32) {
         let tenant = self.slot(at).tenant as usize;
-        let before = self.tenants[tenant].newest;
-        let slot = self.slot_mut(at);
-        (slot.newer, slot.older) = (NONE, before);
-        match before {
+        self.slot_mut(at).newer = NONE;
+        match self.tenants[tenant].newest {
             NONE => self.tenants[tenant].oldest = at,
             before => self.slot_mut(before).newer = at,
         }
         self.tenants[tenant].newest = at;
     }
 
-    fn unlink(&mut self, at: u32) {
-        let Slot { tenant, newer, older, .. } = *self.slot(at);
-        match newer {
-            NONE => self.tenants[tenant as usize].newest = older,
-            newer => self.slot_mut(newer).older = older,
-        }
-        match older {
-            NONE => self.tenants[tenant as usize].oldest = newer,
-            older => self.slot_mut(older).newer = newer,
+    /// Takes the first of the line that was not used since it came to its place.
+    fn unlink_unused(&mut self, tenant: usize) -> Option<u32> {
+        loop {
+            let at = self.tenants[tenant].oldest;
+            if at == NONE {
+                return None;
+            }
+            let slot = self.slot_mut(at);
+            let (was_used, newer) = (std::mem::take(&mut slot.is_used), slot.newer);
+            let of = &mut self.tenants[tenant];
+            of.oldest = newer;
+            if newer == NONE {
+                of.newest = NONE;
+            }
+            if !was_used {
+                return Some(at);
+            }
+            self.link(at);
         }
     }
 }
