@@ -68,20 +68,30 @@ fn the_doctor_finds_what_is_missing_and_what_is_refused() {
         let whats = findings.iter().filter(|finding| finding["verdict"] == "wrong").map(|finding| &finding["what"]);
         whats.map(|what| what.as_str().unwrap().trim_start_matches("permission ").to_owned()).collect()
     };
-    let inputs = ["telemetry.events", "threat.assessments", "response.decisions", "response.candidates"];
+    let inputs = [
+        "telemetry.events",
+        "quota.usage",
+        "quota.shares",
+        "threat.assessments",
+        "response.decisions",
+        "response.candidates",
+    ];
     let outputs = [
         "threat.assessments",
         "quota.rejections",
+        "quota.usage",
+        "quota.shares",
         "telemetry.sources",
         "response.actions",
         "response.candidates",
         "telemetry.dlq",
     ];
-    let states = ["state.assess", "state.response"];
+    let states = ["state.assess", "state.quota", "state.response"];
     let named = |operation: &str, names: &[&str]| -> Vec<String> {
         names.iter().map(|name| format!("{operation} on topic {}", worker.topic(name))).collect()
     };
-    let groups = ["assess", "respond_select", "respond_guard"].map(|stage| format!("Read on group {ids}{stage}"));
+    let groups =
+        ["assess", "quota", "respond_select", "respond_guard"].map(|stage| format!("Read on group {ids}{stage}"));
     let expected = [
         named("Read", &inputs),
         named("Read", &states),

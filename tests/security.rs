@@ -5,9 +5,23 @@ use serde_json::json;
 
 use crate::support::{self, Fleet, unlimited};
 
-const INPUTS: [&str; 4] = ["telemetry.events", "threat.assessments", "response.decisions", "response.candidates"];
-const OUTPUTS: [&str; 5] =
-    ["threat.assessments", "quota.rejections", "response.actions", "response.candidates", "telemetry.dlq"];
+const INPUTS: [&str; 6] = [
+    "telemetry.events",
+    "quota.usage",
+    "quota.shares",
+    "threat.assessments",
+    "response.decisions",
+    "response.candidates",
+];
+const OUTPUTS: [&str; 7] = [
+    "threat.assessments",
+    "quota.rejections",
+    "quota.usage",
+    "quota.shares",
+    "response.actions",
+    "response.candidates",
+    "telemetry.dlq",
+];
 
 /// What docs/operations.md says under "Permissions", without what `topics apply` needs.
 fn grant(kafka: &Kafka, fleet: &Fleet) {

@@ -55,9 +55,9 @@ fn state_and_internal_records_of_version_0_1_0_are_taken_up() {
         json!({"action_id": PENDING, "tenant_id": "acme", "verdict": "approve", "decided_by": "kim@acme.example"});
     topic::write(&fleet.bootstrap, &fleet.topic("response.decisions"), [Record::new(PENDING, decision.to_string())]);
 
-    // A full bucket stays full.
+    // A full bucket stays full, but for a partition's part of a share interval, which it had not.
     let mut worker = fleet.worker("w1", &[]);
-    fleet.wait_for(&mut worker, "quota.rejections", 10);
+    fleet.wait_for(&mut worker, "quota.rejections", 6);
     // The candidate becomes an action; what was pending is approved, or expired by the time this runs.
     let mut actions = Vec::new();
     worker.wait_until("both actions", support::PATIENCE, || {

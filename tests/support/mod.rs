@@ -23,13 +23,14 @@ pub(crate) use cybervault_testkit::PATIENCE;
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cybervault");
 pub(crate) const PARTITIONS: i32 = 4;
 
-const TOPICS: [&str; 9] = [
+const TOPICS: [&str; 10] = [
     "telemetry.events",
     "telemetry.api",
     "telemetry.dlq",
     "telemetry.sources",
     "threat.assessments",
     "quota.rejections",
+    "quota.usage",
     "response.actions",
     "response.decisions",
     "response.candidates",
@@ -66,14 +67,21 @@ pub(crate) struct Fleet {
     pub(crate) prefix: String,
     /// Where the product does, and with what in its environment.
     entrance: (String, Vec<(String, String)>),
+    partitions: i32,
     folder: tempfile::TempDir,
 }
 
 impl Fleet {
     /// Topics as the product's own, but with the sender's clock on events: tests choose their times.
     pub(crate) fn new(test: &str, tenants: &str) -> Self {
+        Self::wide(test, tenants, PARTITIONS)
+    }
+
+    /// The same with so many partitions of each topic.
+    pub(crate) fn wide(test: &str, tenants: &str, partitions: i32) -> Self {
         let kafka = Kafka::shared();
-        Self::at(kafka.bootstrap().to_owned(), (kafka.bootstrap().to_owned(), Vec::new()), kafka.prefix(test), tenants)
+        let entrance = (kafka.bootstrap().to_owned(), Vec::new());
+        Self::at((kafka.bootstrap().to_owned(), partitions), entrance, kafka.prefix(test), tenants)
     }
 
     /// Gives it a playbook that isolates hosts once a person approves; returns the setting that a process of it needs.
@@ -87,13 +95,13 @@ impl Fleet {
     /// On a secured broker, as one of its users.
     pub(crate) fn secured(kafka: &Kafka, user: User, test: &str, tenants: &str) -> Self {
         let entrance = (kafka.bootstrap().to_owned(), kafka.environment_of(user));
-        Self::at(kafka.back_door(), entrance, kafka.prefix(test), tenants)
+        Self::at((kafka.back_door(), PARTITIONS), entrance, kafka.prefix(test), tenants)
     }
 
     /// On a broker of its own.
     pub(crate) fn on(kafka: &Kafka, test: &str, tenants: &str) -> Self {
         let entrance = (kafka.bootstrap().to_owned(), Vec::new());
-        Self::at(kafka.bootstrap().to_owned(), entrance, kafka.prefix(test), tenants)
+        Self::at((kafka.bootstrap().to_owned(), PARTITIONS), entrance, kafka.prefix(test), tenants)
     }
 
     /// The same topics, as another user sees them.
@@ -101,17 +109,29 @@ impl Fleet {
         let folder = tempfile::tempdir().unwrap();
         fs::copy(self.path("tenants.yaml"), folder.path().join("tenants.yaml")).unwrap();
         let entrance = (kafka.bootstrap().to_owned(), kafka.environment_of(user));
-        Self { bootstrap: self.bootstrap.clone(), prefix: self.prefix.clone(), entrance, folder }
+        Self {
+            bootstrap: self.bootstrap.clone(),
+            prefix: self.prefix.clone(),
+            entrance,
+            partitions: self.partitions,
+            folder,
+        }
     }
 
-    fn at(bootstrap: String, entrance: (String, Vec<(String, String)>), prefix: String, tenants: &str) -> Self {
+    fn at(
+        (bootstrap, partitions): (String, i32),
+        entrance: (String, Vec<(String, String)>),
+        prefix: String,
+        tenants: &str,
+    ) -> Self {
         let named = |names: &[&str]| names.iter().map(|name| format!("{prefix}{name}")).collect::<Vec<_>>();
         let create = |names: Vec<String>, settings: &[(&str, &str)]| {
-            topic::create(&bootstrap, &names.iter().map(String::as_str).collect::<Vec<_>>(), PARTITIONS, settings);
+            topic::create(&bootstrap, &names.iter().map(String::as_str).collect::<Vec<_>>(), partitions, settings);
         };
         create(named(&TOPICS), &[("max.message.bytes", "4194304")]);
-        create(named(&["state.assess", "state.response", "state.replay"]), &[("cleanup.policy", "compact")]);
-        let fleet = Self { bootstrap, prefix, entrance, folder: tempfile::tempdir().unwrap() };
+        let compacted = ["quota.shares", "state.assess", "state.quota", "state.response", "state.replay"];
+        create(named(&compacted), &[("cleanup.policy", "compact")]);
+        let fleet = Self { bootstrap, prefix, entrance, partitions, folder: tempfile::tempdir().unwrap() };
         fs::write(fleet.path("tenants.yaml"), tenants).unwrap();
         fleet
     }
@@ -130,7 +150,7 @@ impl Fleet {
         let own = [
             format!("kafka.bootstrap={}", self.entrance.0),
             format!("kafka.topic_prefix={}", self.prefix),
-            format!("topics.partitions={PARTITIONS}"),
+            format!("topics.partitions={}", self.partitions),
             format!("tenants_file={}", self.path("tenants.yaml").display()),
             "metrics.listen=127.0.0.1:0".to_owned(),
         ];

@@ -26,7 +26,7 @@ use cybervault_model::{
     container::{ContainerLimits, Unpacker},
     json::Limits,
 };
-use cybervault_quota::Plans;
+use cybervault_quota::{Plans, Spread};
 use cybervault_response::Guardrails;
 use cybervault_scoring::Weights;
 use cybervault_stream::{BatchLimits, Health, KafkaSettings, Sizes, StateLimits};
@@ -152,6 +152,8 @@ pub(crate) struct Rules {
 pub(crate) enum Role {
     /// Events to assessments.
     Assess,
+    /// Shares of tenants' quotas, moved to where their events come.
+    Quota,
     /// Assessments to actions.
     Respond,
 }
@@ -183,7 +185,7 @@ pub(crate) struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self {
-            roles: vec![Role::Assess, Role::Respond],
+            roles: vec![Role::Assess, Role::Quota, Role::Respond],
             instance: None,
             runners: 1,
             shutdown_ms: 10_000,
@@ -298,25 +300,22 @@ impl EventLimits {
     }
 }
 
-/// What the events on `telemetry.events` are keyed by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Partitioning {
-    /// By tenant: all of a tenant's events come to one partition, which decides on its whole quota.
-    #[default]
-    Tenant,
-    /// By `tenant|entity`: a tenant's events spread over all partitions, each of which decides on its share of the quota.
-    Entity,
-}
-
 /// What tenants may send.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Quota {
     /// The rates behind each plan.
     pub(crate) plans: Plans,
-    /// What the events are keyed by.
-    pub(crate) partitioning: Partitioning,
+    /// How often, in milliseconds, a partition that lacks of a tenant's quota says so; 50 to 10,000. Shares follow where events
+    /// come by about two of these. Default: 250.
+    #[schemars(range(min = 50, max = 10_000))]
+    pub(crate) share_interval_ms: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self { plans: Plans::default(), share_interval_ms: 250 }
+    }
 }
 
 /// What becomes of an assessment that found nothing.
@@ -468,13 +467,10 @@ impl Config {
         StateLimits { max_entries: self.state.max_entries, max_bytes: self.state.max_bytes }
     }
 
-    /// Over how many partitions a tenant's quota is spread.
-    pub(crate) fn quota_partitions(&self) -> NonZeroU32 {
-        let spread = match self.quota.partitioning {
-            Partitioning::Tenant => 1,
-            Partitioning::Entity => self.topics.partitions,
-        };
-        NonZeroU32::new(spread).unwrap_or(NonZeroU32::MIN)
+    /// How tenants' quotas are spread.
+    pub(crate) fn quota_spread(&self) -> Spread {
+        let partitions = NonZeroU32::new(self.topics.partitions).unwrap_or(NonZeroU32::MIN);
+        Spread::over(partitions, self.quota.share_interval_ms)
     }
 
     /// A topic's full name.

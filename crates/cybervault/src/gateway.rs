@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cybervault_gateway::{Engine, Place, RuleFacts, Settings, TenantFacts, Topics};
 use cybervault_model::{
-    Assessment, Decoder, Encoding, Incoming, RejectionReason, TenantId, Timestamp, avro::WriterSchemas, json::Limits,
+    Assessment, Decoder, Encoding, Incoming, TenantId, Timestamp, avro::WriterSchemas, json::Limits,
 };
-use cybervault_quota::{Bucket, Decision};
 use cybervault_sigma::{Routing, Scratch};
 use cybervault_stream::Health;
 
@@ -82,11 +81,10 @@ impl Engine for LiveEngine {
     fn tenant(&self, tenant_id: &str) -> Option<TenantFacts> {
         let admission = self.live.admission();
         let tenant = admission.lookup(tenant_id)?;
-        let (_, decision) = tenant.decide(Bucket::default(), Timestamp::MIN, 0);
         let rates = tenant.rates();
         Some(TenantFacts {
             plan: tenant.plan(),
-            suspended: matches!(decision, Decision::Rejected { reason: RejectionReason::SuspendedTenant, .. }),
+            suspended: tenant.suspended().is_some(),
             events_per_second: rates.events_per_second,
             bytes_per_second: rates.bytes_per_second,
             burst_percent: rates.burst_percent,

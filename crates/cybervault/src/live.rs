@@ -245,7 +245,7 @@ pub(crate) fn read_tenants(config: &Config, source: &Source) -> Result<Vec<Tenan
 
 fn load_tenants(config: &Config, source: &Source) -> Result<Admission, ContentError> {
     let tenants = read_tenants(config, source)?;
-    Admission::compile(tenants, &config.quota.plans, config.quota_partitions()).map_err(|error| ContentError::Invalid {
+    Admission::compile(tenants, &config.quota.plans, config.quota_spread()).map_err(|error| ContentError::Invalid {
         what: "tenants",
         place: source.to_string(),
         reason: error.to_string(),

@@ -13,6 +13,7 @@ mod stage;
 
 mod pipeline;
 mod reload;
+mod shares;
 mod sources;
 
 mod gateway;

@@ -22,12 +22,15 @@ use cybervault_stream::{
 use crate::{
     config::{Config, OutputEncoding, Role},
     live::Live,
+    shares::{ShareBoard, ShareFollower},
     sources::{SourceBoard, SourceTeller},
-    stage::{Assess, AssessTopics, RespondGuard, RespondSelect, TenantLabels},
+    stage::{Assess, AssessTopics, Quota, RespondGuard, RespondSelect, TenantLabels},
 };
 
 /// The stage that reads events.
 pub(crate) const ASSESS: &str = "assess";
+/// The stage that moves shares of quotas.
+pub(crate) const QUOTA: &str = "quota";
 /// The stage that reads assessments and decisions.
 pub(crate) const SELECT: &str = "respond_select";
 /// The stage that reads what playbooks ask for.
@@ -41,6 +44,7 @@ const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Pipeline {
     runners: Vec<(String, JoinHandle<Result<(), StreamError>>)>,
     sources: Option<SourceTeller>,
+    shares: Option<ShareFollower>,
 }
 
 impl Pipeline {
@@ -64,6 +68,7 @@ impl Pipeline {
             schemas,
             labels: TenantLabels::new(config.metrics.top_tenants),
             board: SourceBoard::default(),
+            shares: ShareBoard::default(),
             live,
             health,
             stop,
@@ -72,10 +77,17 @@ impl Pipeline {
             (config.worker.roles.contains(&Role::Assess), config.worker.roles.contains(&Role::Respond));
         let topic = config.topic(|names| &names.telemetry_sources);
         let teller = assess.then(|| SourceTeller::start(starter.board.clone(), config.kafka(), topic)).transpose()?;
-        let mut pipeline = Self { runners: Vec::new(), sources: teller };
+        let quota = config.worker.roles.contains(&Role::Quota);
+        let topic = config.topic(|names| &names.quota_shares);
+        let follower = || ShareFollower::start(starter.shares.clone(), config.kafka(), topic);
+        let follower = assess.then(follower).transpose()?;
+        let mut pipeline = Self { runners: Vec::new(), sources: teller, shares: follower };
         for n in 0..config.worker.runners {
             if assess {
                 pipeline.runners.push(starter.assess(n)?);
+            }
+            if quota {
+                pipeline.runners.push(starter.quota(n)?);
             }
             if respond {
                 pipeline.runners.push(starter.select(n)?);
@@ -101,6 +113,9 @@ impl Pipeline {
         if let Some(sources) = self.sources {
             sources.end();
         }
+        if let Some(shares) = self.shares {
+            shares.end();
+        }
         first
     }
 }
@@ -113,6 +128,7 @@ struct Starter<'a> {
     schemas: Arc<dyn WriterSchemas>,
     labels: TenantLabels,
     board: SourceBoard,
+    shares: ShareBoard,
     live: &'a Arc<Live>,
     health: &'a Health,
     stop: &'a Arc<AtomicBool>,
@@ -124,10 +140,11 @@ impl Starter<'_> {
         let topics = AssessTopics {
             assessments: config.topic(|names| &names.threat_assessments),
             rejections: config.topic(|names| &names.quota_rejections),
+            usage: config.topic(|names| &names.quota_usage),
         };
         let settings = RunnerSettings {
             inputs: vec![config.topic(|names| &names.telemetry_events)],
-            outputs: vec![topics.assessments.clone(), topics.rejections.clone()],
+            outputs: vec![topics.assessments.clone(), topics.rejections.clone(), topics.usage.clone()],
             changelog: Some(config.topic(|names| &names.state_assess)),
             max_ahead: Some(Duration::from_millis(config.limits.max_ahead_ms)),
             ..runner_settings(config, ASSESS, n)
@@ -138,8 +155,21 @@ impl Starter<'_> {
             topics,
             (self.encoding.clone(), config.emit),
             (self.labels.clone(), self.board.clone()),
+            self.shares.clone(),
         );
         self.spawn(settings, stage, n)
+    }
+
+    fn quota(&self, n: u32) -> anyhow::Result<Started> {
+        let config = self.config;
+        let shares = config.topic(|names| &names.quota_shares);
+        let settings = RunnerSettings {
+            inputs: vec![config.topic(|names| &names.quota_usage)],
+            outputs: vec![shares.clone()],
+            changelog: Some(config.topic(|names| &names.state_quota)),
+            ..runner_settings(config, QUOTA, n)
+        };
+        self.spawn(settings, Quota::new(self.live.clone(), shares), n)
     }
 
     fn select(&self, n: u32) -> anyhow::Result<Started> {
@@ -221,6 +251,7 @@ pub(crate) fn runner_settings(config: &Config, stage: &str, n: u32) -> RunnerSet
 pub(crate) fn input_topics(config: &Config) -> Vec<Arc<str>> {
     vec![
         config.topic(|names| &names.telemetry_events),
+        config.topic(|names| &names.quota_usage),
         config.topic(|names| &names.threat_assessments),
         config.topic(|names| &names.response_decisions),
         config.topic(|names| &names.response_candidates),

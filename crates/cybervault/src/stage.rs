@@ -2,6 +2,7 @@
 
 mod assess;
 mod meters;
+mod quota;
 #[cfg(all(test, debug_assertions))]
 mod recovery;
 mod replay;
@@ -18,6 +19,7 @@ use cybervault_stream::{Failure, Outbox, Output, Poison};
 pub(crate) use self::{
     assess::{Assess, AssessTopics},
     meters::TenantLabels,
+    quota::Quota,
     replay::{Replay, ReplayFilter, ReplayTally, SentBack, Stretch},
     reprocess::{Again, KnownAssessments, Reprocess, ReprocessTally},
     respond_guard::RespondGuard,

@@ -1,11 +1,14 @@
 //! The decision on one event.
 
-use std::{collections::HashMap, num::NonZeroU32};
+use std::collections::HashMap;
 
-use cybervault_model::{Plan, RejectionReason, Tenant, TenantId, TenantStatus, Timestamp};
+use cybervault_model::{Plan, RejectionReason, Tenant, TenantId, TenantStatus};
 use foldhash::fast::RandomState;
 
-use crate::{Bucket, InvalidRates, Plans, Rates, bucket::Costs};
+use crate::{
+    InvalidRates, Plans, Rates, Spread,
+    share::{Amounts, LENT, WHOLE},
+};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -22,10 +25,12 @@ pub struct Compiled {
     plan: Plan,
     status: TenantStatus,
     rates: Rates,
-    /// Over how many partitions, each with a bucket of its own, the rates are spread.
-    partitions: NonZeroU32,
-    /// What a bucket holds, in nanoseconds of the rate: the same for both limits.
-    capacity: u64,
+    /// Over which partitions the rates are spread.
+    pub(crate) spread: Spread,
+    /// The partition where what is not lent lies.
+    pub(crate) home: u32,
+    /// What the whole bucket holds, in nanoseconds of the rate: the same for both limits.
+    pub(crate) capacity: u64,
 }
 
 /// What becomes of an event.
@@ -44,19 +49,19 @@ pub enum Decision {
 }
 
 impl Admission {
-    /// Compiles `tenants`. With a tenant's records spread over several `partitions`, each decided on apart, each gets its
-    /// part of the rates; 1 where one partition sees all of them. Of a tenant that stands there twice, the last counts.
+    /// Compiles `tenants`, whose quotas are spread as `spread` says. Of a tenant that stands there twice, the last counts.
     ///
     /// # Errors
     /// When a tenant's rates are zero or too high.
-    pub fn compile(tenants: Vec<Tenant>, plans: &Plans, partitions: NonZeroU32) -> Result<Self, InvalidRates> {
+    pub fn compile(tenants: Vec<Tenant>, plans: &Plans, spread: Spread) -> Result<Self, InvalidRates> {
         plans.check()?;
         let mut compiled = HashMap::with_capacity_and_hasher(tenants.len(), RandomState::default());
         for tenant in tenants {
             let rates = plans.of_tenant(&tenant)?;
             let Tenant { tenant_id, plan, status, .. } = tenant;
             let capacity = NANOS_PER_SECOND / 100 * (100 + u64::from(rates.burst_percent));
-            compiled.insert(tenant_id.clone(), Compiled { tenant_id, plan, status, rates, partitions, capacity });
+            let home = spread.home(tenant_id.as_str());
+            compiled.insert(tenant_id.clone(), Compiled { tenant_id, plan, status, rates, spread, home, capacity });
         }
         Ok(Self { tenants: compiled })
     }
@@ -64,11 +69,6 @@ impl Admission {
     /// The tenant, if there is one of this id.
     pub fn lookup(&self, tenant_id: &str) -> Option<&Compiled> {
         self.tenants.get(tenant_id)
-    }
-
-    /// [`Compiled::decide`] of `tenant`.
-    pub fn decide(&self, tenant: &Compiled, bucket: Bucket, now: Timestamp, bytes: u64) -> (Bucket, Decision) {
-        tenant.decide(bucket, now, bytes)
     }
 
     /// How many tenants there are.
@@ -98,47 +98,51 @@ impl Compiled {
         self.rates
     }
 
-    /// How full `bucket` is at `now`, from 0 to 1, for a metric: at 1 the next event is likely to be rejected.
-    pub fn level(&self, bucket: Bucket, now: Timestamp) -> f64 {
-        bucket.at(now).level(self.capacity)
+    /// How its quota is spread.
+    pub const fn spread(&self) -> Spread {
+        self.spread
     }
 
-    /// Decides on an event of `bytes` bytes at `now`, its record time. The bucket that is returned takes the place of
-    /// `bucket`, whatever the decision; a tenant of whom nothing is kept has [`Bucket::default`].
-    pub fn decide(&self, bucket: Bucket, now: Timestamp, bytes: u64) -> (Bucket, Decision) {
-        if self.status == TenantStatus::Suspended {
-            let decision = Decision::Rejected { reason: RejectionReason::SuspendedTenant, retry_after_ms: None };
-            return (bucket, decision);
-        }
-        let cost = Costs {
-            events: self.cost(1, self.rates.events_per_second),
-            bytes: self.cost(bytes, self.rates.bytes_per_second),
+    /// The home partition.
+    pub const fn home(&self) -> u32 {
+        self.home
+    }
+
+    /// The decision on any event of a tenant that is suspended.
+    pub fn suspended(&self) -> Option<Decision> {
+        let rejected = Decision::Rejected { reason: RejectionReason::SuspendedTenant, retry_after_ms: None };
+        (self.status == TenantStatus::Suspended).then_some(rejected)
+    }
+
+    /// The rejection of an event that has to wait so many nanoseconds of the whole rate at this share of it; the bucket is
+    /// already `behind` milliseconds further than the event's time.
+    pub(crate) fn rejected(&self, wait: Amounts, share: Amounts, behind: u64) -> Decision {
+        // A nanosecond of the rate takes a millionth's millisecond.
+        let at_share = wait.map2(share, |wait, share| wait.div_ceil(share.max(1)));
+        let (reason, wait_ms) = if at_share.events >= at_share.bytes {
+            (RejectionReason::EventsPerSecond, at_share.events)
+        } else {
+            (RejectionReason::BytesPerSecond, at_share.bytes)
         };
-        let bucket = bucket.at(now);
-        match bucket.wait(cost, self.capacity) {
-            Costs { events: 0, bytes: 0 } => (bucket.charged(cost), Decision::Admitted),
-            Costs { events, bytes } => {
-                let (reason, wait) = if events >= bytes {
-                    (RejectionReason::EventsPerSecond, events)
-                } else {
-                    (RejectionReason::BytesPerSecond, bytes)
-                };
-                let retry_after_ms = Some(bucket.millis_until(now, wait));
-                (bucket, Decision::Rejected { reason, retry_after_ms })
-            }
-        }
+        // By then a share follows that lies elsewhere now.
+        let soonest = wait.most().div_ceil(WHOLE).max(2 * self.spread.interval_ms());
+        let lies_here = share.events >= LENT && share.bytes >= LENT;
+        let wait_ms = if lies_here { wait_ms } else { wait_ms.min(soonest) };
+        Decision::Rejected { reason, retry_after_ms: Some(behind.saturating_add(wait_ms)) }
     }
 
-    /// What `amount` costs at this partition's part of `rate`, in nanoseconds; rounded up, so that rounding never admits
-    /// more than was bought.
-    fn cost(&self, amount: u64, rate: u64) -> u64 {
-        // Nearly always within 64 bits, whose division is many times as fast.
-        let per_unit = NANOS_PER_SECOND.checked_mul(u64::from(self.partitions.get()));
-        if let Some(nanos) = per_unit.and_then(|per_unit| per_unit.checked_mul(amount)) {
-            return nanos.div_ceil(rate);
-        }
-        let per_unit = u128::from(NANOS_PER_SECOND) * u128::from(self.partitions.get());
-        let nanos = u128::from(amount).saturating_mul(per_unit).div_ceil(u128::from(rate));
-        u64::try_from(nanos).unwrap_or(u64::MAX)
+    /// What an event of `bytes` bytes costs, in nanoseconds of the whole rate; rounded up, so that rounding never admits more than
+    /// was bought.
+    pub(crate) fn cost_of(&self, bytes: u64) -> Amounts {
+        Amounts { events: cost(1, self.rates.events_per_second), bytes: cost(bytes, self.rates.bytes_per_second) }
     }
+}
+
+fn cost(amount: u64, rate: u64) -> u64 {
+    // Nearly always within 64 bits, whose division is many times as fast.
+    if let Some(nanos) = NANOS_PER_SECOND.checked_mul(amount) {
+        return nanos.div_ceil(rate);
+    }
+    let nanos = u128::from(amount).saturating_mul(u128::from(NANOS_PER_SECOND)).div_ceil(u128::from(rate));
+    u64::try_from(nanos).unwrap_or(u64::MAX)
 }

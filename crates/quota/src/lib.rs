@@ -1,9 +1,10 @@
 //! Admission: plans and buckets, decided on the record's own time.
 //!
 //! A tenant's plan and its overrides ([`Plans`], [`parse_tenants`]) are compiled once into an [`Admission`], whose
-//! [`Compiled`] tenants then decide on every event with nothing but their [`Bucket`] and the record's time. A bucket is
-//! 25 bytes of state that the caller keeps; the same records give the same decisions, so a backlog is judged as it was
-//! sent.
+//! [`Compiled`] tenants then decide on every event with nothing but the partition's [`Holding`] and the record's time. A
+//! holding is 209 bytes of state that the caller keeps. It is a share of the tenant's rate and burst, which the owner of the
+//! tenant's [`Ledger`] moves to where events come: a partition tells its [`Usage`], the owner answers by a [`Grant`]. A share
+//! is what was granted less what was given back, so the shares of all partitions together are never more than the whole.
 //!
 //! # What a quota means
 //!
@@ -31,8 +32,13 @@ mod tenants;
 
 mod admission;
 mod bucket;
+mod holding;
+mod ledger;
+mod share;
 
 pub use admission::{Admission, Compiled, Decision};
-pub use bucket::Bucket;
+pub use holding::Holding;
+pub use ledger::Ledger;
 pub use plans::{InvalidRates, MAX_BURST_PERCENT, MAX_BYTES_PER_SECOND, MAX_EVENTS_PER_SECOND, Plans, Rates};
+pub use share::{Amounts, Grant, Spread, Usage, WHOLE};
 pub use tenants::{MAX_TENANTS, TenantsError, TenantsFile, parse_tenants};

@@ -43,8 +43,8 @@ use crate::{
     transaction::{Batch, Committer, Left, Outcome},
 };
 
-/// How often the clock ticks for the stage and the gauges.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the gauges are brought up to date.
+const MEASURED: Duration = Duration::from_secs(1);
 /// Of how many records one has its times taken.
 const SAMPLE: u64 = 64;
 /// How many times as long a batch lingers while records keep coming without a pause: behind a backlog, fewer and larger
@@ -86,6 +86,7 @@ pub(crate) struct Session<'r, S> {
     /// Records that came.
     count: u64,
     ticked: Instant,
+    measured: Instant,
     /// Whether reading went back to the last commit.
     went_back: bool,
     sizes: SizeLimits,
@@ -142,6 +143,7 @@ impl<'r, S: Stage> Session<'r, S> {
             spare: Outbox::default(),
             count: 0,
             ticked: Instant::now(),
+            measured: Instant::now(),
             went_back: false,
             sizes: SizeLimits::new(settings.kafka.largest_record()),
             held_back: Vec::new(),
@@ -283,8 +285,12 @@ impl<'r, S: Stage> Session<'r, S> {
                 GroupEvent::Revoke(partitions) => self.give_back(&partitions)?,
             }
         }
-        if self.ticked.elapsed() >= TICK {
+        if self.ticked.elapsed() >= S::TICK {
             self.tick();
+        }
+        if self.measured.elapsed() >= MEASURED {
+            self.measured = Instant::now();
+            self.measure();
             self.take_up_held_back()?;
         }
         let due = self.open.opened.is_some_and(|opened| opened.elapsed() >= linger);
@@ -550,14 +556,13 @@ impl<'r, S: Stage> Session<'r, S> {
 
     fn tick(&mut self) {
         self.ticked = Instant::now();
-        self.measure();
         self.open.settle();
         let now = now();
         let held: Vec<(TopicPartition, i64)> = self.committed.iter().map(|(at, next)| (at.clone(), *next)).collect();
         for (at, next) in held {
             let Some(state) = self.states.get_mut(&at.1) else { continue };
             let before = self.open.out.len();
-            self.stage.tick(now, state, &mut self.open.out);
+            self.stage.tick(at.1, now, state, &mut self.open.out);
             if self.open.out.len() == before && !state.is_changed() {
                 continue;
             }

@@ -1,5 +1,7 @@
 //! What happens to a record.
 
+use std::time::Duration;
+
 use cybervault_model::Timestamp;
 
 use crate::{Outbox, Poison, Record, State};
@@ -26,6 +28,9 @@ impl From<Poison> for Failure {
 /// state and the outbox is committed together with the record's offset, or not at all; the record then comes again. It
 /// must therefore keep nothing of its own that a record changes, save what [`Stage::end_batch`] hands over.
 pub trait Stage: Send {
+    /// How often [`Stage::tick`] is called.
+    const TICK: Duration = Duration::from_secs(1);
+
     /// Called before the first record of each batch: the place to take up new rules or tenants.
     fn begin_batch(&mut self) {}
 
@@ -40,8 +45,8 @@ pub trait Stage: Send {
     /// the record went to the outbox is dropped; what it put into the state stays.
     fn recover(&mut self) {}
 
-    /// Called for each partition about once a second, with the wall clock: what is due without a record.
-    fn tick(&mut self, _now: Timestamp, _state: &mut State, _out: &mut Outbox) {}
+    /// Called for each partition once in [`Stage::TICK`], with the wall clock: what is due without a record.
+    fn tick(&mut self, _partition: i32, _now: Timestamp, _state: &mut State, _out: &mut Outbox) {}
 
     /// Called after the last record of each batch: the place to put counts into [`Outbox::count`].
     fn end_batch(&mut self, _out: &mut Outbox) {}

@@ -27,6 +27,7 @@ use crate::{
     content::Sources,
     live::Live,
     pipeline::{self, ASSESS},
+    shares::ShareBoard,
     sources::SourceBoard,
     stage::{Again, Assess, AssessTopics, KnownAssessments, REPROCESSED, Reprocess, ReprocessTally, TenantLabels},
 };
@@ -62,12 +63,17 @@ pub(super) fn run(args: &ReprocessArgs, config: &Config) -> anyhow::Result<Answe
         let topics = AssessTopics {
             assessments: config.topic(|names| &names.threat_assessments),
             rejections: config.topic(|names| &names.quota_rejections),
+            usage: config.topic(|names| &names.quota_usage),
         };
-        let live = Arc::new(Live::load(config, Sources::of(config, false)?)?);
+        // Nobody moves shares for it: each partition decides by the whole quota.
+        let mut alone = config.clone();
+        alone.topics.partitions = 1;
+        let live = Arc::new(Live::load(&alone, Sources::of(config, false)?)?);
         // Nobody asks this process for metrics, or what sources there are.
         let meters = (TenantLabels::new(0), SourceBoard::default());
         let unpacker = config.limits.unpacker().with_schemas(schemas);
-        let assess = Assess::new(live, unpacker, topics, (encoding, config.emit), meters).again(again);
+        let assess =
+            Assess::new(live, unpacker, topics, (encoding, config.emit), meters, ShareBoard::default()).again(again);
         work(config, assess, &tally, &stretches)?;
     }
     print(args, offsets, known, &tally)?;

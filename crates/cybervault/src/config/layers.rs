@@ -20,6 +20,13 @@ use super::{
 const SECRETS: [&[&str]; 3] =
     [&["kafka", "schema_registry", "password"], &["gateway", "store", "postgres"], &["tracing", "otlp_headers"]];
 
+/// Keys that there were, and what to do without them.
+const REMOVED: [(&str, &str); 1] = [(
+    "quota.partitioning",
+    "a quota now holds for the whole fleet, by whatever events are keyed; remove it, and run workers with the role `quota` beside \
+     `assess` (docs/quotas.md)",
+)];
+
 /// The prefix of the environment's variables.
 const PREFIX: &str = "CYBERVAULT_";
 
@@ -35,6 +42,9 @@ pub(crate) enum ConfigError {
     /// It has a key that does not exist.
     #[error("{origin}: there is no key `{key}`{}", nearest.as_ref().map(|key| format!("; did you mean `{key}`?")).unwrap_or_default())]
     UnknownKey { origin: String, key: String, nearest: Option<String> },
+    /// It has a key that there is no longer.
+    #[error("{origin}: `{key}` is gone: {instead}")]
+    RemovedKey { origin: String, key: String, instead: &'static str },
     /// A value has the wrong form.
     #[error("{origin}: `{key}`: {problem}")]
     Value { origin: String, key: String, problem: String },
@@ -124,7 +134,7 @@ impl Config {
             ));
         }
         if self.worker.roles.is_empty() {
-            return Err(wrong("worker.roles", "a worker needs at least one: assess, respond".into()));
+            return Err(wrong("worker.roles", "a worker needs at least one: assess, quota, respond".into()));
         }
         self.log.check().map_err(|problem| wrong("log.level", problem))?;
         in_range("topics.partitions", self.topics.partitions.into(), 1, 10_000)?;
@@ -140,6 +150,7 @@ impl Config {
         in_range("correlation.lateness_ms", self.correlation.lateness_ms.into(), 0, 86_400_000)?;
         in_range("correlation.max_tenant_bytes", self.correlation.max_tenant_bytes as u64, 1 << 20, 1 << 40)?;
         in_range("correlation.max_bytes", self.correlation.max_bytes as u64, 1 << 20, 1 << 40)?;
+        in_range("quota.share_interval_ms", self.quota.share_interval_ms, 50, 10_000)?;
         in_range("metrics.top_tenants", self.metrics.top_tenants as u64, 0, 10_000)?;
         let plans = [
             ("starter", self.gateway.rate_limits.starter),
@@ -339,7 +350,11 @@ fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, yaml_serde::Error> {
 }
 
 fn unknown_key(origin: String, unknown: UnknownKey) -> ConfigError {
-    ConfigError::UnknownKey { origin, key: unknown.path, nearest: unknown.nearest }
+    let removed = REMOVED.iter().find(|(key, _)| *key == unknown.path);
+    match removed {
+        Some((_, instead)) => ConfigError::RemovedKey { origin, key: unknown.path, instead },
+        None => ConfigError::UnknownKey { origin, key: unknown.path, nearest: unknown.nearest },
+    }
 }
 
 fn literal_secret(origin: String, path: &[&str]) -> ConfigError {

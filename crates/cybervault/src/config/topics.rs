@@ -65,6 +65,10 @@ topic_names! {
     threat_assessments = "threat.assessments",
     /// Out: events that were not admitted. Default: `quota.rejections`.
     quota_rejections = "quota.rejections",
+    /// Internal: what partitions use of each tenant's quota. Default: `quota.usage`.
+    quota_usage = "quota.usage",
+    /// Internal: what partitions may use of it. Default: `quota.shares`.
+    quota_shares = "quota.shares",
     /// Out: actions, each later state of one too. Default: `response.actions`.
     response_actions = "response.actions",
     /// In: people's decisions on actions. Default: `response.decisions`.
@@ -73,6 +77,8 @@ topic_names! {
     response_candidates = "response.candidates",
     /// Internal: the assess stage's state. Default: `state.assess`.
     state_assess = "state.assess",
+    /// Internal: the quota stage's state. Default: `state.quota`.
+    state_quota = "state.quota",
     /// Internal: the respond stage's state. Default: `state.response`.
     state_response = "state.response",
     /// Internal: which dead letters were sent back. Default: `state.replay`.
@@ -90,6 +96,7 @@ impl Config {
         let input_bytes = (max_event + max_event / 2).max(2 * 1024 * 1024).to_string();
         let dead_bytes = self.largest_record().to_string();
         let week = (7 * DAY_MS).to_string();
+        let day = DAY_MS.to_string();
         let month = (30 * DAY_MS).to_string();
         // Quotas are decided on a record's own time: with the sender's clock in it (CreateTime, Kafka's default), a sender
         // could write a later time and so refill its own quota.
@@ -103,10 +110,13 @@ impl Config {
             (&names.telemetry_sources, &[("retention.ms", &*week)]),
             (&names.threat_assessments, &[("retention.ms", &*month)]),
             (&names.quota_rejections, &[("retention.ms", &*week)]),
+            (&names.quota_usage, &[("retention.ms", &*day)]),
+            (&names.quota_shares, &changelog),
             (&names.response_actions, &[("retention.ms", &*month)]),
             (&names.response_decisions, &[("retention.ms", &*month)]),
             (&names.response_candidates, &[("retention.ms", &*week)]),
             (&names.state_assess, &changelog),
+            (&names.state_quota, &changelog),
             (&names.state_response, &changelog),
             (&names.state_replay, &changelog),
         ]

@@ -1,25 +1,30 @@
 //! Events to assessments: decode, admit, match, score; each event of a record by itself.
 
 use std::{
+    collections::{HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use cybervault_indicators::Kind;
 use cybervault_model::{
-    ContentType, Encoding, Incoming, Origin, QuotaRejection, RejectionReason, Severity, TelemetryEvent,
+    ContentType, Encoding, Incoming, Origin, QuotaRejection, RejectionReason, Severity, TelemetryEvent, TenantId,
+    Timestamp,
     container::{Part, Unpacked, Unpacker},
     fault,
 };
-use cybervault_quota::{Admission, Bucket, Compiled, Decision};
+use cybervault_quota::{Admission, Compiled, Decision, Holding};
 use cybervault_sigma::{Routing, Scratch};
 use cybervault_stream::{Failure, Outbox, Poison, Record, Stage, State};
+use foldhash::fast::RandomState;
 use metrics::counter;
 
 use super::{
     SOURCE_HEADER, TENANT_HEADER, TenantLabels,
     meters::{RuleMeters, Tally, TenantMeters},
     push, push_marked,
+    quota::push_json,
     reprocess::Again,
     sources::SourceMeters,
     undecodable,
@@ -28,6 +33,7 @@ use crate::{
     config::Emit,
     detection::{Detection, Findings},
     live::Live,
+    shares::ShareBoard,
     sources::SourceBoard,
 };
 
@@ -38,13 +44,16 @@ pub(crate) struct AssessTopics {
     pub(crate) assessments: Arc<str>,
     /// Events that were not admitted.
     pub(crate) rejections: Arc<str>,
+    /// What is used of quotas.
+    pub(crate) usage: Arc<str>,
 }
 
 /// The assess stage.
 ///
-/// Its state is each tenant's quota bucket, under `quota|` and the tenant's id. What is in the tenants file bounds it, so
-/// nothing is dropped by the clock: a backlog is decided on by record times, which the wall clock has long passed, and a
-/// bucket dropped by the latter would be a refill.
+/// Its state is what each partition holds of each tenant's quota, under `quota|` and the tenant's id, and how many such terms the
+/// partition has had, under `quota~terms`. A tenant of whom nothing has come for a while is forgotten, by the partition's records' time and
+/// not by the clock: a backlog is decided on by record times, which the wall clock has long passed, and a bucket dropped by the
+/// latter would be a refill.
 #[derive(Debug)]
 pub(crate) struct Assess {
     live: Arc<Live>,
@@ -58,6 +67,11 @@ pub(crate) struct Assess {
     key: Vec<u8>,
     findings: Findings,
     meters: Meters,
+    shares: ShareBoard,
+    /// The latest record time of each partition: a hint for what may be forgotten.
+    clocks: HashMap<i32, Timestamp, RandomState>,
+    /// Tenants that events came of since the partition's last tick, where something was granted or asked for.
+    active: HashSet<(i32, TenantId)>,
     /// Where events are assessed again, beside the fleet.
     again: Option<Again>,
 }
@@ -122,6 +136,7 @@ impl Assess {
         topics: AssessTopics,
         (encoding, emit): (Encoding, Emit),
         (labels, board): (TenantLabels, SourceBoard),
+        shares: ShareBoard,
     ) -> Self {
         let detection = live.detection();
         Self {
@@ -136,6 +151,9 @@ impl Assess {
             key: Vec::new(),
             findings: Findings::default(),
             meters: Meters::new(labels, board),
+            shares,
+            clocks: HashMap::default(),
+            active: HashSet::new(),
             again: None,
         }
     }
@@ -168,6 +186,8 @@ impl Stage for Assess {
             source_header: record.headers.sole(SOURCE_HEADER)?,
             ..Incoming::default()
         };
+        let clock = self.clocks.entry(record.partition).or_insert(record.timestamp);
+        *clock = record.timestamp.max(*clock);
         let mut at_hand = AtHand {
             record,
             admission: &self.admission,
@@ -182,6 +202,8 @@ impl Stage for Assess {
             state,
             out,
             failure: None,
+            shares: &self.shares,
+            active: &mut self.active,
             again: self.again.as_ref(),
         };
         let unpacked = self.unpacker.each(&incoming, &mut |part| at_hand.take(&part));
@@ -208,9 +230,96 @@ impl Stage for Assess {
         self.findings = Findings::default();
     }
 
+    const TICK: Duration = Duration::from_millis(250);
+
+    /// What is granted to, or asked of, tenants of whom nothing comes; and whom to forget.
+    fn tick(&mut self, partition: i32, now: Timestamp, state: &mut State, out: &mut Outbox) {
+        let (Ok(place), None) = (u32::try_from(partition), &self.again) else { return };
+        if let Err(failure) = self.settle((partition, place), now, state, out) {
+            tracing::error!(?failure, "what is used of a quota can't be written");
+        }
+    }
+
     fn end_batch(&mut self, out: &mut Outbox) {
         self.meters.hand_over(&self.admission, out);
     }
+}
+
+impl Assess {
+    fn settle(
+        &mut self,
+        (partition, place): (i32, u32),
+        now: Timestamp,
+        state: &mut State,
+        out: &mut Outbox,
+    ) -> Result<(), Failure> {
+        for grant in self.shares.new_of(place) {
+            let Some(tenant) = self.admission.lookup(&grant.tenant_id) else {
+                self.shares.settle(&grant);
+                continue;
+            };
+            // Where events come, it is taken with the next one.
+            if self.active.contains(&(partition, tenant.tenant_id().clone())) {
+                continue;
+            }
+            write_key(&mut self.key, tenant.tenant_id());
+            // Nobody has what is asked back of a term that has ended, save a home that knows of none.
+            if state.get(&self.key).is_none() && !(tenant.is_home(place) && grant.term == 0) {
+                self.shares.settle(&grant);
+                continue;
+            }
+            let mut holding = holding(state, &self.key, tenant, place);
+            if !tenant.is_news(&holding, &grant, now) {
+                if !holding.is_asked(&grant) {
+                    self.shares.settle(&grant);
+                }
+                continue;
+            }
+            let (before, is_idle) = (holding, tenant.is_idle(&holding, now));
+            tenant.take(&mut holding, &grant, None, is_idle);
+            if holding == before {
+                continue;
+            }
+            let usage = tenant.report_quiet(&mut holding, place, now, is_idle);
+            push_json(out, &self.topics.usage, tenant.tenant_id().as_str().as_bytes(), &usage)?;
+            state.put(&self.key, &holding.encode(), holding.expires_at(tenant, place));
+        }
+        self.active.retain(|(of, _)| *of != partition);
+        let clock = self.clocks.get(&partition).copied().unwrap_or(Timestamp::MIN);
+        for (key, value) in state.expired(clock, FORGOTTEN_AT_ONCE) {
+            let tenant = key.strip_prefix(b"quota|").and_then(|id| std::str::from_utf8(id).ok());
+            let Some(tenant) = tenant.and_then(|id| self.admission.lookup(id)) else { continue };
+            let known = Holding::decode(&value, || Holding::open(tenant, place, 0));
+            if let Some(usage) = known.and_then(|holding| tenant.close(holding, place, clock)) {
+                push_json(out, &self.topics.usage, tenant.tenant_id().as_str().as_bytes(), &usage)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many tenants a partition forgets in one tick.
+const FORGOTTEN_AT_ONCE: usize = 1_000;
+/// Under which key a partition counts the terms in which it knew a tenant.
+const TERMS: &[u8] = b"quota~terms";
+
+fn write_key(key: &mut Vec<u8>, tenant_id: &TenantId) {
+    key.clear();
+    key.extend_from_slice(b"quota|");
+    key.extend_from_slice(tenant_id.as_str().as_bytes());
+}
+
+/// What the partition holds of the tenant's quota: what is in the state, else the beginning of a new term.
+fn holding(state: &mut State, key: &[u8], tenant: &Compiled, partition: u32) -> Holding {
+    let never = || Holding::open(tenant, partition, 0);
+    let known = state.get(key).map(|bytes| (Holding::decode(bytes, never), bytes.len() == Holding::ENCODED_LEN));
+    if let Some((Some(holding), true)) = known {
+        return holding;
+    }
+    let term = state.get(TERMS).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes) + 1;
+    state.put(TERMS, &term.to_be_bytes(), None);
+    let old = state.get(key).and_then(|bytes| Holding::decode(bytes, || Holding::open(tenant, partition, term)));
+    old.unwrap_or_else(|| Holding::open(tenant, partition, term))
 }
 
 /// A record's events on their way, without what they were decoded by, whose memory they lie in.
@@ -229,6 +338,8 @@ struct AtHand<'s, 'r> {
     out: &'s mut Outbox,
     /// Why all of the record is given up.
     failure: Option<Failure>,
+    shares: &'s ShareBoard,
+    active: &'s mut HashSet<(i32, TenantId)>,
     again: Option<&'s Again>,
 }
 
@@ -268,35 +379,51 @@ impl AtHand<'_, '_> {
         let Some(tenant) = self.admission.lookup(event.tenant_id) else {
             return self.reject(event, bytes, None, (RejectionReason::UnknownTenant, None));
         };
-        let (bucket, decision) = self.admit(tenant, bytes);
+        let (holding, decision) = self.admit(tenant, bytes)?;
         match decision {
             Decision::Rejected { reason, retry_after_ms } => {
-                self.reject(event, bytes, Some((tenant, bucket)), (reason, retry_after_ms))
+                self.reject(event, bytes, Some((tenant, holding)), (reason, retry_after_ms))
             }
-            Decision::Admitted => self.assess(event, bytes, (tenant, bucket)),
+            Decision::Admitted => self.assess(event, bytes, (tenant, holding)),
         }
     }
 
-    /// Decides by the tenant's bucket, on the record's own time.
-    fn admit(&mut self, tenant: &Compiled, bytes: usize) -> (Bucket, Decision) {
-        let Self { record, key, state, admission, .. } = self;
-        key.clear();
-        key.extend_from_slice(b"quota|");
-        key.extend_from_slice(tenant.tenant_id().as_str().as_bytes());
-        let before = state.get(key).and_then(Bucket::decode);
-        let known = before.unwrap_or_default();
-        let (bucket, decision) = admission.decide(tenant, known, record.timestamp, bytes as u64);
-        if bucket != known {
-            state.put(key, &bucket.encode(), Some(bucket.empty_at()));
+    /// Decides by what the partition holds of the tenant's quota, on the record's own time; and tells of it what is due.
+    fn admit(&mut self, tenant: &Compiled, bytes: usize) -> Result<(Holding, Decision), Failure> {
+        let (record, now) = (self.record, self.record.timestamp);
+        let partition = u32::try_from(record.partition).unwrap_or_default();
+        if let Some(rejected) = tenant.suspended() {
+            return Ok((Holding::open(tenant, partition, 0), rejected));
         }
-        (bucket, decision)
+        write_key(self.key, tenant.tenant_id());
+        let mut holding = holding(self.state, self.key, tenant, partition);
+        let mut is_due = false;
+        if self.again.is_none()
+            && let Some(grant) = self.shares.of(partition, tenant.tenant_id().as_str())
+        {
+            if tenant.is_news(&holding, &grant, now) {
+                let before = holding;
+                tenant.take(&mut holding, &grant, Some(now), false);
+                is_due = holding.has_given_since(&before);
+            }
+            if !self.active.contains(&(record.partition, tenant.tenant_id().clone())) {
+                self.active.insert((record.partition, tenant.tenant_id().clone()));
+            }
+        }
+        let decision = tenant.decide(&mut holding, now, bytes as u64);
+        if (is_due || tenant.is_due(&holding)) && self.again.is_none() {
+            let usage = tenant.report(&mut holding, partition);
+            push_json(self.out, &self.topics.usage, tenant.tenant_id().as_str().as_bytes(), &usage)?;
+        }
+        self.state.put(self.key, &holding.encode(), holding.expires_at(tenant, partition));
+        Ok((holding, decision))
     }
 
     fn assess(
         &mut self,
         event: &TelemetryEvent<'_>,
         bytes: usize,
-        (tenant, bucket): (&Compiled, Bucket),
+        (tenant, holding): (&Compiled, Holding),
     ) -> Result<(), Failure> {
         let tenant_id = tenant.tenant_id();
         let (detection, record_time) = (self.detection, Some(self.record.timestamp));
@@ -323,7 +450,7 @@ impl AtHand<'_, '_> {
                 self.meters.indicators[found.kind as usize].add(1);
             }
         }
-        self.meters.tenants.admitted(tenant_id, bytes, bucket, self.record.timestamp);
+        self.meters.tenants.admitted(tenant_id, bytes, holding, self.record.timestamp);
         Ok(())
     }
 
@@ -331,7 +458,7 @@ impl AtHand<'_, '_> {
         &mut self,
         event: &TelemetryEvent<'_>,
         bytes: usize,
-        tenant: Option<(&Compiled, Bucket)>,
+        tenant: Option<(&Compiled, Holding)>,
         (reason, retry_after_ms): (RejectionReason, Option<u64>),
     ) -> Result<(), Failure> {
         if let Some(again) = self.again {
@@ -354,7 +481,7 @@ impl AtHand<'_, '_> {
         if let Some((_, tally)) = self.meters.rejections.iter_mut().find(|(known, _)| *known == reason) {
             tally.add(1);
         }
-        let tenant = tenant.map(|(tenant, bucket)| (tenant.tenant_id(), bucket, record.timestamp));
+        let tenant = tenant.map(|(tenant, holding)| (tenant.tenant_id(), holding, record.timestamp));
         self.meters.tenants.rejected(tenant, bytes);
         Ok(())
     }

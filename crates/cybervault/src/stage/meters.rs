@@ -6,7 +6,7 @@ use std::{
 };
 
 use cybervault_model::{TenantId, Timestamp};
-use cybervault_quota::{Admission, Bucket};
+use cybervault_quota::{Admission, Holding};
 use cybervault_stream::Outbox;
 use foldhash::fast::RandomState;
 use metrics::{Counter, Gauge, counter, gauge};
@@ -54,7 +54,7 @@ struct TenantMeter {
     rejected: Tally,
     bytes: Tally,
     level: Gauge,
-    last: Option<(Bucket, Timestamp)>,
+    last: Option<(Holding, Timestamp)>,
 }
 
 impl TenantMeter {
@@ -86,20 +86,20 @@ impl TenantMeters {
         Self { labels, places: HashMap::default(), meters: vec![TenantMeter::new(None)] }
     }
 
-    /// Counts an admitted event; `bucket` is the tenant's after it.
-    pub(super) fn admitted(&mut self, tenant_id: &TenantId, bytes: usize, bucket: Bucket, at: Timestamp) {
+    /// Counts an admitted event; `holding` is the partition's after it.
+    pub(super) fn admitted(&mut self, tenant_id: &TenantId, bytes: usize, holding: Holding, at: Timestamp) {
         let meter = self.meter(tenant_id);
         meter.admitted.add(1);
         meter.bytes.add(bytes as u64);
-        meter.last = Some((bucket, at));
+        meter.last = Some((holding, at));
     }
 
     /// Counts a rejected event, of an unknown tenant where there is none.
-    pub(super) fn rejected(&mut self, tenant: Option<(&TenantId, Bucket, Timestamp)>, bytes: usize) {
+    pub(super) fn rejected(&mut self, tenant: Option<(&TenantId, Holding, Timestamp)>, bytes: usize) {
         let meter = match tenant {
-            Some((tenant_id, bucket, at)) => {
+            Some((tenant_id, holding, at)) => {
                 let meter = self.meter(tenant_id);
-                meter.last = Some((bucket, at));
+                meter.last = Some((holding, at));
                 meter
             }
             None => &mut self.meters[0],
@@ -134,10 +134,10 @@ impl TenantMeters {
             for tally in [&mut meter.admitted, &mut meter.rejected, &mut meter.bytes] {
                 tally.hand_over(out);
             }
-            if let Some((bucket, at)) = meter.last.take()
+            if let Some((holding, at)) = meter.last.take()
                 && let Some(tenant) = meter.tenant_id.as_ref().and_then(|id| admission.lookup(id.as_str()))
             {
-                meter.level.set(tenant.level(bucket, at));
+                meter.level.set(tenant.level(&holding, at));
             }
         }
     }

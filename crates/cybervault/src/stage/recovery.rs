@@ -15,6 +15,7 @@ use crate::{
     config::{Config, Emit},
     content::Sources,
     live::Live,
+    shares::ShareBoard,
     sources::SourceBoard,
 };
 
@@ -122,10 +123,18 @@ struct Worker {
 
 impl Worker {
     fn new(live: &Arc<Live>) -> Self {
-        let topics = AssessTopics { assessments: "assessments".into(), rejections: "rejections".into() };
+        let topics =
+            AssessTopics { assessments: "assessments".into(), rejections: "rejections".into(), usage: "usage".into() };
         let labels = (TenantLabels::new(2), SourceBoard::default());
         let unpacker = Config::default().limits.unpacker();
-        let stage = Assess::new(live.clone(), unpacker, topics, (Encoding::Json, Emit::Findings), labels);
+        let stage = Assess::new(
+            live.clone(),
+            unpacker,
+            topics,
+            (Encoding::Json, Emit::Findings),
+            labels,
+            ShareBoard::default(),
+        );
         Self { stage, state: State::new(StateLimits::default()) }
     }
 
@@ -147,7 +156,9 @@ impl Worker {
         match catch_unwind(AssertUnwindSafe(|| stage.process(&record, state, &mut out))) {
             Ok(processed) => {
                 processed.unwrap();
-                Some(out.records().flat_map(|(_, key, value)| [key, value.unwrap()].concat()).collect())
+                // What is told of use counts the event that panicked, too.
+                let results = out.records().filter(|(topic, ..)| *topic != "usage");
+                Some(results.flat_map(|(_, key, value)| [key, value.unwrap()].concat()).collect())
             }
             Err(_) => {
                 stage.recover();

@@ -84,7 +84,7 @@ impl Stage for RespondGuard {
         self.write(&events, out)
     }
 
-    fn tick(&mut self, now: Timestamp, state: &mut State, out: &mut Outbox) {
+    fn tick(&mut self, _partition: i32, now: Timestamp, state: &mut State, out: &mut Outbox) {
         let mut events = Vec::new();
         self.guard.expire(now, &mut Ledger(state), &mut |action| events.push(action));
         if let Err(failure) = self.write(&events, out) {

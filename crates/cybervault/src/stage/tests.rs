@@ -18,6 +18,7 @@ use crate::{
     config::{Config, Emit},
     content::Sources,
     live::Live,
+    shares::ShareBoard,
     sources::SourceBoard,
 };
 
@@ -32,15 +33,18 @@ const MALWARE: &str = r#"{"event_id":"e2","tenant_id":"acme-health","type":"file
     "hash_sha256":"40e90883db108dd6b8a5c5fc740db49bd2066f9eba76b5cacadedc18325407c2"}}"#;
 
 fn live() -> Arc<Live> {
-    let config = Config::default();
+    // One partition, which is every tenant's home.
+    let mut config = Config::default();
+    config.topics.partitions = 1;
     Arc::new(Live::load(&config, Sources::of(&config, true).unwrap()).unwrap())
 }
 
 fn assess(emit: Emit) -> Assess {
-    let topics = AssessTopics { assessments: "assessments".into(), rejections: "rejections".into() };
+    let topics =
+        AssessTopics { assessments: "assessments".into(), rejections: "rejections".into(), usage: "usage".into() };
     let unpacker = Config::default().limits.unpacker();
     let labels = (TenantLabels::new(2), SourceBoard::default());
-    Assess::new(live(), unpacker, topics, (Encoding::Json, emit), labels)
+    Assess::new(live(), unpacker, topics, (Encoding::Json, emit), labels, ShareBoard::default())
 }
 
 fn state() -> State {
@@ -180,10 +184,11 @@ fn a_container_of_too_many_events_is_given_up_as_it_came_and_an_empty_one_is_not
         ..Config::default()
     };
     for (value, expected) in [("[{},{},{}]", Some("too_many_events")), ("[{},{}]", None), ("{\"records\":[]}", None)] {
-        let topics = AssessTopics { assessments: "assessments".into(), rejections: "rejections".into() };
+        let topics =
+            AssessTopics { assessments: "assessments".into(), rejections: "rejections".into(), usage: "usage".into() };
         let output = (Encoding::Json, Emit::Findings);
         let labels = (TenantLabels::new(2), SourceBoard::default());
-        let mut stage = Assess::new(live(), config.limits.unpacker(), topics, output, labels);
+        let mut stage = Assess::new(live(), config.limits.unpacker(), topics, output, labels, ShareBoard::default());
         let mut out = Outbox::default();
         let failure = stage.process(&record(value.as_bytes(), "acme-health", &[]), &mut state(), &mut out);
         match (failure, expected) {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use cybervault_model::{Plan, QuotaOverride, RejectionReason, Tenant, TenantId, TenantStatus, Timestamp};
-use cybervault_quota::{Admission, Bucket, Compiled, Decision, Plans};
+use cybervault_quota::{Admission, Compiled, Decision, Holding, Plans, Spread};
 use proptest::prelude::*;
 
 fn tenant(quota: Option<QuotaOverride>) -> Tenant {
@@ -17,7 +17,8 @@ fn tenant(quota: Option<QuotaOverride>) -> Tenant {
 }
 
 fn compile(tenant: Tenant, partitions: u32) -> Admission {
-    Admission::compile(vec![tenant], &Plans::default(), NonZeroU32::new(partitions).unwrap()).unwrap()
+    let spread = Spread::over(NonZeroU32::new(partitions).unwrap(), 250);
+    Admission::compile(vec![tenant], &Plans::default(), spread).unwrap()
 }
 
 fn limits(events: u64, bytes: u64, burst_percent: u32) -> Option<QuotaOverride> {
@@ -28,15 +29,22 @@ fn limits(events: u64, bytes: u64, burst_percent: u32) -> Option<QuotaOverride> 
     })
 }
 
-/// A tenant's bucket, and events that come to it.
+/// What a partition holds of a tenant, and events that come to it.
 struct Sender {
     admission: Admission,
-    bucket: Bucket,
+    holding: Holding,
 }
 
 impl Sender {
+    /// At the tenant's home.
     fn new(admission: Admission) -> Self {
-        Self { admission, bucket: Bucket::default() }
+        let home = admission.lookup("acme").unwrap().home();
+        Self::at(admission, home)
+    }
+
+    fn at(admission: Admission, partition: u32) -> Self {
+        let holding = Holding::open(admission.lookup("acme").unwrap(), partition, 1);
+        Self { admission, holding }
     }
 
     fn acme(&self) -> &Compiled {
@@ -45,9 +53,9 @@ impl Sender {
 
     fn send(&mut self, at: i64, bytes: u64) -> Decision {
         // Through its bytes, as between two batches.
-        let bucket = Bucket::decode(&self.bucket.encode()).unwrap();
-        let (bucket, decision) = self.acme().decide(bucket, Timestamp::from_millis(at), bytes);
-        self.bucket = bucket;
+        let mut holding = Holding::decode(&self.holding.encode(), || panic!("it is of this version")).unwrap();
+        let decision = self.acme().decide(&mut holding, Timestamp::from_millis(at), bytes);
+        self.holding = holding;
         decision
     }
 
@@ -67,7 +75,7 @@ fn a_starter_may_send_a_seconds_worth_and_its_burst_at_once_and_then_keeps_its_r
     let mut sender = Sender::new(compile(tenant(None), 1));
     assert_eq!(sender.admitted(T0, 500, 200), 115);
     assert_eq!(sender.send(T0, 500), rejected(RejectionReason::EventsPerSecond, 10));
-    assert!((sender.acme().level(sender.bucket, Timestamp::from_millis(T0)) - 1.0).abs() < 1e-9);
+    assert!((sender.acme().level(&sender.holding, Timestamp::from_millis(T0)) - 1.0).abs() < 1e-9);
     assert_eq!(sender.admitted(T0 + 9, 500, 1), 0);
     assert_eq!(sender.admitted(T0 + 10, 500, 5), 1);
     assert_eq!(sender.admitted(T0 + 1_010, 500, 500), 100);
@@ -93,12 +101,18 @@ fn an_event_larger_than_the_bucket_is_admitted_when_it_is_empty_and_paid_for_aft
 }
 
 #[test]
-fn a_partition_has_its_part_of_the_rate_even_where_that_is_less_than_one_event() {
-    let mut sender = Sender::new(compile(tenant(limits(100, 1_000_000, 15)), 10));
-    assert_eq!(sender.admitted(T0, 100, 50), 11);
-    let mut sender = Sender::new(compile(tenant(limits(1, 1_000_000, 0)), 100));
+fn a_partition_begins_with_what_nobody_need_grant_it() {
+    let quota = || tenant(limits(100, 1_000_000, 15));
+    // At home nearly all; elsewhere a twelfth of the floor, and of one share interval.
+    assert_eq!(Sender::new(compile(quota(), 12)).admitted(T0, 100, 200), 114);
+    let home = compile(quota(), 12).lookup("acme").unwrap().home();
+    let mut sender = Sender::at(compile(quota(), 12), (home + 1) % 12);
+    assert_eq!(sender.admitted(T0, 100, 50), 2);
+    assert_eq!(sender.admitted(T0 + 60_000, 100, 50), 2);
+    // A floor is never nothing, and nobody is sent away for longer than it takes to get more.
+    let mut sender = Sender::at(compile(tenant(limits(1, 1_000_000, 0)), 12), (home + 1) % 12);
     assert_eq!(sender.admitted(T0, 100, 50), 1);
-    assert_eq!(sender.send(T0, 100), rejected(RejectionReason::EventsPerSecond, 100_000));
+    assert_eq!(sender.send(T0, 100), rejected(RejectionReason::EventsPerSecond, 1_000));
 }
 
 #[test]
@@ -120,19 +134,28 @@ fn a_suspended_tenant_waits_in_vain_and_an_unknown_one_is_not_found() {
 
 #[test]
 fn a_rate_of_nothing_is_refused_with_what_to_do() {
-    let one = NonZeroU32::MIN;
+    let one = Spread::ALONE;
     let error = Admission::compile(vec![tenant(limits(0, 1, 0))], &Plans::default(), one).unwrap_err().to_string();
     assert!(error.contains("tenant `acme`") && error.contains("events_per_second is 0"), "{error}");
     assert!(error.contains("suspended"), "{error}");
 }
 
 #[test]
-fn other_bytes_are_no_bucket() {
-    let bytes = Bucket::default().encode();
-    assert_eq!(Bucket::decode(&bytes[..24]), None);
-    assert_eq!(Bucket::decode(&[&bytes[..], &[0]].concat()), None);
-    assert_eq!(Bucket::decode(&[&[9], &bytes[1..]].concat()), None);
-    assert_eq!(Bucket::decode(&[]), None);
+fn other_bytes_are_no_holding_and_those_of_the_version_before_are_one() {
+    let admission = compile(tenant(None), 12);
+    let acme = admission.lookup("acme").unwrap();
+    let open = || Holding::open(acme, acme.home(), 7);
+    let bytes = open().encode();
+    let decode = |bytes: &[u8]| Holding::decode(bytes, open);
+    assert_eq!(decode(&bytes), Some(open()));
+    assert_eq!(decode(&bytes[..24]), None);
+    assert_eq!(decode(&[&bytes[..], &[0]].concat()), None);
+    assert_eq!(decode(&[&[9], &bytes[1..]].concat()), None);
+    assert_eq!(decode(&[]), None);
+    // A bucket by itself: what was charged to it is.
+    let old = [&[1][..], &T0.to_be_bytes(), &1_150_000_000u64.to_be_bytes(), &0u64.to_be_bytes()].concat();
+    let mut holding = decode(&old).unwrap();
+    assert!(matches!(acme.decide(&mut holding, Timestamp::from_millis(T0), 1), Decision::Rejected { .. }));
 }
 
 fn quota() -> impl Strategy<Value = (Tenant, u32)> {
@@ -153,11 +176,11 @@ proptest! {
             if let Decision::Rejected { retry_after_ms, .. } = sender.send(at, bytes) {
                 let wait = i64::try_from(retry_after_ms.unwrap()).unwrap();
                 prop_assert!(wait > 0);
-                let rejected = sender.bucket;
+                let rejected = sender.holding;
                 prop_assert_ne!(sender.send(at + wait - 1, bytes), Decision::Admitted);
-                sender.bucket = rejected;
+                sender.holding = rejected;
                 prop_assert_eq!(sender.send(at + wait, bytes), Decision::Admitted);
-                sender.bucket = rejected;
+                sender.holding = rejected;
             }
         }
     }
@@ -192,7 +215,7 @@ proptest! {
         let mut sender = Sender::new(compile(tenant, partitions));
         for (at, bytes) in events {
             sender.send(at, bytes);
-            sender.bucket.empty_at();
+            sender.holding.expires_at(sender.admission.lookup("acme").unwrap(), 0);
         }
     }
 }
