@@ -138,7 +138,8 @@ impl Flood<'_> {
     fn send(&mut self, millis: u64, choose: impl Fn(usize) -> i32) {
         let (began, already) = (Instant::now(), self.sent.len());
         while began.elapsed() < Duration::from_millis(millis) {
-            let due = usize::try_from(began.elapsed().as_millis()).unwrap() * 3 * RATE as usize / 1_000;
+            let due =
+                usize::try_from(began.elapsed().as_millis()).unwrap() * 3 * usize::try_from(RATE).unwrap() / 1_000;
             let at = i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
             let first = self.sent.len();
             self.sent.extend((first..already + due).map(|_| at));

@@ -16,7 +16,10 @@ use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers, Message
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::{security, wait::PATIENCE};
+use crate::{
+    security,
+    wait::{PATIENCE, eventually},
+};
 
 /// A record, to be written or as read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,6 +66,15 @@ pub fn create(bootstrap: &str, topics: &[&str], partitions: i32, settings: &[(&s
     for result in created.unwrap_or_else(|error| panic!("cannot create {topics:?} on {bootstrap}: {error}")) {
         result.unwrap_or_else(|(name, error)| panic!("cannot create topic {name}: {error}"));
     }
+    // A busy broker knows them a while after its controller has made them.
+    eventually("the new topics", PATIENCE, || {
+        let metadata = admin.inner().fetch_metadata(None, PATIENCE).ok()?;
+        let is_known = |name: &&str| {
+            let found = metadata.topics().iter().find(|topic| topic.name() == *name);
+            found.is_some_and(|topic| topic.partitions().len() == usize::try_from(partitions).unwrap_or_default())
+        };
+        topics.iter().all(is_known).then_some(())
+    });
 }
 
 /// Changes a topic's own setting; its others go back to the broker's defaults.

@@ -1,6 +1,7 @@
 //! Shares of quotas: who holds what of each tenant's, and who gets it.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -29,7 +30,7 @@ pub(crate) struct Quota {
     reports: Tally,
     grants: Tally,
     /// When each partition last gave a sign of life.
-    signs: std::collections::HashMap<i32, Instant>,
+    signs: HashMap<i32, Instant>,
 }
 
 impl Quota {
@@ -41,7 +42,7 @@ impl Quota {
             shares,
             reports: Tally::new(counter!("cybervault_quota_reports_total")),
             grants: Tally::new(counter!("cybervault_quota_grants_total")),
-            signs: std::collections::HashMap::new(),
+            signs: HashMap::new(),
         }
     }
 }
@@ -73,9 +74,9 @@ impl Stage for Quota {
             out.pass_on(&self.shares, &gone, &[]);
         }
         if ledger.is_at_rest() {
-            state.delete(key)
+            state.delete(key);
         } else {
-            state.put(key, &ledger.encode(), None)
+            state.put(key, &ledger.encode(), None);
         }
         Ok(())
     }

@@ -12,9 +12,9 @@ fn fleet(quota: Quota, partitions: u32) -> Fleet {
 }
 
 /// Sends `rate` events a second for `seconds`, each to the partition that `choose` names.
-fn send(fleet: &mut Fleet, rate: u64, seconds: u64, mut choose: impl FnMut(&mut Fleet, u64) -> usize) {
+fn send(fleet: &mut Fleet, rate: u64, seconds: u64, mut choose: impl FnMut(&mut Fleet, usize) -> usize) {
     let mut owed = 0;
-    for n in 0..seconds * 1_000 {
+    for n in 0..usize::try_from(seconds * 1_000).unwrap() {
         owed += rate;
         while owed >= 1_000 {
             owed -= 1_000;
@@ -55,10 +55,10 @@ fn a_flood_gets_its_rate_however_it_is_spread() {
             let mut random = Random(3);
             let count = partitions as usize;
             send(&mut fleet, rate * 3, 30, |fleet, n| match kind {
-                0 => n as usize % count,
-                1 => random.below(count as u64) as usize,
+                0 => n % count,
+                1 => random.pick(count),
                 _ if random.percent(90) => fleet.away_from_home(1),
-                _ => random.below(count as u64) as usize,
+                _ => random.pick(count),
             });
             let (admitted, messages) = (fleet.admitted.len() as u64, fleet.messages);
             let told = format!("{partitions} partitions, kind {kind}: {admitted} admitted, {messages} messages");
@@ -78,11 +78,11 @@ fn within_its_quota_a_tenant_loses_nothing_beyond_the_first_second_however_its_e
             let mut random = Random(3);
             let count = partitions as usize;
             send(&mut fleet, rate, 30, |fleet, n| match kind {
-                0 => (n as usize / 11) % count,
-                1 => random.below(count as u64) as usize,
+                0 => (n / 11) % count,
+                1 => random.pick(count),
                 // Nine of ten from one host.
                 2 if random.percent(90) => fleet.away_from_home(1),
-                2 => random.below(count as u64) as usize,
+                2 => random.pick(count),
                 _ => fleet.away_from_home(0),
             });
             let first = fleet.now - 29_000;
@@ -99,7 +99,7 @@ fn within_its_quota_a_tenant_loses_nothing_beyond_the_first_second_however_its_e
 #[test]
 fn shares_follow_a_sender_that_moves() {
     let mut fleet = fleet(PLAN, 12);
-    send(&mut fleet, 90, 60, |fleet, n| fleet.away_from_home(n as usize / 10_000));
+    send(&mut fleet, 90, 60, |fleet, n| fleet.away_from_home(n / 10_000));
     let admitted = fleet.admitted.len();
     // Each of the six times costs about half a second.
     assert!(admitted * 100 >= 90 * 60 * 93, "{admitted} of {}", 90 * 60);
@@ -146,8 +146,8 @@ fn many(tenants: u64, partitions: u32) -> (usize, usize) {
         let mut random = Random(tenant);
         send(&mut fleet, if is_flood { 10_000 } else { 90 }, 4, |fleet, _| match tenant % 3 {
             0 => fleet.away_from_home(0),
-            1 => fleet.away_from_home(random.below(12) as usize),
-            _ => fleet.away_from_home(random.below(3) as usize),
+            1 => fleet.away_from_home(random.pick(12)),
+            _ => fleet.away_from_home(random.pick(3)),
         });
         held_back(&fleet, PLAN, partitions);
         if !is_flood {
@@ -235,11 +235,11 @@ proptest! {
                 Step::Send { events, millis, first, over, bytes } => {
                     largest = largest.max(bytes);
                     let mut owed = 0;
-                    for n in 0..millis {
+                    for n in 0..usize::try_from(millis).unwrap() {
                         owed += events;
                         while owed >= millis {
                             owed -= millis;
-                            fleet.send((first + n as usize % over) % count, bytes);
+                            fleet.send((first + n % over) % count, bytes);
                         }
                         fleet.pass(1);
                     }
@@ -256,5 +256,29 @@ proptest! {
         let bytes = i128::from(partitions) * i128::from(largest) * 1_000_000 / i128::from(quota.bytes);
         let overshoot = fleet.worst_overshoot(quota);
         prop_assert!(overshoot <= events.max(bytes), "{} us beyond the bound of {}", overshoot, events.max(bytes));
+    }
+}
+
+/// The table in docs/quotas.md.
+#[test]
+#[ignore = "prints a table for the docs"]
+fn a_table_for_the_docs() {
+    let kinds = ["one partition, not home", "in turn", "at random", "nine in ten on one"];
+    for (partitions, rate) in [(12, 100), (64, 100), (64, 1_000)] {
+        for (kind, name) in kinds.iter().enumerate() {
+            let quota = Quota { events: rate, ..PLAN };
+            let mut fleet = fleet(quota, partitions);
+            let (mut random, count) = (Random(3), partitions as usize);
+            send(&mut fleet, rate * 9 / 10, 30, |fleet, n| match kind {
+                0 => fleet.away_from_home(0),
+                1 => (n / 11) % count,
+                3 if random.percent(90) => fleet.away_from_home(1),
+                _ => random.pick(count),
+            });
+            let first = fleet.now - 29_000;
+            let late = fleet.rejected.iter().filter(|at| **at > first).count();
+            let (admitted, sent) = (fleet.admitted.len(), rate * 27);
+            println!("| {rate}/s, {partitions} | {name} | {admitted} of {sent} | {late} | {} |", fleet.messages);
+        }
     }
 }

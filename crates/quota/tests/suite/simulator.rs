@@ -24,6 +24,10 @@ impl Random {
         (word ^ (word >> 31)) % end.max(1)
     }
 
+    pub(crate) fn pick(&mut self, end: usize) -> usize {
+        usize::try_from(self.below(end as u64)).unwrap()
+    }
+
     pub(crate) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -187,10 +191,10 @@ impl Fleet {
             told.push(tenant.report(&mut holding, place));
         }
         self.partitions[partition].holding = Some(holding);
-        told.into_iter().for_each(|usage| self.post(Message::Usage(usage)));
+        told.into_iter().for_each(|usage| self.post(&Message::Usage(usage)));
     }
 
-    fn post(&mut self, message: Message) {
+    fn post(&mut self, message: &Message) {
         self.messages += 1;
         if self.random.percent(self.weather.lost_percent) {
             return;
@@ -200,7 +204,7 @@ impl Fleet {
             let (least, most) = self.weather.latency;
             let late = least + self.random.below(most - least + 1) + copy * self.random.below(10_000);
             self.sent += 1;
-            let again = match &message {
+            let again = match message {
                 Message::Usage(usage) => Message::Usage(usage.clone()),
                 Message::Grant(grant) => Message::Grant(grant.clone()),
             };
@@ -241,7 +245,7 @@ impl Fleet {
         let lent = ledger.lent();
         assert!(lent.events <= 980_000 && lent.bytes <= 980_000, "{ledger:?}");
         self.ledger = if ledger.is_at_rest() && self.random.percent(20) { Ledger::default() } else { ledger };
-        grants.into_iter().for_each(|grant| self.post(Message::Grant(grant)));
+        grants.into_iter().for_each(|grant| self.post(&Message::Grant(grant)));
     }
 
     fn tick(&mut self, partition: usize) {
@@ -269,7 +273,7 @@ impl Fleet {
             told = Some(usage);
         }
         if let Some(usage) = told {
-            self.post(Message::Usage(usage));
+            self.post(&Message::Usage(usage));
         }
     }
 
