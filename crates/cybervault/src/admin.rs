@@ -87,13 +87,13 @@ pub(crate) fn describe() {
     describe_counter!("cybervault_quota_rejections_total", "Rejected events, by `reason`");
     describe_counter!(
         "cybervault_quota_reports_total",
-        "What partitions told of tenants' use, taken by the stage `quota`"
+        "What partitions told of tenants' use"
     );
     describe_counter!("cybervault_quota_grants_total", "Shares of quotas granted or asked back");
     describe_gauge!("cybervault_quota_shares", "Grants that this process knows");
     describe_gauge!(
         "cybervault_quota_owner_age_seconds",
-        "How long ago a stage `quota` gave a sign of life, at most since this process began; beyond 60 nobody moves shares"
+        "How long ago somebody who moves shares of quotas gave a sign of life, at most since this process began; beyond 60 nobody does"
     );
     describe_counter!(
         "cybervault_log_source_events_total",
