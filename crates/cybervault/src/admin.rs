@@ -85,10 +85,7 @@ pub(crate) fn describe() {
         "How full the bucket of a `tenant` is, 0 to 1: at 1 events are rejected"
     );
     describe_counter!("cybervault_quota_rejections_total", "Rejected events, by `reason`");
-    describe_counter!(
-        "cybervault_quota_reports_total",
-        "What partitions told of tenants' use"
-    );
+    describe_counter!("cybervault_quota_reports_total", "What partitions told of tenants' use");
     describe_counter!("cybervault_quota_grants_total", "Shares of quotas granted or asked back");
     describe_gauge!("cybervault_quota_shares", "Grants that this process knows");
     describe_gauge!(
