@@ -282,3 +282,72 @@ fn a_table_for_the_docs() {
         }
     }
 }
+
+/// docs/quotas-follow.svg: what each of four partitions admits while a sender at the whole rate moves.
+#[test]
+#[ignore = "draws a plot for the docs"]
+fn a_plot_for_the_docs() {
+    let mut fleet = fleet(PLAN, 12);
+    let places: Vec<usize> = (0..4).map(|n| fleet.away_from_home(n)).collect();
+    let mut columns: Vec<Vec<usize>> = Vec::new();
+    let mut owed = 0;
+    for n in 0..40_000usize {
+        if n % 500 == 0 {
+            columns.push(vec![0; 5]);
+        }
+        owed += 100;
+        if owed >= 1_000 {
+            owed -= 1_000;
+            // On one, on another, on four in turn, a flood on four at three times the rate.
+            let times = if n >= 30_000 { 3 } else { 1 };
+            for k in 0..times {
+                let place = match n / 10_000 {
+                    0 => 0,
+                    1 => 1,
+                    _ => (n / 10 + k) % 4,
+                };
+                let before = fleet.admitted.len();
+                fleet.send(places[place], 100);
+                let column = columns.last_mut().unwrap();
+                column[if fleet.admitted.len() > before { place } else { 4 }] += 1;
+            }
+        }
+        fleet.pass(1);
+    }
+    let line = |which: usize| {
+        let points = columns.iter().enumerate().map(|(at, column)| {
+            let (x, y) = (50 + at * 8, 260 - (column[which] * 2).min(240));
+            format!("{x},{y}")
+        });
+        points.collect::<Vec<_>>().join(" ")
+    };
+    let colours = ["#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#d62728"];
+    let names = ["partition 1", "partition 2", "partition 3", "partition 4", "rejected"];
+    let lines: String = (0..5)
+        .map(|which| {
+            let (colour, name, x) = (colours[which], names[which], 60 + which * 120);
+            format!(
+                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{}\"/>\
+                 <text x=\"{x}\" y=\"310\" fill=\"{colour}\">{name}</text>\n",
+                line(which)
+            )
+        })
+        .collect();
+    let ticks: String = [0, 50, 100]
+        .iter()
+        .map(|rate| {
+            let y = 260 - rate;
+            format!("<path d=\"M50 {y}h640\" stroke=\"#ddd\"/><text x=\"10\" y=\"{}\">{rate}</text>\n", y + 4)
+        })
+        .collect();
+    let seconds: String =
+        (0..=4).map(|n| format!("<text x=\"{}\" y=\"280\">{} s</text>\n", 50 + n * 160, n * 10)).collect();
+    let svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 320\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"720\" height=\"320\" fill=\"#fff\"/><text x=\"10\" y=\"16\">events/s; the plan has 100</text>\n\
+         {ticks}{seconds}{lines}</svg>\n"
+    );
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/quotas-follow.svg");
+    std::fs::write(docs, svg).unwrap();
+    held_back(&fleet, PLAN, 12);
+}
