@@ -118,6 +118,39 @@ proptest! {
     }
 
     #[test]
+    fn a_chain_in_order_is_found_as_by_the_naive_interpreter(
+        least in 1..4_i64, inner in 1..20_i64, outer in 1..40_i64, ordered in any::<bool>(), events in events(80),
+    ) {
+        let mut events: Vec<_> = events.into_iter().map(|(_, event)| event).filter(|event| event.rules & 3 != 0).collect();
+        events.sort_by_key(|event| event.time);
+        let kind = if ordered { "temporal_ordered" } else { "temporal" };
+        let text = format!(
+            "title: T\ncorrelation: {{type: {kind}, rules: [inner, b], group-by: u, timespan: {outer}s}}\n---\n\
+             title: I\nname: inner\ncorrelation: {{type: event_count, rules: a, group-by: u, timespan: {inner}s, condition: {{gte: {least}}}}}\n"
+        );
+        let mut bench = Bench::new(&pack(&text), Limits::default());
+        let found: Vec<_> = events.iter().map(|event| {
+            let rules: Vec<_> = (0..2).filter(|rule| event.rules >> rule & 1 == 1).collect();
+            !bench.take("t", "e", event.time, &rules, &[("u", "x")]).is_empty()
+        }).collect();
+        // What the one above sees: the first rule where the one below is true with the event, the second as it is.
+        let mut counted: Vec<i64> = Vec::new();
+        let seen: Vec<_> = events.iter().map(|event| {
+            let is_counted = event.rules & 1 == 1;
+            counted.extend(is_counted.then_some(event.time));
+            let count = counted.iter().filter(|time| **time >= event.time - inner * 1000).count();
+            let is_true = is_counted && count >= usize::try_from(least).unwrap();
+            Event { rules: u64::from(is_true) | event.rules & 2, ..event.clone() }
+        }).collect();
+        let kind = if ordered { Kind::Ordered } else { Kind::Rules };
+        let asked = Asked { kind, timespan: outer * 1000, least: 2, below: None };
+        let above: Vec<_> = seen.iter().filter(|event| event.rules != 0).cloned().collect();
+        let mut expected = in_order(&asked, &above).into_iter();
+        let expected: Vec<_> = seen.iter().map(|event| event.rules != 0 && expected.next().unwrap()).collect();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
     fn what_is_written_down_and_read_back_goes_on_as_before(asked in asked(), events in events(200), at in 0..200_usize) {
         let pack = pack(&text(&asked));
         let (mut bench, mut other) = (Bench::new(&pack, Limits::default()), Bench::new(&pack, Limits::default()));
