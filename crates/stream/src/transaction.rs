@@ -44,6 +44,9 @@ const UNREMARKABLE: Duration = Duration::from_secs(2);
 /// How long reports of delivery are left to gather.
 const STEP: Duration = Duration::from_micros(200);
 
+/// Why a transaction was given up whose partitions went to another worker meanwhile.
+const REBALANCE: &str = "rebalance";
+
 /// What a transaction takes with it.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -250,9 +253,7 @@ impl Transactor {
         Ok(Self { producers: (0..PRODUCERS).map(producer).collect::<Result<_, _>>()?, last: 0 })
     }
 
-    /// Ends once more what an earlier session may have left open. These producers' coordinator has aborted it, but one that had just
-    /// started drops markers for partitions that it does not know yet, and nobody reads on behind an open transaction. A marker of a
-    /// later transaction of the same producer ends it, too.
+    /// The same for all producers: which one had the batch is not known any more.
     fn abort_again(&self, batch: &Batch) -> Result<(), StreamError> {
         self.producers.iter().try_for_each(|producer| producer.abort_again(batch))
     }
@@ -308,13 +309,16 @@ impl TransactionalProducer {
         match self.attempt(batch) {
             Ok(queued) => Outcome::Committed { seconds: started.elapsed().as_secs_f64(), queued },
             Err(Setback::Fatal(error)) => Outcome::Fatal(error),
-            Err(Setback::Abort { reason, error }) => self.aborted(Outcome::Aborted { reason, error }),
-            Err(Setback::TooLarge { topic }) => self.aborted(Outcome::TooLarge { topic }),
+            Err(Setback::Abort { reason, error }) => {
+                // After a rebalance all brokers are well.
+                let again = || if reason == REBALANCE { Ok(()) } else { self.abort_again(batch) };
+                let aborted = self.abort().and_then(|()| again());
+                aborted.map_or_else(Outcome::Fatal, |()| Outcome::Aborted { reason, error })
+            }
+            Err(Setback::TooLarge { topic }) => {
+                self.abort().map_or_else(Outcome::Fatal, |()| Outcome::TooLarge { topic })
+            }
         }
-    }
-
-    fn aborted(&self, outcome: Outcome) -> Outcome {
-        self.abort().map_or_else(Outcome::Fatal, |()| outcome)
     }
 
     fn attempt(&self, batch: &Batch) -> Result<i32, Setback> {
@@ -323,7 +327,10 @@ impl TransactionalProducer {
         Ok(queued)
     }
 
-    /// Aborts a transaction with the batch's records, and so whatever is open in the same partitions.
+    /// Ends once more what may have stayed open of a batch that was given up, by aborting a transaction with the same records.
+    ///
+    /// A coordinator that has just started drops markers for partitions that it does not know yet, and calls the transaction ended. In
+    /// these nobody reads on, and the producer's next marker ends both transactions: if it were a commit's, the batch would count twice.
     fn abort_again(&self, batch: &Batch) -> Result<(), StreamError> {
         match self.write(batch) {
             Err(Setback::Fatal(error)) => Err(error),
@@ -473,7 +480,7 @@ impl TransactionalProducer {
                 let reason = match inner.code() {
                     RDKafkaErrorCode::IllegalGeneration
                     | RDKafkaErrorCode::RebalanceInProgress
-                    | RDKafkaErrorCode::UnknownMemberId => "rebalance",
+                    | RDKafkaErrorCode::UnknownMemberId => REBALANCE,
                     RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut => "timeout",
                     _ => "kafka",
                 };
