@@ -239,11 +239,15 @@ fn http_get(address: &str, path: &str) -> Option<String> {
     Some(text)
 }
 
-/// What `cybervault score` finds in a file: the lines, in the file's order.
+/// What `cybervault score` finds in a file: the lines, in the file's order, but for correlations, which the stream does not evaluate.
 pub(crate) fn score(file: &std::path::Path, args: &[&str]) -> Vec<Vec<u8>> {
     let output = Command::new(BINARY).arg("score").arg(file).args(args).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
+    let is_of_one_event = |line: &&[u8]| {
+        let assessment: Option<serde_json::Value> = serde_json::from_slice(line).ok();
+        assessment.is_some_and(|assessment| assessment.get("correlated").is_none())
+    };
+    output.stdout.split(|byte| *byte == b'\n').filter(is_of_one_event).map(<[u8]>::to_vec).collect()
 }
 
 /// Checks that the assessments on a topic are the expected ones: as a multiset, and in order within each entity, which has one key.
