@@ -244,7 +244,7 @@ pub(crate) fn score(file: &std::path::Path, args: &[&str]) -> Vec<Vec<u8>> {
     let output = Command::new(BINARY).arg("score").arg(file).args(args).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let is_of_one_event = |line: &&[u8]| {
-        let assessment: Option<serde_json::Value> = serde_json::from_slice(line).ok();
+        let assessment: Option<Value> = serde_json::from_slice(line).ok();
         assessment.is_some_and(|assessment| assessment.get("correlated").is_none())
     };
     output.stdout.split(|byte| *byte == b'\n').filter(is_of_one_event).map(<[u8]>::to_vec).collect()
