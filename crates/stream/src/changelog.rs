@@ -37,7 +37,7 @@ const ANSWER: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(30);
 /// How much longer than its own time-out a transaction may be open: its coordinator looks for such every 10 s, and may itself have
 /// just started.
-const DECISION: Duration = Duration::from_secs(30);
+const DECISION: Duration = Duration::from_secs(15);
 
 /// Ends `state`'s batch and puts its changes into `out`.
 pub(crate) fn write(topic: &Arc<str>, partition: i32, state: &mut State, out: &mut Outbox) -> Undo {

@@ -437,7 +437,11 @@ impl<'r, S: Stage> Session<'r, S> {
         let Some(mut committing) = self.committing.take() else { return Ok(()) };
         match outcome {
             Outcome::Fatal(error) => {
-                *self.left = Some(Left { batch, group: self.settings.group.clone() });
+                let is_moved = |(topic, partition, next): &&(Arc<str>, i32, i64)| {
+                    self.committed.get(&(topic.clone(), *partition)).is_none_or(|before| before < next)
+                };
+                let moved = batch.offsets.iter().filter(is_moved).cloned().collect();
+                *self.left = Some(Left { batch, group: self.settings.group.clone(), moved });
                 return Err(error);
             }
             Outcome::Committed { seconds, queued } => {

@@ -234,10 +234,11 @@ impl KafkaSettings {
         set.unwrap_or(self.sizes.record)
     }
 
-    /// How long others wait for the open transaction of a worker that died, unless its successor takes its id.
+    /// How long others wait for the open transaction of a worker that died, unless its successor takes its id. Longer than a broker
+    /// takes to come back: one that ends overdue transactions right after its start may forget some of their partitions.
     pub fn transaction_timeout_ms(&self) -> u64 {
         let set = self.client.get("transaction.timeout.ms").and_then(|value| value.parse().ok());
-        set.unwrap_or(10_000)
+        set.unwrap_or(30_000)
     }
 
     /// A producer without transactions.

@@ -112,13 +112,18 @@ impl ProducerContext for DeliveryContext {
 pub(crate) struct Left {
     pub(crate) batch: Batch,
     pub(crate) group: String,
+    /// Of its offsets those that are further on than what was committed before: what a tick writes alone moves none.
+    pub(crate) moved: Vec<(Arc<str>, i32, i64)>,
 }
 
 impl Left {
     /// Whether the group goes on behind the batch.
     fn is_committed(&self, kafka: &KafkaSettings) -> Result<bool, StreamError> {
+        if self.moved.is_empty() {
+            return Ok(false);
+        }
         let mut wanted = TopicPartitionList::new();
-        for (topic, partition, _) in &self.batch.offsets {
+        for (topic, partition, _) in &self.moved {
             wanted.add_partition(topic, *partition);
         }
         let what = || format!("offsets of group `{}`", self.group);
@@ -133,7 +138,7 @@ impl Left {
             let found = found.find_partition(topic, *partition).and_then(|found| found.offset().to_raw());
             found.is_some_and(|found| found >= *next)
         };
-        Ok(self.batch.offsets.iter().any(is_behind))
+        Ok(self.moved.iter().any(is_behind))
     }
 }
 
