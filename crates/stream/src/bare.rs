@@ -45,6 +45,8 @@ impl BareLoop {
         let consumer: BaseConsumer = self
             .kafka
             .group_consumer(&self.group)
+            // A session asks for the first offset itself.
+            .set("auto.offset.reset", "earliest")
             .create()
             .map_err(|error| StreamError::Configuration(error.to_string()))?;
         let mut committer = Committer::start(&self.kafka, &format!("{}-bare", self.group), || false, &mut None)?;
