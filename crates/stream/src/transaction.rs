@@ -258,7 +258,8 @@ impl Transactor {
         Ok(Self { producers: (0..PRODUCERS).map(producer).collect::<Result<_, _>>()?, last: 0 })
     }
 
-    /// The same for all producers: which one had the batch is not known any more.
+    /// Ends once more what may have stayed open of a batch that an earlier session gave up: as each of the producers, since it is not
+    /// known any more which one had it.
     fn abort_again(&self, batch: &Batch) -> Result<(), StreamError> {
         self.producers.iter().try_for_each(|producer| producer.abort_again(batch))
     }
