@@ -23,10 +23,10 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     browser.open(&format!("{}/approvals", gateway.base));
     assert!(browser.url().ends_with("/sign-in"));
     browser.find("#key").write("cv_live_sk_wrong");
-    browser.find("button[type=submit]").click();
+    browser.find("button[type=submit]").follow();
     assert!(browser.find("[role=alert]").text().contains("not taken"));
     browser.find("#key").write(&secret);
-    browser.find("button[type=submit]").click();
+    browser.find("button[type=submit]").follow();
     browser.find("#connection.on");
     assert_eq!(browser.run("return document.cookie"), "", "no script sees the session");
     assert!(browser.find("#empty").text().contains("Nothing found yet"));
@@ -62,21 +62,21 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
         browser.open(&browser.url());
         (browser.run("return document.querySelectorAll('.decide').length") == 1).then_some(())
     });
-    browser.find("nav a[href='/approvals']").click();
+    browser.find("nav a[href='/approvals']").follow();
     let waiting = browser.find(".pending");
     let action_id = waiting.attribute("data-action").unwrap();
-    browser.find(&format!(".pending[data-action='{action_id}'] .button")).click();
+    browser.find(&format!(".pending[data-action='{action_id}'] .button")).follow();
     // Enter in a field decides nothing, and neither does another name.
     browser.find("input[name=comment]").write("seen it\u{e007}");
     browser.find("input[name=confirm]").write("ws-7\u{e007}");
     assert!(browser.url().contains("/approvals/review"));
     assert!(fleet.read("response.decisions").is_empty());
-    browser.find("#decide").click();
+    browser.find("#decide").follow();
     assert!(browser.find("#problem").text().contains("ws-<b>7</b>"));
     assert!(fleet.read("response.decisions").is_empty());
     assert_eq!(browser.run("return document.querySelector('input[name=comment]').value"), "seen it");
     browser.find("input[name=confirm]").write("ws-<b>7</b>");
-    browser.find("#decide").click();
+    browser.find("#decide").follow();
     browser.find("#news");
     worker.wait_until("approved on the topic", PATIENCE, || {
         fleet.read("response.actions").iter().any(|record| {
@@ -127,9 +127,9 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     let forged = browser.run(&format!("return fetch('/approvals/decide', {{method: 'POST', body: new URLSearchParams({{verdict: 'deny', action: '{action_id}'}})}}).then(answer => answer.status)"));
     assert_eq!(forged, 403);
     let (_, other) = key(&fleet, "globex", &["--kind", "read"]);
-    browser.find("form[action='/sign-out'] button").click();
+    browser.find("form[action='/sign-out'] button").follow();
     browser.find("#key").write(&other);
-    browser.find("button[type=submit]").click();
+    browser.find("button[type=submit]").follow();
     browser.find("#connection.on");
     browser.open(&format!("{}/findings/{}", gateway.base, finding.as_str().unwrap()));
     assert!(browser.find("[role=alert]").text().contains("no such thing"));
@@ -167,7 +167,7 @@ fn several_actions_are_decided_on_with_one_comment_and_dry_runs_are_only_shown()
     fleet.send((0..5).map(|n| Record::new("acme", attack(&format!("e{n}"), &format!("ws-{n}")).to_string())));
     browser.open(&format!("{}/approvals", gateway.base));
     browser.find("#key").write(&secret);
-    browser.find("button[type=submit]").click();
+    browser.find("button[type=submit]").follow();
     browser.find("#connection.on");
     let count = |css: &str| browser.run(&format!("return document.querySelectorAll(\"{css}\").length"));
     eventually("five that wait, five that are said", PATIENCE, || {
@@ -193,13 +193,13 @@ fn several_actions_are_decided_on_with_one_comment_and_dry_runs_are_only_shown()
     browser.find(".pending input[name=action]").click();
     assert!(browser.find("#selected").text().contains("4 selected"));
     browser.picture("approvals-selected");
-    browser.find(".bar button[value=deny]").click();
+    browser.find(".bar button[value=deny]").follow();
     assert_eq!(count("#targets li"), 4);
     assert_eq!(count("input[name=confirm]"), 0);
     browser.find("input[name=comment]").write("planned work\u{e007}");
     assert!(browser.url().contains("/approvals/review"), "Enter decides nothing");
     browser.picture("approvals-review");
-    browser.find("#decide").click();
+    browser.find("#decide").follow();
     browser.find("#news");
     eventually("what came of it", PATIENCE, || {
         (count("#news .state-denied") == 4 && count(".pending") == 1).then_some(())
@@ -224,7 +224,7 @@ fn several_actions_are_decided_on_with_one_comment_and_dry_runs_are_only_shown()
     fits("the list");
     browser.picture("approvals-narrow");
     let last = browser.find(".pending").attribute("data-action").unwrap();
-    browser.find(".pending .button").click();
+    browser.find(".pending .button").follow();
     let target = browser.find("#phrase").text();
     fits("the review");
     browser.picture("approvals-review-narrow");
@@ -233,7 +233,7 @@ fn several_actions_are_decided_on_with_one_comment_and_dry_runs_are_only_shown()
         .post(&format!("/v3/response/actions/{last}/deny"), &serde_json::json!({"comment": "mine"}));
     assert!([200, 202].contains(&denied.status), "{}", denied.text);
     browser.find("input[name=confirm]").write(&target);
-    browser.find("#decide").click();
+    browser.find("#decide").follow();
     eventually("who was first", PATIENCE, || {
         let text = browser.run("return document.querySelector('#news')?.innerText");
         let text = text.as_str()?.to_owned();
@@ -256,7 +256,7 @@ fn any_number_of_tabs_share_one_stream_and_end_together() {
     let api = gateway.api(&key(&fleet, "acme", &[]).1);
     browser.open(&format!("{}/sign-in", gateway.base));
     browser.find("#key").write(&key(&fleet, "acme", &[]).1);
-    browser.find("button[type=submit]").click();
+    browser.find("button[type=submit]").follow();
     browser.find("#connection.on");
     let tabs: Vec<String> = (0..7)
         .map(|_| {
@@ -294,7 +294,7 @@ fn any_number_of_tabs_share_one_stream_and_end_together() {
     assert_eq!(Fleet::metric(&gateway.process, "cybervault_stream_clients", ""), 1.0);
 
     // Signed out in one tab, the others say so by themselves.
-    browser.find("form[action='/sign-out'] button").click();
+    browser.find("form[action='/sign-out'] button").follow();
     browser.find("#key");
     for tab in tabs.iter().chain([&other]) {
         browser.turn_to(tab);
@@ -328,7 +328,7 @@ fn the_console_looks_as_the_pictures_in_docs_show() {
         browser.open(&format!("{base}/sign-in"));
         browser.picture(&format!("sign-in-{theme}"));
         browser.find("#key").write(&secret);
-        browser.find("button[type=submit]").click();
+        browser.find("button[type=submit]").follow();
         browser.find("#connection.on");
         eventually("much was found", PATIENCE, || {
             (browser.run("return document.querySelectorAll('#feed tbody tr').length").as_u64()? > 40).then_some(())

@@ -151,6 +151,15 @@ impl Element<'_> {
         assert!(clicked.is_null(), "can't be clicked: {clicked}");
     }
 
+    /// Clicks on what leads to another page, and waits until that is there: the driver may answer before it is.
+    pub(crate) fn follow(&self) {
+        self.browser.run("window.isLeft = true");
+        self.click();
+        eventually("the next page", PATIENCE, || {
+            (self.browser.run("return !window.isLeft && document.readyState === 'complete'") == true).then_some(())
+        });
+    }
+
     pub(crate) fn write(&self, text: &str) {
         self.browser.post(&format!("/element/{}/value", self.id), &json!({ "text": text }));
     }
