@@ -272,14 +272,18 @@ fn a_folder_is_read_through_links_and_says_what_in_it_is_no_log() {
     // Once, though there are two ways to it.
     let scored = place.hits(&logs.join("**/*.csv"));
     assert_eq!(scored.lines.len(), 1, "{scored:?}");
-    let output = Command::new(BINARY)
-        .args(["bench", "match", "--json", "--rules", &place.rule, "--events"])
-        .arg(logs.join("a"))
-        .env_clear()
-        .output()
-        .unwrap();
-    let measured: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&measured["events"], &measured["hits"]), (&json!(2), &json!(2)), "{output:?}");
+    // So does the benchmark, of several at once and in any order.
+    let bench = |args: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.args(["bench", "match", "--json", "--rules", &place.rule]).args(args).env_clear();
+        command.arg("--events").args([logs.join("a"), logs.join("a")]).output().unwrap()
+    };
+    for args in [&[][..], &["--interleave"], &["--interleave", "3", "--hits-only"]] {
+        let output = bench(args);
+        let measured: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&measured["events"], &measured["hits"]), (&json!(4), &json!(4)), "{output:?}");
+    }
+    assert_eq!(bench(&["--interleave", "0"]).status.code(), Some(2));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The command line, as it is typed.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cybervault_gateway::Scope;
@@ -482,8 +482,14 @@ pub(crate) struct BenchMatchArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) rules: Option<PathBuf>,
     /// Events, in any form that `score` reads.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) events: PathBuf,
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) events: Vec<PathBuf>,
+    /// Takes the events as if so many hosts sent at the same time: the log is cut into that many runs, one event is taken of each in turn.
+    #[arg(long, value_name = "HOSTS", num_args = 0..=1, default_missing_value = "64")]
+    pub(crate) interleave: Option<NonZeroUsize>,
+    /// Takes only events of which a rule is true.
+    #[arg(long)]
+    pub(crate) hits_only: bool,
     /// Whether an event's log source decides which rules it is tried against.
     #[arg(long, value_enum, default_value_t = Route::Auto)]
     pub(crate) route: Route,

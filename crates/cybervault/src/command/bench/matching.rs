@@ -2,7 +2,8 @@
 
 use std::{
     hint,
-    ops::{ControlFlow, Range},
+    num::NonZeroUsize,
+    ops::ControlFlow,
     time::{Duration, Instant},
 };
 
@@ -29,18 +30,26 @@ pub(super) fn run(args: &BenchMatchArgs, config: &Config) -> anyhow::Result<Answ
         config.scoring,
         Correlations::LeftOut,
     )?;
-    // All in one piece of memory, as they are in a lot of records.
-    let (mut bytes, mut ranges) = (Vec::<u8>::new(), Vec::<Range<usize>>::new());
-    each_event(std::slice::from_ref(&args.events), "bench", config, &mut |found| {
-        let start = bytes.len();
-        bytes.extend_from_slice(found.event.bytes);
-        ranges.push(start..bytes.len());
+    let (mut scratch, route) = (detection.matcher.scratch(), args.route.into());
+    let mut events: Vec<Box<[u8]>> = Vec::new();
+    each_event(&args.events, "bench", config, &mut |found| {
+        if !args.hits_only || !detection.matcher.matches(found.event, route, &mut scratch).is_empty() {
+            events.push(found.event.bytes.into());
+        }
         Ok(ControlFlow::Continue(()))
     })?;
-    let lines: Vec<&[u8]> = ranges.into_iter().map(|range| &bytes[range]).collect();
-    if lines.is_empty() {
-        bail!("no events in {} that can be read", args.events.display());
+    if events.is_empty() {
+        let wanted = if args.hits_only { "of which a rule is true" } else { "that can be read" };
+        bail!("no events {wanted} in what --events names");
     }
+    if let Some(hosts) = args.interleave {
+        events = interleaved(events, hosts);
+    }
+    // All in one piece of memory, as they are in a lot of records.
+    let bytes = events.concat();
+    let mut rest = &*bytes;
+    let lines: Vec<&[u8]> = events.iter().filter_map(|event| rest.split_off(..event.len())).collect();
+    drop(events);
     let (mut matched, mut parsed, mut hits) = (Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {
         parsed.push(parse_only(&lines, config).as_secs_f64());
@@ -67,6 +76,16 @@ pub(super) fn run(args: &BenchMatchArgs, config: &Config) -> anyhow::Result<Answ
     )
 }
 
+/// The events as if so many hosts sent at the same time: cut into that many runs, one of each in turn. What is left over is a run of
+/// its own.
+fn interleaved<E>(events: Vec<E>, hosts: NonZeroUsize) -> Vec<E> {
+    let length = (events.len() / hosts).max(1);
+    let mut placed: Vec<_> = events.into_iter().enumerate().map(|(at, event)| (at % length, event)).collect();
+    // Events of the same place in their runs stay in the order of the runs.
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, event)| event).collect()
+}
+
 fn parse_only(lines: &[&[u8]], config: &Config) -> Duration {
     let mut reader = Reader::new(config.limits.reader()).forgetful();
     let started = Instant::now();
@@ -88,4 +107,20 @@ fn decode_and_match(lines: &[&[u8]], detection: &Detection, args: &BenchMatchArg
         }
     }
     (started.elapsed(), hits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_send_in_turn_and_no_event_is_lost() {
+        let of = |count: usize, hosts| interleaved((0..count).collect(), NonZeroUsize::new(hosts).unwrap());
+        assert_eq!(of(6, 2), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(of(7, 3), [0, 2, 4, 6, 1, 3, 5]);
+        assert_eq!(of(3, 64), [0, 1, 2]);
+        let mut all = of(1000, 64);
+        all.sort_unstable();
+        assert_eq!(all, (0..1000).collect::<Vec<_>>());
+    }
 }
