@@ -1,6 +1,6 @@
 //! Whatever goes wrong goes by, and costs nothing but time: brokers that die or hang, workers that die or stop for a while, batches
 //! made to hurt. `CHAOS_ROUNDS` and `CHAOS_SEED` make it longer, or other (`make chaos`); `CHAOS_AWAY_MS` is how long a
-//! broker stays away.
+//! broker stays away. `CHAOS_FAULT` names the one fault that every round shall have.
 
 use std::{
     env,
@@ -169,11 +169,15 @@ fn whatever_goes_wrong_goes_by_and_costs_nothing_but_time() {
     let away = Duration::from_millis(set("CHAOS_AWAY_MS", 3_000));
     let events = File::create(&file).unwrap();
     let (samples, random) = (samples(), Random(seed));
+    let faults: Vec<Fault> = match env::var("CHAOS_FAULT") {
+        Ok(name) => vec![*FAULTS.iter().find(|fault| format!("{fault:?}") == name).expect("a fault of this name")],
+        Err(_) => FAULTS.into(),
+    };
     let mut chaos = Chaos { kafka, fleet, random, samples, events, sent: 0, bombs: 0, away, workers };
     chaos.send(EVENTS);
     chaos.catch_up();
     for round in 0..rounds {
-        let fault = FAULTS[usize::try_from(round).unwrap() % FAULTS.len()];
+        let fault = faults[usize::try_from(round).unwrap() % faults.len()];
         chaos.send(EVENTS);
         chaos.inflict(fault);
         let since = Instant::now();
