@@ -72,11 +72,13 @@ fn the_doctor_finds_what_is_missing_and_what_is_refused() {
         "telemetry.events",
         "quota.usage",
         "quota.shares",
+        "detection.signals",
         "threat.assessments",
         "response.decisions",
         "response.candidates",
     ];
     let outputs = [
+        "detection.signals",
         "threat.assessments",
         "quota.rejections",
         "quota.usage",
@@ -86,12 +88,12 @@ fn the_doctor_finds_what_is_missing_and_what_is_refused() {
         "response.candidates",
         "telemetry.dlq",
     ];
-    let states = ["state.assess", "state.quota", "state.response"];
+    let states = ["state.assess", "state.quota", "state.correlate", "state.response"];
     let named = |operation: &str, names: &[&str]| -> Vec<String> {
         names.iter().map(|name| format!("{operation} on topic {}", worker.topic(name))).collect()
     };
-    let groups =
-        ["assess", "quota", "respond_select", "respond_guard"].map(|stage| format!("Read on group {ids}{stage}"));
+    let groups = ["assess", "quota", "correlate", "respond_select", "respond_guard"]
+        .map(|stage| format!("Read on group {ids}{stage}"));
     let expected = [
         named("Read", &inputs),
         named("Read", &states),

@@ -15,6 +15,7 @@ mod avro;
 mod chaos;
 mod command_line;
 mod console;
+mod correlate;
 mod correlations;
 mod dead_letters;
 mod deploy;

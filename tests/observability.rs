@@ -13,7 +13,8 @@ use cybervault_testkit::{PATIENCE, Worker, eventually};
 use serde_json::Value;
 
 /// What is there only after trouble that no sample makes, or once somebody listens.
-const TROUBLE: [&str; 8] = [
+const TROUBLE: [&str; 9] = [
+    "cybervault_correlation_evicted_groups_total",
     "cybervault_transaction_aborts_total",
     "cybervault_session_restarts_total",
     "cybervault_http_panics_total",

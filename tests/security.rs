@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::support::{self, Fleet, unlimited};
 
-const INPUTS: [&str; 6] = [
+const INPUTS: [&str; 7] = [
+    "detection.signals",
     "telemetry.events",
     "quota.usage",
     "quota.shares",
@@ -13,7 +14,8 @@ const INPUTS: [&str; 6] = [
     "response.decisions",
     "response.candidates",
 ];
-const OUTPUTS: [&str; 7] = [
+const OUTPUTS: [&str; 8] = [
+    "detection.signals",
     "threat.assessments",
     "quota.rejections",
     "quota.usage",

@@ -23,11 +23,12 @@ pub(crate) use cybervault_testkit::PATIENCE;
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cybervault");
 pub(crate) const PARTITIONS: i32 = 4;
 
-const TOPICS: [&str; 10] = [
+const TOPICS: [&str; 11] = [
     "telemetry.events",
     "telemetry.api",
     "telemetry.dlq",
     "telemetry.sources",
+    "detection.signals",
     "threat.assessments",
     "quota.rejections",
     "quota.usage",
@@ -129,7 +130,8 @@ impl Fleet {
             topic::create(&bootstrap, &names.iter().map(String::as_str).collect::<Vec<_>>(), partitions, settings);
         };
         create(named(&TOPICS), &[("max.message.bytes", "4194304")]);
-        let compacted = ["quota.shares", "state.assess", "state.quota", "state.response", "state.replay"];
+        let compacted =
+            ["quota.shares", "state.assess", "state.quota", "state.correlate", "state.response", "state.replay"];
         create(named(&compacted), &[("cleanup.policy", "compact")]);
         let fleet = Self { bootstrap, prefix, entrance, partitions, folder: tempfile::tempdir().unwrap() };
         fs::write(fleet.path("tenants.yaml"), tenants).unwrap();
@@ -188,8 +190,20 @@ impl Fleet {
         topic::alter(&self.bootstrap, &self.topic(name), setting, value);
     }
 
+    /// What is committed on a topic. Of assessments, those of single events: what correlations find of these is in [`Fleet::correlated`].
     pub(crate) fn read(&self, name: &str) -> Vec<Record> {
-        topic::read(&self.bootstrap, &self.topic(name))
+        let mut records = topic::read(&self.bootstrap, &self.topic(name));
+        if name == "threat.assessments" {
+            records.retain(|record| !is_correlated(&record.value));
+        }
+        records
+    }
+
+    /// The assessments of correlations.
+    pub(crate) fn correlated(&self) -> Vec<Record> {
+        let mut records = topic::read(&self.bootstrap, &self.topic("threat.assessments"));
+        records.retain(|record| is_correlated(&record.value));
+        records
     }
 
     /// Waits until `count` committed records are on a topic, and returns them.
@@ -239,15 +253,18 @@ fn http_get(address: &str, path: &str) -> Option<String> {
     Some(text)
 }
 
-/// What `cybervault score` finds in a file: the lines, in the file's order, but for correlations, which the stream does not evaluate.
+/// Whether an assessment, as JSON, is that of a correlation.
+pub(crate) fn is_correlated(assessment: &[u8]) -> bool {
+    let assessment: Option<Value> = serde_json::from_slice(assessment).ok();
+    assessment.is_some_and(|assessment| assessment.get("correlated").is_some())
+}
+
+/// What `cybervault score` finds in single events of a file: the lines, in the file's order.
 pub(crate) fn score(file: &std::path::Path, args: &[&str]) -> Vec<Vec<u8>> {
     let output = Command::new(BINARY).arg("score").arg(file).args(args).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let is_of_one_event = |line: &&[u8]| {
-        let assessment: Option<Value> = serde_json::from_slice(line).ok();
-        assessment.is_some_and(|assessment| assessment.get("correlated").is_none())
-    };
-    output.stdout.split(|byte| *byte == b'\n').filter(is_of_one_event).map(<[u8]>::to_vec).collect()
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !is_correlated(line));
+    lines.map(<[u8]>::to_vec).collect()
 }
 
 /// Checks that the assessments on a topic are the expected ones: as a multiset, and in order within each entity, which has one key.

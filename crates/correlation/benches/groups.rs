@@ -67,7 +67,7 @@ fn ours(text: &str, groups: usize) -> f64 {
             fields.push(*field, if plan.fields()[*field] == "u" { &name } else { &values[value] }, None);
         }
         let time = i64::try_from(number / 10).unwrap();
-        let signal = Signal { tenant: "t", event_id: &id, time, rules: &[rule], fields: &fields };
+        let signal = Signal { tenant: "t", event_id: &id, time, rules: &[rule], fields: &fields, meets: None };
         engine.take(&signal, &mut |_| findings += 1);
     };
     // All groups are there before time is taken: what is drawn evenly has to be drawn more often for that.

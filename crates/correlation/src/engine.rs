@@ -7,11 +7,12 @@ use cybervault_sigma::{Correlation, Referred};
 use crate::{
     criterion::Criterion,
     feed::{Feed, Pending, Shown, feeds},
+    kept::{self, Keep, Kept},
     plan::{Compiled, Feeds, Plan},
     signal::{FieldValues, Signal},
-    store::{GroupKey, Place, Store},
+    store::{Dropped, GroupKey, Place, Store, Use},
     tally::Tally,
-    window::{Added, Entry, Frame, Outcome, Window, WindowError},
+    window::{Added, Entry, Frame, Outcome},
 };
 
 /// How many events a finding shows from the beginning of its time frame, and how many from its end.
@@ -31,12 +32,15 @@ pub struct Limits {
     pub tenant_bytes: usize,
     /// Bytes of all windows.
     pub total_bytes: usize,
+    /// For how long a group is kept of which nothing comes, in milliseconds, beyond the time for which its events are. It is asked of
+    /// [`Moment`] only: without a clock, groups go for want of room alone.
+    pub idle_ms: i64,
 }
 
 impl Default for Limits {
-    /// Five minutes, 128 MiB, 512 MiB.
+    /// Five minutes, 128 MiB, 512 MiB, an hour.
     fn default() -> Self {
-        Self { lateness_ms: 300_000, tenant_bytes: 128 << 20, total_bytes: 512 << 20 }
+        Self { lateness_ms: 300_000, tenant_bytes: 128 << 20, total_bytes: 512 << 20, idle_ms: 3_600_000 }
     }
 }
 
@@ -115,8 +119,30 @@ pub struct Step<'s> {
 /// The correlation that is watched, by its place, and who watches.
 type Watch<'w> = (usize, &'w mut dyn FnMut(&Step<'_>));
 
-/// Takes a tenant, a correlation, a group's key and its window as bytes.
-type EachGroup<'e> = dyn FnMut(&str, &Correlation, GroupKey, &[u8]) + 'e;
+/// Where in its log a signal stands: what an engine knows of order and time beside the events' own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Its offset.
+    pub offset: u64,
+    /// When it was written there, in milliseconds since the Unix epoch.
+    pub written: i64,
+}
+
+/// What was read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Groups that are there again.
+    pub groups: usize,
+    /// Groups of correlations that are not in the plan, or mean something else by now.
+    pub left: usize,
+    /// Groups that can't be read.
+    pub broken: usize,
+    /// The keys of both, and those that nothing is known of: to be deleted.
+    pub keys: Vec<Vec<u8>>,
+}
+
+/// How many groups go at once whose time is over.
+const MOST_LAPSED: usize = 20_000;
 
 /// Holds the windows of all groups of a plan's correlations.
 #[derive(Debug)]
@@ -126,7 +152,12 @@ pub struct Engine {
     limits: Limits,
     store: Store,
     counts: Counts,
+    evicted: HashMap<Box<str>, u64>,
     scratch: Scratch,
+    /// The number of the next use, where no log gives one.
+    next_use: u64,
+    /// The minute in which it was last looked for groups whose time is over.
+    minute: Option<u32>,
 }
 
 /// What is used again for every signal.
@@ -137,6 +168,7 @@ struct Scratch {
     groups: Vec<u32>,
     feeds: Vec<Feed>,
     outcome: Outcome,
+    bytes: Vec<u8>,
 }
 
 impl Engine {
@@ -146,7 +178,8 @@ impl Engine {
         let tallies = correlations.map(|compiled| Tally::new(&compiled.criterion)).collect();
         let titles = titles.into_iter().map(Into::into).collect();
         let scratch = Scratch { tallies, ..Scratch::default() };
-        Self { plan, titles, limits, store: Store::new(), counts: Counts::default(), scratch }
+        let (store, counts) = (Store::new(), Counts::default());
+        Self { plan, titles, limits, store, counts, evicted: HashMap::new(), scratch, next_use: 0, minute: None }
     }
 
     /// Groups that are kept.
@@ -166,17 +199,66 @@ impl Engine {
 
     /// Takes a signal, and hands on what it makes true, the correlations that others are over first.
     pub fn take(&mut self, signal: &Signal<'_>, each: &mut dyn FnMut(&Finding<'_>)) {
-        self.run(signal, None, each);
+        let used = Use { number: self.next_use, minute: 0 };
+        self.next_use = self.run(signal, used, (None, None), each);
+    }
+
+    /// The same of a signal from a log, and has `keep` keep what it changes: an engine that takes this up goes on as this one does. Whether
+    /// it was in any group.
+    pub fn take_from_log(
+        &mut self,
+        signal: &Signal<'_>,
+        moment: Moment,
+        keep: &mut dyn Keep,
+        each: &mut dyn FnMut(&Finding<'_>),
+    ) -> bool {
+        let minute = u32::try_from(moment.written.div_euclid(60_000).max(0)).unwrap_or(u32::MAX);
+        self.look_for_lapsed(minute, keep);
+        // A signal is in fewer groups than this by far, so that all uses have numbers of their own.
+        let used = Use { number: moment.offset << 16, minute: self.minute.unwrap_or(minute) };
+        self.run(signal, used, (None, Some(keep)), each) > used.number
+    }
+
+    /// Groups that had to go for want of room since this was asked last, by tenant.
+    pub fn take_evicted(&mut self) -> HashMap<Box<str>, u64> {
+        std::mem::take(&mut self.evicted)
+    }
+
+    /// Once a minute, drops the groups of which nothing has come for so long that their events are of no more interest.
+    fn look_for_lapsed(&mut self, minute: u32, keep: &mut dyn Keep) {
+        if self.minute.is_some_and(|before| minute <= before) {
+            return;
+        }
+        self.minute = Some(minute);
+        kept::write_minute(keep, minute);
+        let Self { plan, limits, store, .. } = self;
+        let is_over = |correlation: usize, seen: u32| {
+            let timespan = plan.correlation(correlation).rule.timespan_ms;
+            let kept_for = timespan.saturating_add(limits.lateness_ms).saturating_add(limits.idle_ms);
+            i64::from(minute.saturating_sub(seen)).saturating_mul(60_000) > kept_for
+        };
+        for Dropped { key, window, .. } in store.drop_all(is_over, MOST_LAPSED) {
+            kept::delete(keep, key, &window);
+            self.counts.lapsed += 1;
+        }
     }
 
     /// The same, but hands on what becomes of the correlation at this place of the pack, whether it becomes true or not.
     pub fn watch(&mut self, signal: &Signal<'_>, place: usize, each: &mut dyn FnMut(&Step<'_>)) {
-        self.run(signal, Some((place, each)), &mut |_| ());
+        let used = Use { number: self.next_use, minute: 0 };
+        self.next_use = self.run(signal, used, (Some((place, each)), None), &mut |_| ());
     }
 
-    fn run(&mut self, signal: &Signal<'_>, mut watch: Option<Watch<'_>>, each: &mut dyn FnMut(&Finding<'_>)) {
-        let Self { plan, titles, limits, store, counts, scratch } = self;
-        let Scratch { tallies, pending, groups, feeds: found, outcome } = scratch;
+    /// Takes a signal that is used from this number on; the number behind its last use.
+    fn run(
+        &mut self,
+        signal: &Signal<'_>,
+        used: Use,
+        (mut watch, keep): (Option<Watch<'_>>, Option<&mut dyn Keep>),
+        each: &mut dyn FnMut(&Finding<'_>),
+    ) -> u64 {
+        let Self { plan, titles, limits, store, counts, evicted, scratch, .. } = self;
+        let Scratch { tallies, pending, groups, feeds: found, outcome, bytes } = scratch;
         counts.signals += 1;
         pending.clear();
         groups.clear();
@@ -184,7 +266,7 @@ impl Engine {
             let feed = |feeds: &Feeds| pending_of(feeds, signal.time, 0);
             pending.extend(plan.fed_by(*rule).iter().map(feed));
         }
-        let mut taking = Taking { titles, signal, limits, store, counts };
+        let mut taking = Taking { titles, signal, limits, store, counts, evicted, used, keep, bytes };
         // One correlation after the other: those that are over others come behind them.
         while let Some(at) = pending.iter().map(|pending| pending.correlation).min() {
             let compiled = plan.correlation(at);
@@ -198,6 +280,7 @@ impl Engine {
             });
             for feed in found.iter() {
                 let Some(place) = taking.add(at, compiled, feed, (&mut tallies[at], &mut *outcome)) else { continue };
+                taking.keep(compiled, place, outcome);
                 if let Some((watched, each)) = &mut watch
                     && *watched == at
                 {
@@ -218,33 +301,53 @@ impl Engine {
                 taking.make_room(plan, place);
             }
         }
+        taking.used.number
     }
 
-    /// Every group as bytes, to be [put back](Self::restore) into an engine with the same plan.
-    pub fn each_group(&self, each: &mut EachGroup<'_>) {
-        let mut bytes = Vec::new();
-        for (tenant, correlation, key, window) in self.store.each() {
-            bytes.clear();
-            window.encode(&mut bytes);
-            each(tenant, &self.plan.correlation(correlation).rule, key, &bytes);
-        }
+    /// Puts back what [`Keep`] was given, in whatever order it comes, into an engine without windows.
+    pub fn restore<'k>(&mut self, kept: impl IntoIterator<Item = (&'k [u8], &'k [u8])>) -> Restored {
+        let Self { plan, store, next_use, minute, .. } = self;
+        let places: HashMap<_, _> = (0..plan.len()).map(|at| (plan.correlation(at).identity(), at)).collect();
+        let kept = Kept::sort(kept);
+        *minute = kept.minute;
+        let mut restored =
+            Restored { keys: kept.strange.iter().map(|key| key.to_vec()).collect(), ..Restored::default() };
+        kept.groups(&mut |known, keys| {
+            let Ok(known) = known else {
+                restored.broken += 1;
+                restored.keys.extend(keys);
+                return;
+            };
+            let Some(place) = places.get(&kept::Identity { id: known.id, meaning: known.meaning }) else {
+                restored.left += 1;
+                restored.keys.extend(keys);
+                return;
+            };
+            let at = store.get_or_add(known.tenant, *place, known.key, known.used);
+            let (before, after) = (store.window(at).bytes(), known.window.bytes());
+            *store.window(at) = known.window;
+            store.resized(at, before, after);
+            *next_use = (*next_use).max(known.used.number + 1);
+            restored.groups += 1;
+        });
+        restored
     }
 
-    /// Puts a group back; whether there is still a correlation of this id.
-    ///
-    /// # Errors
-    /// When the bytes are no window.
-    pub fn restore(&mut self, tenant: &str, id: &str, key: GroupKey, bytes: &[u8]) -> Result<bool, WindowError> {
-        let Some(correlation) = self.plan.correlations().position(|correlation| correlation.meta.id == id) else {
-            return Ok(false);
-        };
-        let window = Window::decode(bytes)?;
-        let place = self.store.get_or_add(tenant, correlation, key);
-        let before = self.store.window(place).bytes();
-        let after = window.bytes();
-        *self.store.window(place) = window;
-        self.store.resized(place, before, after);
-        Ok(true)
+    /// Goes on with another plan: the windows of correlations that mean the same stay, the others are dropped. How many groups these were.
+    pub fn change_plan(
+        &mut self,
+        plan: Arc<Plan>,
+        titles: impl IntoIterator<Item = impl Into<Box<str>>>,
+        keep: &mut dyn Keep,
+    ) -> usize {
+        let new = Self::new(plan, titles, self.limits);
+        let places: HashMap<_, _> = (0..new.plan.len()).map(|at| (new.plan.correlation(at).identity(), at)).collect();
+        let before = self.plan.clone();
+        let place = |at: usize| places.get(&before.correlation(at).identity()).copied();
+        let dropped = self.store.move_all(place);
+        dropped.iter().for_each(|Dropped { key, window, .. }| kept::delete(keep, *key, window));
+        (self.plan, self.titles, self.scratch) = (new.plan.clone(), new.titles, new.scratch);
+        dropped.len()
     }
 }
 
@@ -253,15 +356,20 @@ fn pending_of(feeds: &Feeds, time: i64, group: usize) -> Pending {
 }
 
 /// A signal on its way.
-struct Taking<'e, 's> {
+struct Taking<'e, 's, 'k> {
     titles: &'e [Box<str>],
     signal: &'e Signal<'s>,
     limits: &'e Limits,
     store: &'e mut Store,
     counts: &'e mut Counts,
+    evicted: &'e mut HashMap<Box<str>, u64>,
+    /// The next use.
+    used: Use,
+    keep: Option<&'e mut (dyn Keep + 'k)>,
+    bytes: &'e mut Vec<u8>,
 }
 
-impl Taking<'_, '_> {
+impl Taking<'_, '_, '_> {
     fn frame<'p>(&self, compiled: &'p Compiled) -> Frame<'p> {
         let (timespan, lateness) = (compiled.rule.timespan_ms, self.limits.lateness_ms);
         Frame { criterion: &compiled.criterion, timespan, lateness }
@@ -288,7 +396,8 @@ impl Taking<'_, '_> {
             return None;
         }
         let added = Added { time: feed.time, id: self.signal.event_id, values };
-        let place = self.store.get_or_add(self.signal.tenant, at, feed.key);
+        let place = self.store.get_or_add(self.signal.tenant, at, feed.key, self.used);
+        self.used.number += 1;
         let frame = self.frame(compiled);
         let window = self.store.window(place);
         let before = window.bytes();
@@ -299,6 +408,13 @@ impl Taking<'_, '_> {
         self.counts.late += u64::from(outcome.is_late);
         self.counts.findings += u64::from(outcome.fired.is_some());
         Some(place)
+    }
+
+    /// Has what the event changed in its group kept.
+    fn keep(&mut self, compiled: &Compiled, place: Place, outcome: &Outcome) {
+        if let Some(keep) = &mut self.keep {
+            kept::write(&mut **keep, &self.store.group(place), compiled.identity(), outcome, self.bytes);
+        }
     }
 
     fn group<'f>(&self, compiled: &'f Compiled, feed: &Feed, groups: &[u32]) -> Vec<(&'f str, &'f str)>
@@ -398,11 +514,17 @@ impl Taking<'_, '_> {
         }
     }
 
-    fn count_dropped(&mut self, plan: &Plan, (correlation, window): &(usize, Window)) {
+    fn count_dropped(&mut self, plan: &Plan, Dropped { tenant, correlation, key, window }: &Dropped) {
+        if let Some(keep) = &mut self.keep {
+            kept::delete(&mut **keep, *key, window);
+        }
         let kept_for = plan.correlation(*correlation).rule.timespan_ms.saturating_add(self.limits.lateness_ms);
         let has_lapsed = window.newest().is_none_or(|newest| newest.saturating_add(kept_for) < self.signal.time);
         self.counts.lapsed += u64::from(has_lapsed);
         self.counts.evicted += u64::from(!has_lapsed);
+        if !has_lapsed {
+            *self.evicted.entry(tenant.clone()).or_default() += 1;
+        }
     }
 }
 

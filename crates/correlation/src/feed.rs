@@ -56,7 +56,15 @@ pub(crate) fn feeds(
     let id = compiled.rule.meta.id.as_bytes();
     let mut begun: Vec<usize> = Vec::new();
     let inner: Vec<u32> = of_groups(&slot.group, pending.group, groups);
+    let is_met = |values: &[u32]| {
+        let Some(meets) = signal.meets else { return true };
+        let value = |place: &usize| values.get(*place).map_or("", |value| signal.fields.folded(*value));
+        compiled.meets.len() == meets.len() && compiled.meets.iter().map(value).eq(meets.iter().map(String::as_str))
+    };
     let mut cut = combine(&slot.group, signal.fields, &inner, &mut |values| {
+        if !is_met(values) {
+            return;
+        }
         let key = key(signal, id, values);
         let known = feeds.iter().position(|feed| feed.key == key && feed.time == pending.time);
         let at = known.unwrap_or_else(|| {

@@ -13,13 +13,16 @@
 //!   finds what would have been found had it come in time.
 //! - Windows are bounded a tenant and in total ([`Limits`]); what is dropped is counted ([`Counts`]), and is a tenant's own oldest
 //!   before it is anybody else's.
+//! - What an engine holds can be [kept](Keep) elsewhere, event by event, and [read back](Engine::restore): the new engine then finds, and
+//!   drops, what the old one would have. [`Plan::meetings`] says which signals have to come to the same engine.
 #![forbid(unsafe_code)]
 
 // Correlations into a plan.
 mod criterion;
 mod plan;
 
-// What comes in.
+// What comes in, and where it comes together.
+mod meeting;
 mod number;
 mod signal;
 
@@ -31,10 +34,13 @@ mod window;
 // All groups.
 mod engine;
 mod feed;
+mod kept;
 mod store;
 
-pub use engine::{Counts, Engine, Finding, FoundEvent, Limits, Step};
+pub use engine::{Counts, Engine, Finding, FoundEvent, Limits, Moment, Restored, Step};
+pub use kept::Keep;
+pub use meeting::Meeting;
 pub use plan::Plan;
-pub use signal::{FieldValues, Signal};
+pub use signal::{FieldValues, Signal, fold};
 pub use store::GroupKey;
-pub use window::{Window, WindowError};
+pub use window::WindowError;

@@ -1,8 +1,11 @@
 //! Correlations, compiled: which rules feed which of them, and with which fields.
 
-use cybervault_sigma::{Correlation, Referred, RulePack};
+use std::fmt::Write;
 
-use crate::criterion::Criterion;
+use cybervault_sigma::{Correlation, CorrelationCriterion, Referred, RulePack};
+use sha2::{Digest, Sha256};
+
+use crate::{criterion::Criterion, kept::Identity};
 
 /// All correlations of a pack, compiled: immutable, to be shared by threads.
 #[derive(Debug, Default)]
@@ -44,6 +47,16 @@ pub(crate) struct Compiled {
     pub(crate) slots: Vec<Slot>,
     /// The correlations over it.
     pub(crate) parents: Vec<Feeds>,
+    /// The places in its `group-by` of what [meets](Plan::meetings).
+    pub(crate) meets: Vec<usize>,
+    /// Of all that decides what its windows mean.
+    meaning: [u8; 8],
+}
+
+impl Compiled {
+    pub(crate) fn identity(&self) -> Identity<'_> {
+        Identity { id: &self.rule.meta.id, meaning: self.meaning }
+    }
 }
 
 /// Where one of its rules has the fields.
@@ -76,10 +89,117 @@ impl Plan {
                 }
             }
             let criterion = Criterion::of(rule);
-            plan.correlations.push(Compiled { rule: rule.clone(), criterion, slots, parents: Vec::new() });
+            let (parents, meets) = (Vec::new(), (0..rule.group_by.len()).collect());
+            plan.correlations.push(Compiled { rule: rule.clone(), criterion, slots, parents, meets, meaning: [0; 8] });
         }
         plan.tell_rules();
+        plan.find_meetings();
+        for at in 0..plan.correlations.len() {
+            plan.correlations[at].meaning = plan.meaning(&plan.correlations[at], pack);
+        }
         plan
+    }
+
+    /// Has correlations that are under one another know what their groups have in common.
+    fn find_meetings(&mut self) {
+        let mut is_known = vec![false; self.correlations.len()];
+        for at in 0..self.correlations.len() {
+            if is_known[at] || !self.is_in_chain(at) {
+                continue;
+            }
+            let chain = self.chain_of(at);
+            let common: Vec<Vec<(usize, usize)>> = (0..self.correlations[at].rule.group_by.len())
+                .filter_map(|place| self.common(at, place, &chain))
+                .collect();
+            for member in chain {
+                is_known[member] = true;
+                let place_in = |common: &Vec<(usize, usize)>| {
+                    common.iter().find(|(of, _)| *of == member).map_or(0, |(_, place)| *place)
+                };
+                self.correlations[member].meets = common.iter().map(place_in).collect();
+            }
+        }
+    }
+
+    fn is_in_chain(&self, at: usize) -> bool {
+        self.neighbours(at).next().is_some()
+    }
+
+    /// The correlations that this one is over, and those that are over it: (the one under, the one over, as which of its rules).
+    fn neighbours(&self, at: usize) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        let compiled = &self.correlations[at];
+        let under = compiled.rule.rules.iter().enumerate().filter_map(move |(slot, referred)| match referred {
+            Referred::Correlation(inner) => Some((*inner, at, slot)),
+            Referred::Rule(_) => None,
+        });
+        let over = compiled.parents.iter().map(move |feeds| (at, feeds.correlation, usize::from(feeds.slot)));
+        under.chain(over)
+    }
+
+    fn chain_of(&self, at: usize) -> Vec<usize> {
+        let (mut chain, mut next) = (vec![at], 0);
+        while let Some(at) = chain.get(next).copied() {
+            for (under, over, _) in self.neighbours(at) {
+                for one in [under, over] {
+                    if !chain.contains(&one) {
+                        chain.push(one);
+                    }
+                }
+            }
+            next += 1;
+        }
+        chain
+    }
+
+    /// The place in each one's `group-by` of what stands at `place` in that of `at`, as (correlation, place); `None` where one of them does
+    /// not group by it.
+    fn common(&self, at: usize, place: usize, chain: &[usize]) -> Option<Vec<(usize, usize)>> {
+        let (mut places, mut next) = (vec![(at, place)], 0);
+        while let Some((at, place)) = places.get(next).copied() {
+            for (under, over, slot) in self.neighbours(at) {
+                let (inner, outer) = (&self.correlations[under].rule, &self.correlations[over].rule);
+                let (one, other) = if at == over {
+                    let field = outer.field_of(&outer.group_by[place], slot);
+                    (under, inner.group_by.iter().position(|known| known == field)?)
+                } else {
+                    let is_it = |name: &String| outer.field_of(name, slot) == inner.group_by[place];
+                    (over, outer.group_by.iter().position(is_it)?)
+                };
+                match places.iter().find(|(of, _)| *of == one) {
+                    Some((_, known)) if *known != other => return None,
+                    Some(_) => {}
+                    None => places.push((one, other)),
+                }
+            }
+            next += 1;
+        }
+        (places.len() == chain.len()).then_some(places)
+    }
+
+    /// What decides what a correlation's windows mean, and where its signals come together. Its title, level and tags do not, nor what its
+    /// rules look for.
+    fn meaning(&self, compiled: &Compiled, pack: &RulePack) -> [u8; 8] {
+        let Correlation { kind, rules, group_by, timespan_ms, condition, fields, aliases, .. } = &compiled.rule;
+        let mut text = format!("{}|{timespan_ms}|{group_by:?}|{fields:?}|{:?}|", kind.as_str(), compiled.meets);
+        if let cybervault_sigma::CorrelationKind::ValuePercentile(rank) = kind {
+            let _ = write!(text, "{rank}|"); // a String takes everything
+        }
+        for referred in rules {
+            let id = match referred {
+                Referred::Rule(at) => pack.rules.get(*at).map_or("", |rule| &rule.meta.id),
+                Referred::Correlation(at) => &self.correlations[*at].rule.meta.id,
+            };
+            let _ = write!(text, "{id:?},");
+        }
+        let _ = match condition {
+            CorrelationCriterion::Bounds(bounds) => write!(text, "|{bounds:?}"),
+            CorrelationCriterion::Rules(expr) => write!(text, "|{expr:?}"),
+        };
+        for alias in aliases {
+            let _ = write!(text, "|{:?}{:?}", alias.name, alias.fields);
+        }
+        let hash = Sha256::digest(text);
+        std::array::from_fn(|at| hash[at])
     }
 
     fn slot(&mut self, rule: &Correlation, slot: usize) -> Slot {
@@ -125,6 +245,11 @@ impl Plan {
     /// The Sigma names of the fields whose values signals have.
     pub fn fields(&self) -> &[String] {
         &self.fields
+    }
+
+    /// The place of a field among them.
+    pub fn field(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field == name)
     }
 
     /// Whether there are none.

@@ -20,6 +20,15 @@ pub struct Signal<'s> {
     pub rules: &'s [usize],
     /// The values of the fields that [`crate::Plan::fields`] names, at least of those that [`crate::Plan::needed`] asks for.
     pub fields: &'s FieldValues,
+    /// The values that meet, [folded](fold): only groups that have them are meant, see [`crate::Plan::meetings`]. `None`: all are.
+    pub meets: Option<&'s [String]>,
+}
+
+/// The form of a value in which it is compared with others: without case.
+pub fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    fold_into(text, &mut folded);
+    folded
 }
 
 /// Values of an event's fields; used again for the next event.
@@ -65,16 +74,25 @@ impl FieldValues {
         self.values.push(Value { field, start, middle, end, number });
     }
 
+    /// The values of the field at this place of [`crate::Plan::fields`], each with the number that it is.
+    pub fn values(&self, field: usize) -> impl Iterator<Item = (&str, Option<f64>)> + '_ {
+        let of = move |value: &&Value| value.field as usize == field;
+        let text = |value: &Value| &self.text[value.start as usize..value.middle as usize];
+        self.values.iter().filter(of).map(move |value| (text(value), value.number))
+    }
+
     /// The places of a field's values.
     pub(crate) fn of(&self, field: u32) -> impl Iterator<Item = u32> + Clone + '_ {
         self.values.iter().zip(0..).filter(move |(value, _)| value.field == field).map(|(_, at)| at)
     }
 
-    pub(crate) fn text(&self, at: u32) -> &str {
+    /// A value of [`crate::Meeting::values`].
+    pub fn text(&self, at: u32) -> &str {
         self.values.get(at as usize).map_or("", |value| &self.text[value.start as usize..value.middle as usize])
     }
 
-    pub(crate) fn folded(&self, at: u32) -> &str {
+    /// The same, without case.
+    pub fn folded(&self, at: u32) -> &str {
         self.values.get(at as usize).map_or("", |value| &self.text[value.middle as usize..value.end as usize])
     }
 

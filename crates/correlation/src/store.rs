@@ -1,8 +1,13 @@
-//! The windows of all groups: found by their key, bounded a tenant and in total. The first to go is the one that has been there for the
-//! longest without being used again: its place in the line is looked at, and one that was used since goes back to the end. So a use costs
-//! a bit and not three neighbours, which would be elsewhere in memory.
+//! The windows of all groups: found by their key, bounded a tenant and in total. The first to go is the one that has not been used for the
+//! longest. Which that is depends on nothing but when each was used last, so that windows which were read back go in the same order.
+//!
+//! A use writes its number into the group's own slot and nothing else. A tenant's groups stand in a heap by the uses that they had when
+//! they were looked at last; one that was used since goes back into it when its turn comes.
 
-use std::collections::HashMap;
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+};
 
 use foldhash::fast::RandomState;
 
@@ -18,31 +23,60 @@ impl GroupKey {
     }
 }
 
-/// No slot, or the end of a list.
+/// No slot, or no correlation.
 const NONE: u32 = u32::MAX;
 /// Slots are made so many at a time, so that none is ever moved.
 const CHUNK: usize = 4096;
-/// What a group takes beside its window's own bytes: its slot, and its place in the table.
-const OVERHEAD: usize = size_of::<Slot>() + 8;
+/// What a group takes beside its window's own bytes: its slot, and its places in the table and the heap.
+const OVERHEAD: usize = size_of::<Slot>() + 8 + size_of::<Turn>();
 
 #[derive(Debug)]
 struct Slot {
     key: GroupKey,
     window: Window,
+    /// [`NONE`] while the slot is free.
     correlation: u32,
     tenant: u32,
-    /// The next in the tenant's line.
-    newer: u32,
-    /// Whether it was used since it came to its place in the line.
-    is_used: bool,
+    used: u64,
+    seen: u32,
 }
+
+/// When a group's turn to go is, and its slot.
+type Turn = Reverse<(u64, u32)>;
 
 #[derive(Debug)]
 struct Tenant {
     name: Box<str>,
-    newest: u32,
-    oldest: u32,
+    turns: BinaryHeap<Turn>,
     bytes: usize,
+}
+
+/// A use of a group.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Use {
+    /// Its number: later ones have higher ones.
+    pub(crate) number: u64,
+    /// When it was, by whatever clock tells how long groups are kept, in minutes.
+    pub(crate) minute: u32,
+}
+
+/// A group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group<'s> {
+    pub(crate) tenant: &'s str,
+    pub(crate) key: GroupKey,
+    pub(crate) window: &'s Window,
+    /// When it was used last.
+    pub(crate) used: Use,
+}
+
+/// A group that was dropped.
+#[derive(Debug)]
+pub(crate) struct Dropped {
+    pub(crate) tenant: Box<str>,
+    pub(crate) correlation: usize,
+    pub(crate) key: GroupKey,
+    pub(crate) window: Window,
 }
 
 /// The windows.
@@ -97,14 +131,16 @@ impl Store {
     }
 
     /// The group of this key, with an empty window if there was none.
-    pub(crate) fn get_or_add(&mut self, tenant: &str, correlation: usize, key: GroupKey) -> Place {
+    pub(crate) fn get_or_add(&mut self, tenant: &str, correlation: usize, key: GroupKey, used: Use) -> Place {
         if let Some(at) = self.find(key) {
-            self.slot_mut(at).is_used = true;
+            let slot = self.slot_mut(at);
+            (slot.used, slot.seen) = (used.number, used.minute);
             return Place(at);
         }
         let tenant = self.tenant(tenant);
-        let correlation = u32::try_from(correlation).unwrap_or(u32::MAX);
-        let slot = Slot { key, window: Window::default(), correlation, tenant, newer: NONE, is_used: false };
+        let correlation = u32::try_from(correlation).unwrap_or(NONE);
+        let Use { number, minute } = used;
+        let slot = Slot { key, window: Window::default(), correlation, tenant, used: number, seen: minute };
         let at = match self.free.pop() {
             Some(at) => {
                 *self.slot_mut(at) = slot;
@@ -117,7 +153,7 @@ impl Store {
             self.grow();
         }
         self.put(at);
-        self.link(at);
+        self.tenants[tenant as usize].turns.push(Reverse((number, at)));
         self.account(at, OVERHEAD, 0);
         Place(at)
     }
@@ -150,51 +186,95 @@ impl Store {
         self.tenants[self.slot(at).tenant as usize].bytes
     }
 
-    /// Drops the group of the same tenant that was used longest ago: its correlation and window.
-    pub(crate) fn drop_oldest_beside(&mut self, Place(at): Place) -> Option<(usize, Window)> {
+    /// Drops the group of the same tenant that was used longest ago.
+    pub(crate) fn drop_oldest_beside(&mut self, Place(at): Place) -> Option<Dropped> {
         self.drop_oldest_of(self.slot(at).tenant as usize)
     }
 
     /// Drops that of the tenant which has most.
-    pub(crate) fn drop_oldest_of_largest(&mut self) -> Option<(usize, Window)> {
-        let largest = self.tenants.iter().enumerate().max_by_key(|(_, tenant)| tenant.bytes)?.0;
+    pub(crate) fn drop_oldest_of_largest(&mut self) -> Option<Dropped> {
+        let order = |a: &Tenant, b: &Tenant| (a.bytes, &a.name).cmp(&(b.bytes, &b.name));
+        let largest = self.tenants.iter().enumerate().max_by(|(_, a), (_, b)| order(a, b))?.0;
         self.drop_oldest_of(largest)
     }
 
-    fn drop_oldest_of(&mut self, tenant: usize) -> Option<(usize, Window)> {
-        let at = self.unlink_unused(tenant)?;
-        let correlation = self.slot(at).correlation as usize;
-        self.take_out(at);
-        let window = std::mem::take(&mut self.slot_mut(at).window);
-        self.account(at, 0, OVERHEAD + window.bytes());
-        self.free.push(at);
-        self.count -= 1;
-        let of = &mut self.tenants[tenant];
-        if of.oldest == NONE {
-            self.by_name.remove(&of.name);
-            self.free_tenants.push(u32::try_from(tenant).unwrap_or(NONE));
+    fn drop_oldest_of(&mut self, tenant: usize) -> Option<Dropped> {
+        loop {
+            let Reverse((number, at)) = self.tenants[tenant].turns.pop()?;
+            let used = self.slot(at).used;
+            if used == number {
+                return Some(self.drop_at(at));
+            }
+            self.tenants[tenant].turns.push(Reverse((used, at)));
         }
-        Some((correlation, window))
     }
 
-    /// All groups, each with its tenant, correlation and window, those of a tenant in the order of its line.
-    pub(crate) fn each(&self) -> impl Iterator<Item = (&str, usize, GroupKey, &Window)> {
-        self.by_name.values().flat_map(move |tenant| {
-            let tenant = &self.tenants[*tenant as usize];
-            let mut at = tenant.oldest;
-            std::iter::from_fn(move || {
-                let slot = (at != NONE).then(|| self.slot(at))?;
-                at = slot.newer;
-                Some((&*tenant.name, slot.correlation as usize, slot.key, &slot.window))
-            })
-        })
+    /// Drops a group whose turn was taken away.
+    fn drop_at(&mut self, at: u32) -> Dropped {
+        self.take_out(at);
+        let slot = self.slot_mut(at);
+        let (key, correlation, tenant) = (slot.key, slot.correlation as usize, slot.tenant as usize);
+        let window = std::mem::take(&mut slot.window);
+        self.account(at, 0, OVERHEAD + window.bytes());
+        self.slot_mut(at).correlation = NONE;
+        self.free.push(at);
+        self.count -= 1;
+        let name = self.tenants[tenant].name.clone();
+        if self.tenants[tenant].bytes == 0 {
+            let of = &mut self.tenants[tenant];
+            self.by_name.remove(&of.name);
+            of.turns = BinaryHeap::new();
+            self.free_tenants.push(u32::try_from(tenant).unwrap_or(NONE));
+        }
+        Dropped { tenant: name, correlation, key, window }
+    }
+
+    /// Drops the groups that `is_over` says of, given its correlation and when it was seen, in minutes: at most so many, those first that
+    /// were used longest ago.
+    pub(crate) fn drop_all(&mut self, is_over: impl Fn(usize, u32) -> bool, most: usize) -> Vec<Dropped> {
+        let slots = self.chunks.iter().flatten().zip(0..);
+        let of = slots.filter(|(slot, _)| slot.correlation != NONE && is_over(slot.correlation as usize, slot.seen));
+        let mut over: Vec<(u64, u32)> = of.map(|(slot, at)| (slot.used, at)).collect();
+        if over.len() > most {
+            over.select_nth_unstable(most);
+            over.truncate(most);
+        }
+        over.sort_unstable();
+        let dropped = over.iter().map(|(_, at)| self.drop_at(*at)).collect::<Vec<_>>();
+        if !dropped.is_empty() {
+            let Self { tenants, chunks, .. } = self;
+            let is_there = |at: u32| chunks[at as usize / CHUNK][at as usize % CHUNK].correlation != NONE;
+            tenants.iter_mut().for_each(|tenant| tenant.turns.retain(|Reverse((_, at))| is_there(*at)));
+        }
+        dropped
+    }
+
+    /// Has every group be of the correlation that `place` says of its own; those of which it says nothing are dropped.
+    pub(crate) fn move_all(&mut self, place: impl Fn(usize) -> Option<usize>) -> Vec<Dropped> {
+        let dropped = self.drop_all(|correlation, _| place(correlation).is_none(), usize::MAX);
+        for slot in self.chunks.iter_mut().flatten().filter(|slot| slot.correlation != NONE) {
+            let moved = place(slot.correlation as usize).and_then(|to| u32::try_from(to).ok());
+            slot.correlation = moved.unwrap_or(slot.correlation);
+        }
+        dropped
+    }
+
+    /// The group at a place.
+    pub(crate) fn group(&self, Place(at): Place) -> Group<'_> {
+        let slot = self.slot(at);
+        Group {
+            tenant: &self.tenants[slot.tenant as usize].name,
+            key: slot.key,
+            window: &slot.window,
+            used: Use { number: slot.used, minute: slot.seen },
+        }
     }
 
     fn tenant(&mut self, name: &str) -> u32 {
         if let Some(at) = self.by_name.get(name) {
             return *at;
         }
-        let tenant = Tenant { name: name.into(), newest: NONE, oldest: NONE, bytes: 0 };
+        let tenant = Tenant { name: name.into(), turns: BinaryHeap::new(), bytes: 0 };
         let at = match self.free_tenants.pop() {
             Some(at) => {
                 self.tenants[at as usize] = tenant;
@@ -207,41 +287,6 @@ impl Store {
         };
         self.by_name.insert(name.into(), at);
         at
-    }
-}
-
-/// The lines in which groups wait to be dropped.
-impl Store {
-    /// Puts a group at the end of its tenant's line.
-    fn link(&mut self, at: u32) {
-        let tenant = self.slot(at).tenant as usize;
-        self.slot_mut(at).newer = NONE;
-        match self.tenants[tenant].newest {
-            NONE => self.tenants[tenant].oldest = at,
-            before => self.slot_mut(before).newer = at,
-        }
-        self.tenants[tenant].newest = at;
-    }
-
-    /// Takes the first of the line that was not used since it came to its place.
-    fn unlink_unused(&mut self, tenant: usize) -> Option<u32> {
-        loop {
-            let at = self.tenants[tenant].oldest;
-            if at == NONE {
-                return None;
-            }
-            let slot = self.slot_mut(at);
-            let (was_used, newer) = (std::mem::take(&mut slot.is_used), slot.newer);
-            let of = &mut self.tenants[tenant];
-            of.oldest = newer;
-            if newer == NONE {
-                of.newest = NONE;
-            }
-            if !was_used {
-                return Some(at);
-            }
-            self.link(at);
-        }
     }
 }
 

@@ -82,14 +82,20 @@ pub(crate) struct Outcome {
     pub(crate) cut: u64,
     /// Whether the event came later than windows wait for.
     pub(crate) is_late: bool,
+    /// The numbers that the entries had before: the first one's, and that behind the last.
+    pub(crate) before: (u64, u64),
+    /// The number of the first entry that is not as it was.
+    pub(crate) changed: u64,
 }
 
 /// The events of one group.
 #[derive(Clone, Debug, Default)]
-pub struct Window {
+pub(crate) struct Window {
     entries: VecDeque<Entry>,
     /// When the event that was added last was. One with a clock that runs ahead must not take the others' place.
     last: i64,
+    /// How many entries were there before the first: entries are numbered, so that they can be kept in parts.
+    first: u64,
     heap: usize,
     live: Option<Box<Live>>,
 }
@@ -103,10 +109,17 @@ struct Live {
 }
 
 impl Window {
-    /// Bytes that it takes.
-    pub fn bytes(&self) -> usize {
-        let live = self.live.as_ref().map_or(0, |_| 64 + 16 * self.entries.len());
-        self.entries.capacity() * size_of::<Entry>() + self.heap + live
+    /// Bytes that it takes, about: what its entries say, not how they came there. So a window that was read back counts as much as the one
+    /// that was kept, and the same groups have to go.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = self.entries.len();
+        let live = if length >= KEEPS_TALLY { 64 + 16 * length } else { 0 };
+        (length + length / 2) * size_of::<Entry>() + self.heap + live
+    }
+
+    /// The numbers of its entries: the first one's, and that behind the last.
+    pub(crate) fn numbers(&self) -> (u64, u64) {
+        (self.first, self.first + self.entries.len() as u64)
     }
 
     /// The newest event's time.
@@ -129,6 +142,7 @@ impl Window {
     /// Puts an event in its place, and tells what it makes true. `scratch` is a tally of the same criterion.
     pub(crate) fn add(&mut self, added: &Added<'_>, frame: &Frame<'_>, scratch: &mut Tally, outcome: &mut Outcome) {
         (outcome.fired, outcome.fired_time, outcome.cut) = (None, None, 0);
+        outcome.before = self.numbers();
         outcome.true_at.clear();
         outcome.is_late = self.newest().is_some_and(|newest| added.time < newest.saturating_sub(frame.lateness));
         self.make_room(added, frame, outcome);
@@ -168,6 +182,7 @@ impl Window {
 
     fn drop_oldest(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
+        self.first += 1;
         self.heap -= entry.heap();
         if let Some(live) = &mut self.live {
             if live.from == 0 {
@@ -193,6 +208,7 @@ impl Window {
     /// Adds what is no older than all there is.
     fn append(&mut self, added: &Added<'_>, frame: &Frame<'_>, scratch: &mut Tally, outcome: &mut Outcome) {
         let Frame { criterion, timespan, .. } = *frame;
+        outcome.changed = self.numbers().1;
         let from = added.time.saturating_sub(timespan);
         if self.live.is_none() && self.entries.len() >= KEEPS_TALLY {
             self.live = Some(Box::new(Live { from: self.entries.len(), tally: Tally::new(criterion) }));
@@ -250,6 +266,7 @@ impl Window {
         let Frame { criterion, timespan, .. } = *frame;
         self.live = None;
         let first = self.entries.partition_point(|entry| entry.time <= added.time);
+        outcome.changed = self.first + first as u64;
         for (at, entry) in Self::entries_of(added).enumerate() {
             self.heap += entry.heap();
             self.entries.insert(first + at, entry);
@@ -330,17 +347,27 @@ pub enum WindowError {
     Broken,
 }
 
-/// The form of [`Window::encode`].
-const FORM: u8 = 1;
-
+/// What is kept of a window.
 impl Window {
-    /// Appends it as bytes.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(FORM);
-        put(out, zigzag(self.last));
-        put(out, self.entries.len() as u64);
+    /// One without entries, of which the first will have this number.
+    pub(crate) fn beginning_at(first: u64, last: i64) -> Self {
+        Self { first, last, ..Self::default() }
+    }
+
+    /// When the event that was added last was.
+    pub(crate) const fn last(&self) -> i64 {
+        self.last
+    }
+
+    /// Appends the entries with these numbers as bytes, as far as they are there.
+    pub(crate) fn encode(&self, (from, to): (u64, u64), out: &mut Vec<u8>) {
+        let place = |number: u64| usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let end = place(to).min(self.entries.len());
+        let start = place(from).min(end);
+        put(out, self.first + start as u64);
+        put(out, (end - start) as u64);
         let mut before = 0_i64;
-        for Entry { time, value, name, shown, flags } in &self.entries {
+        for Entry { time, value, name, shown, flags } in self.entries.range(start..end) {
             let kind = match name {
                 EventName::Derived(_) => 0,
                 EventName::Uuid(_) => 1,
@@ -362,58 +389,61 @@ impl Window {
         }
     }
 
-    /// Reads it from bytes.
+    /// Adds the entries that the bytes have, as far as they are of interest: those from the window's first on.
     ///
     /// # Errors
-    /// When they are no window.
-    pub fn decode(bytes: &[u8]) -> Result<Self, WindowError> {
-        let mut read = Read(bytes);
-        match read.byte()? {
-            FORM => {}
-            other => return Err(WindowError::Form(other)),
-        }
-        let mut window = Self { last: unzigzag(read.number()?), ..Self::default() };
-        let count = usize::try_from(read.number()?).map_err(|_| WindowError::Broken)?;
+    /// When they are no entries, or not the next ones.
+    pub(crate) fn decode(&mut self, read: &mut Read<'_>) -> Result<(), WindowError> {
+        let (start, count) = (read.number()?, read.number()?);
+        let end = start.checked_add(count).ok_or(WindowError::Broken)?;
+        let (first, next) = self.numbers();
         // An entry takes five bytes at least.
-        if count > MOST_ENTRIES || count > read.0.len() / 5 {
+        let has_room = count <= read.0.len() as u64 / 5 && end.saturating_sub(first) <= MOST_ENTRIES as u64;
+        if !has_room || start > next || (start < next && next > first) {
             return Err(WindowError::Broken);
         }
-        window.entries.reserve_exact(count);
+        let wanted = usize::try_from(end.saturating_sub(next)).map_err(|_| WindowError::Broken)?;
+        self.entries.reserve_exact(wanted);
         let mut time = 0_i64;
-        for _ in 0..count {
-            let head = read.byte()?;
-            let apart = unzigzag(read.number()?);
-            let next = time.wrapping_add(apart);
-            if next < time && !window.entries.is_empty() {
+        for number in start..end {
+            let entry = Self::decode_entry(read, &mut time)?;
+            let newest = self.newest();
+            if newest.is_some_and(|newest| entry.time < newest) {
                 return Err(WindowError::Broken);
             }
-            time = next;
-            let value = read.number()?;
-            let value = if read.byte()? == 1 { value.swap_bytes() } else { value };
-            let name = match head >> 3 & 3 {
-                0 => EventName::Derived(read.array()?),
-                1 => EventName::Uuid(read.array()?),
-                2 => EventName::Text(read.text()?.into()),
-                _ => return Err(WindowError::Broken),
-            };
-            let shown = if head >> 5 & 1 == 1 { Some(read.text()?.into()) } else { None };
-            let entry = Entry { time, value, name, shown, flags: head & (TRUE | STAYED | MORE) };
-            window.heap += entry.heap();
-            window.entries.push_back(entry);
+            if number >= first {
+                self.heap += entry.heap();
+                self.entries.push_back(entry);
+            }
         }
-        if read.0.is_empty() { Ok(window) } else { Err(WindowError::Broken) }
+        Ok(())
+    }
+
+    fn decode_entry(read: &mut Read<'_>, time: &mut i64) -> Result<Entry, WindowError> {
+        let head = read.byte()?;
+        *time = time.wrapping_add(unzigzag(read.number()?));
+        let value = read.number()?;
+        let value = if read.byte()? == 1 { value.swap_bytes() } else { value };
+        let name = match head >> 3 & 3 {
+            0 => EventName::Derived(read.array()?),
+            1 => EventName::Uuid(read.array()?),
+            2 => EventName::Text(read.text()?.into()),
+            _ => return Err(WindowError::Broken),
+        };
+        let shown = if head >> 5 & 1 == 1 { Some(read.text()?.into()) } else { None };
+        Ok(Entry { time: *time, value, name, shown, flags: head & (TRUE | STAYED | MORE) })
     }
 }
 
-const fn zigzag(number: i64) -> u64 {
+pub(crate) const fn zigzag(number: i64) -> u64 {
     (number.wrapping_shl(1) ^ (number >> 63)).cast_unsigned()
 }
 
-const fn unzigzag(number: u64) -> i64 {
+pub(crate) const fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
-fn put(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(u8::try_from(number & 0x7f).unwrap_or_default() | 0x80);
         number >>= 7;
@@ -421,12 +451,13 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(u8::try_from(number).unwrap_or_default());
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     put(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
 
-struct Read<'b>(&'b [u8]);
+/// Bytes that are read from their beginning on.
+pub(crate) struct Read<'b>(pub(crate) &'b [u8]);
 
 impl<'b> Read<'b> {
     fn take(&mut self, count: usize) -> Result<&'b [u8], WindowError> {
@@ -435,15 +466,15 @@ impl<'b> Read<'b> {
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, WindowError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, WindowError> {
         self.take(1).map(|bytes| bytes[0])
     }
 
-    fn array(&mut self) -> Result<[u8; 16], WindowError> {
-        self.take(16)?.try_into().map_err(|_| WindowError::Broken)
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], WindowError> {
+        self.take(N)?.try_into().map_err(|_| WindowError::Broken)
     }
 
-    fn number(&mut self) -> Result<u64, WindowError> {
+    pub(crate) fn number(&mut self) -> Result<u64, WindowError> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -455,7 +486,7 @@ impl<'b> Read<'b> {
         Err(WindowError::Broken)
     }
 
-    fn text(&mut self) -> Result<&'b str, WindowError> {
+    pub(crate) fn text(&mut self) -> Result<&'b str, WindowError> {
         let length = usize::try_from(self.number()?).map_err(|_| WindowError::Broken)?;
         std::str::from_utf8(self.take(length)?).map_err(|_| WindowError::Broken)
     }

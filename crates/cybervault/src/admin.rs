@@ -97,7 +97,7 @@ pub(crate) fn describe() {
         "Admitted events by `tenant` and log source (`product`, `service`, `category`): those of several under each, those of no \
          known one under the product none"
     );
-    describe_counter!("cybervault_rule_hits_total", "Hits, by `rule`");
+    describe_counter!("cybervault_rule_hits_total", "Hits, by `rule`; of a correlation, how often it was found");
     describe_counter!("cybervault_assessments_total", "Assessments written, by `severity`");
     describe_counter!("cybervault_playbook_candidates_total", "Actions that playbooks asked for");
     describe_counter!("cybervault_actions_total", "Events in actions' lives, by `type` and `state`");
@@ -106,7 +106,38 @@ pub(crate) fn describe() {
         "What became of proposals and decisions, by `of` and `outcome`"
     );
     describe_counter!("cybervault_reloads_total", "Files taken up or refused, by `what` was read and `result`");
+    describe_counter!(
+        "cybervault_signals_total",
+        "Signals written: what correlations look at of an event, once for each group of it"
+    );
+    describe_counter!(
+        "cybervault_signals_cut_total",
+        "Events with more values, or in more groups, than correlations take; they count with those that are taken"
+    );
+    describe_counter!(
+        "cybervault_correlation_signals_total",
+        "Signals read, by `outcome`: taken, or unmatched, where no correlation that is in force is over their rules in this group"
+    );
+    describe_gauge!("cybervault_correlation_groups", "Groups of correlations whose events are held");
+    describe_gauge!("cybervault_correlation_bytes", "Bytes of the events that are held for them, by our own count");
+    describe_counter!(
+        "cybervault_correlation_evicted_groups_total",
+        "Groups that had to go for want of room while their events were still of interest, by `tenant`"
+    );
+    describe_counter!(
+        "cybervault_correlation_groups_gone_total",
+        "Groups that went otherwise, by `why`: lapsed, since nothing has come of them for long, rules_changed or unreadable"
+    );
+    describe_counter!(
+        "cybervault_correlation_events_cut_total",
+        "Events of a group that had to go for want of room while their time frame may still have been of interest"
+    );
+    describe_counter!(
+        "cybervault_correlation_late_events_total",
+        "Events that came later than correlation.lateness_ms after others of their group"
+    );
     describe_gauge!("cybervault_rules_loaded", "Rules in force");
+    describe_gauge!("cybervault_correlations_loaded", "Correlations in force");
     describe_gauge!("cybervault_indicators_loaded", "Indicators in force, by `kind`");
     describe_counter!("cybervault_indicator_hits_total", "Indicators found in events, by `kind`");
     describe_gauge!("cybervault_rules_failed", "Rules left out because they can't be used");

@@ -154,6 +154,8 @@ pub(crate) enum Role {
     Assess,
     /// Shares of tenants' quotas, moved to where their events come.
     Quota,
+    /// Signals of several events to findings.
+    Correlate,
     /// Assessments to actions.
     Respond,
 }
@@ -185,7 +187,7 @@ pub(crate) struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self {
-            roles: vec![Role::Assess, Role::Quota, Role::Respond],
+            roles: vec![Role::Assess, Role::Quota, Role::Correlate, Role::Respond],
             instance: None,
             runners: 1,
             shutdown_ms: 10_000,

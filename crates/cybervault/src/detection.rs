@@ -7,7 +7,7 @@ use cybervault_indicators::{Found, Indicators};
 use cybervault_model::{
     Assessment, ContributionKind, CorrelatedEvent, CorrelatedEvents, Evidence, TelemetryEvent, TenantId, Timestamp,
 };
-use cybervault_scoring::{Attack, AttackTable, Correlated, Hit, Scorer, Weights};
+use cybervault_scoring::{About, Attack, AttackTable, Correlated, Hit, Scorer, Weights};
 use cybervault_sigma::{
     Mappings, Matcher, PipelineFile, Pipelines, Routing, RuleFile, RuleIndex, RulePack, Scratch, load_with,
 };
@@ -221,14 +221,14 @@ impl Detection {
         self.scorer.assess(tenant_id, event, record_time, hits, &|at| fields.values_of_named(at), &self.version)
     }
 
-    /// Assesses a correlation that `event` has made true.
-    pub(crate) fn assess_correlation(
-        &self,
-        tenant_id: &TenantId,
-        event: &TelemetryEvent<'_>,
-        scratch: &mut Scratch,
-        finding: &Finding<'_>,
-    ) -> Assessment {
+    /// Who and what took part in an event.
+    pub(crate) fn about(&self, event: &TelemetryEvent<'_>, scratch: &mut Scratch) -> About {
+        let fields = self.matcher.fields(event, scratch);
+        self.scorer.about(&|at| fields.values_of_named(at))
+    }
+
+    /// Assesses a correlation that an event has made true in which this took part.
+    pub(crate) fn assess_correlation(&self, tenant_id: &TenantId, about: About, finding: &Finding<'_>) -> Assessment {
         let meta = &finding.correlation.meta;
         let common =
             |(field, value): &(&str, &str)| Evidence { field: (*field).to_owned(), value: (*value).to_owned() };
@@ -255,8 +255,8 @@ impl Detection {
                 count: u32::try_from(finding.count).unwrap_or(u32::MAX),
                 events: finding.events.iter().map(correlated).collect(),
             },
+            about,
         };
-        let fields = self.matcher.fields(event, scratch);
-        self.scorer.assess_correlation(tenant_id, correlated, &|at| fields.values_of_named(at), &self.version)
+        self.scorer.assess_correlation(tenant_id, correlated, &self.version)
     }
 }

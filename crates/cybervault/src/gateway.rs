@@ -2,18 +2,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cybervault_gateway::{Engine, Place, RuleFacts, Settings, TenantFacts, Topics};
-use cybervault_model::{
-    Assessment, Decoder, Encoding, Incoming, TenantId, Timestamp, avro::WriterSchemas, json::Limits,
-};
+use cybervault_gateway::{Engine, Found, Place, RuleFacts, Settings, TenantFacts, Topics};
+use cybervault_model::{Decoder, Encoding, Incoming, TenantId, Timestamp, avro::WriterSchemas, json::Limits};
 use cybervault_sigma::{Routing, Scratch};
 use cybervault_stream::Health;
 
 use crate::{
     config::Config,
+    correlating::{Looked, signals},
     detection::{Detection, Findings},
     live::Live,
-    pipeline::{ASSESS, GUARD, SELECT, group},
+    pipeline::{ASSESS, CORRELATE, GUARD, SELECT, group},
 };
 
 /// How many desks are kept for the next request.
@@ -27,7 +26,7 @@ pub(crate) struct LiveEngine {
     /// What one request at a time works at; its memory is used again by the next.
     desks: Mutex<Vec<Desk>>,
     /// What each stage has committed, by its group, where all of it is done in this process.
-    progress: Option<(Health, [(String, &'static str); 3])>,
+    progress: Option<(Health, [(String, &'static str); 4])>,
 }
 
 #[derive(Debug)]
@@ -35,6 +34,7 @@ struct Desk {
     detection: Arc<Detection>,
     scratch: Scratch,
     decoder: Decoder,
+    looked: Looked,
 }
 
 impl LiveEngine {
@@ -45,7 +45,7 @@ impl LiveEngine {
 
     /// The same, where the stages run in this process alone: their own counts then say how far they are.
     pub(crate) fn with_stages(self, config: &Config, health: Health) -> Self {
-        let stages = [ASSESS, SELECT, GUARD].map(|stage| (group(config, stage), stage));
+        let stages = [ASSESS, CORRELATE, SELECT, GUARD].map(|stage| (group(config, stage), stage));
         Self { progress: Some((health, stages)), ..self }
     }
 
@@ -54,28 +54,35 @@ impl LiveEngine {
         let kept = self.desks.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match kept.filter(|desk| Arc::ptr_eq(&desk.detection, &detection)) {
             Some(desk) => desk,
-            None => Desk { scratch: detection.matcher.scratch(), decoder: Decoder::new(self.limits), detection },
+            None => Desk {
+                scratch: detection.matcher.scratch(),
+                decoder: Decoder::new(self.limits),
+                looked: Looked::default(),
+                detection,
+            },
         }
     }
 }
 
 impl Engine for LiveEngine {
-    fn assess(&self, tenant_id: &TenantId, event: &[u8], at: Timestamp) -> Result<Assessment, String> {
+    fn assess(&self, tenant_id: &TenantId, event: &[u8], at: Timestamp) -> Result<Found, String> {
         let mut desk = self.desk();
-        let Desk { detection, scratch, decoder } = &mut desk;
+        let Desk { detection, scratch, decoder, looked } = &mut desk;
         let incoming =
             Incoming { value: event, tenant_header: Some(tenant_id.as_str().as_bytes()), ..Incoming::default() };
         let decoded = decoder.decode(&incoming).map_err(|error| error.to_string())?;
         let event = decoded.event();
         let mut findings = Findings::default();
         detection.find(&event, Some(at), Routing::Auto, scratch, &mut findings);
+        let (signals, _) = signals(detection, (tenant_id, &event, at), &findings.rules, (scratch, looked));
+        findings.keep_told(&detection.matcher);
         let assessment = detection.assess(tenant_id, &event, Some(at), scratch, &mut findings);
         drop(decoded);
         let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
         if desks.len() < DESKS {
             desks.push(desk);
         }
-        Ok(assessment)
+        Ok(Found { assessment, signals })
     }
 
     fn tenant(&self, tenant_id: &str) -> Option<TenantFacts> {
@@ -125,6 +132,7 @@ pub(crate) fn settings(
     let gateway = &config.gateway;
     let topics = Topics {
         events: config.topic(|names| &names.telemetry_api),
+        signals: config.topic(|names| &names.detection_signals),
         assessments: config.topic(|names| &names.threat_assessments),
         actions: config.topic(|names| &names.response_actions),
         rejections: config.topic(|names| &names.quota_rejections),
@@ -145,6 +153,7 @@ pub(crate) fn settings(
         transactional_id: format!("{}.{}", group(config, "gateway"), config.worker.instance()),
         groups: vec![
             (group(config, ASSESS), config.topic(|names| &names.telemetry_events)),
+            (group(config, CORRELATE), topics.signals.clone()),
             (group(config, SELECT), topics.assessments.clone()),
             (group(config, GUARD), config.topic(|names| &names.response_candidates)),
         ],

@@ -66,7 +66,7 @@ impl Live {
     pub(crate) fn load(config: &Config, sources: Sources) -> Result<Self, ContentError> {
         let seen = Part::ALL.map(|part| fingerprint(&sources, part));
         let indicators = Arc::new(load_and_tell(&sources.feeds)?);
-        let rules = Detection::load(&sources.rules, &sources.pipelines, config.scoring, Correlations::LeftOut)?;
+        let rules = Detection::load(&sources.rules, &sources.pipelines, config.scoring, Correlations::Evaluated)?;
         let live = Self {
             seen: Mutex::new(seen),
             admission: ArcSwap::from_pointee(load_tenants(config, &sources.tenants)?),
@@ -76,7 +76,6 @@ impl Live {
             sources,
         };
         live.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
-        live.tell_of_correlations();
         live.measure();
         Ok(live)
     }
@@ -143,7 +142,7 @@ impl Live {
                 self.detection.store(Arc::new(self.detection().with_indicators(new)));
             }
             Part::Rules => {
-                let new = Detection::load(rules, pipelines, self.config.scoring, Correlations::LeftOut)?;
+                let new = Detection::load(rules, pipelines, self.config.scoring, Correlations::Evaluated)?;
                 // A rule that is in force must not get lost by a slip in its file.
                 let failed = new.matcher.failed();
                 if let [first, ..] = failed
@@ -155,27 +154,18 @@ impl Live {
                 }
                 let indicators = self.detection().indicators.clone();
                 self.detection.store(Arc::new(new.with_indicators(indicators)));
-                self.tell_of_correlations();
             }
         }
         Ok(())
     }
 
-    fn tell_of_correlations(&self) {
-        let correlations = self.detection().left_out;
-        if correlations > 0 {
-            tracing::warn!(
-                correlations,
-                "correlations are evaluated by `cybervault score` alone, not on the stream: there, rules that only feed them are told by \
-                 themselves, but for informational ones"
-            );
-        }
-    }
-
     /// What playbooks ask for that nobody has heard of: it may be meant for rules to come, or a slip.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let (attack, detection, playbooks) = (AttackTable::embedded(), self.detection(), self.playbooks());
-        let has_rule = |id: &str| detection.matcher.rules().iter().any(|rule| rule.id == id);
+        let has_rule = |id: &str| {
+            let correlation = || detection.plan.correlations().any(|correlation| correlation.meta.id == id);
+            detection.matcher.rules().iter().any(|rule| rule.id == id) || correlation()
+        };
         let mut doubts = Vec::new();
         for playbook in playbooks.iter() {
             let When { techniques, tactics, rules, .. } = &playbook.when;
@@ -193,6 +183,7 @@ impl Live {
         #[expect(clippy::cast_precision_loss)]
         let set = |name: &'static str, count: usize| gauge!(name).set(count as f64);
         set("cybervault_rules_loaded", detection.matcher.rules().len());
+        set("cybervault_correlations_loaded", detection.plan.len());
         set("cybervault_rules_failed", detection.matcher.failed().len());
         for kind in Kind::ALL {
             let count = detection.indicators.count(kind);

@@ -16,7 +16,7 @@ use cybervault_model::{
 };
 use cybervault_response::Guard;
 use cybervault_stream::{
-    Health, RegistryError, RegistrySettings, Runner, RunnerSettings, SchemaRegistry, Stage, StreamError,
+    Health, RegistryError, RegistrySettings, Runner, RunnerSettings, SchemaRegistry, Stage, StateLimits, StreamError,
 };
 
 use crate::{
@@ -24,13 +24,15 @@ use crate::{
     live::Live,
     shares::{ShareBoard, ShareFollower},
     sources::{SourceBoard, SourceTeller},
-    stage::{Assess, AssessTopics, Quota, RespondGuard, RespondSelect, TenantLabels},
+    stage::{Assess, AssessTopics, Correlate, Quota, RespondGuard, RespondSelect, TenantLabels},
 };
 
 /// The stage that reads events.
 pub(crate) const ASSESS: &str = "assess";
 /// The stage that moves shares of quotas.
 pub(crate) const QUOTA: &str = "quota";
+/// The stage that reads signals.
+pub(crate) const CORRELATE: &str = "correlate";
 /// The stage that reads assessments and decisions.
 pub(crate) const SELECT: &str = "respond_select";
 /// The stage that reads what playbooks ask for.
@@ -78,6 +80,7 @@ impl Pipeline {
         let topic = config.topic(|names| &names.telemetry_sources);
         let teller = assess.then(|| SourceTeller::start(starter.board.clone(), config.kafka(), topic)).transpose()?;
         let quota = config.worker.roles.contains(&Role::Quota);
+        let correlate = config.worker.roles.contains(&Role::Correlate);
         let topic = config.topic(|names| &names.quota_shares);
         let follower = || ShareFollower::start(starter.shares.clone(), config.kafka(), topic);
         let follower = assess.then(follower).transpose()?;
@@ -88,6 +91,9 @@ impl Pipeline {
             }
             if quota {
                 pipeline.runners.push(starter.quota(n)?);
+            }
+            if correlate {
+                pipeline.runners.push(starter.correlate(n)?);
             }
             if respond {
                 pipeline.runners.push(starter.select(n)?);
@@ -141,10 +147,16 @@ impl Starter<'_> {
             assessments: config.topic(|names| &names.threat_assessments),
             rejections: config.topic(|names| &names.quota_rejections),
             usage: config.topic(|names| &names.quota_usage),
+            signals: config.topic(|names| &names.detection_signals),
         };
         let settings = RunnerSettings {
             inputs: vec![config.topic(|names| &names.telemetry_events)],
-            outputs: vec![topics.assessments.clone(), topics.rejections.clone(), topics.usage.clone()],
+            outputs: vec![
+                topics.assessments.clone(),
+                topics.rejections.clone(),
+                topics.usage.clone(),
+                topics.signals.clone(),
+            ],
             changelog: Some(config.topic(|names| &names.state_assess)),
             max_ahead: Some(Duration::from_millis(config.limits.max_ahead_ms)),
             ..runner_settings(config, ASSESS, n)
@@ -170,6 +182,23 @@ impl Starter<'_> {
             ..runner_settings(config, QUOTA, n)
         };
         self.spawn(settings, Quota::new(self.live.clone(), shares), n)
+    }
+
+    fn correlate(&self, n: u32) -> anyhow::Result<Started> {
+        let config = self.config;
+        let assessments = config.topic(|names| &names.threat_assessments);
+        let settings = RunnerSettings {
+            inputs: vec![config.topic(|names| &names.detection_signals)],
+            outputs: vec![assessments.clone()],
+            changelog: Some(config.topic(|names| &names.state_correlate)),
+            // The stage bounds what it keeps by itself, a tenant and in all: what a state drops would be anybody's.
+            state: StateLimits { max_entries: usize::MAX, max_bytes: usize::MAX },
+            ..runner_settings(config, CORRELATE, n)
+        };
+        let limits = config.correlation.limits();
+        let (schemas, encoding) = (self.schemas.clone(), self.encoding.clone());
+        let stage = Correlate::new(self.live.clone(), schemas, (assessments, encoding), limits, self.labels.clone());
+        self.spawn(settings, stage, n)
     }
 
     fn select(&self, n: u32) -> anyhow::Result<Started> {
@@ -252,6 +281,7 @@ pub(crate) fn input_topics(config: &Config) -> Vec<Arc<str>> {
     vec![
         config.topic(|names| &names.telemetry_events),
         config.topic(|names| &names.quota_usage),
+        config.topic(|names| &names.detection_signals),
         config.topic(|names| &names.threat_assessments),
         config.topic(|names| &names.response_decisions),
         config.topic(|names| &names.response_candidates),
@@ -294,6 +324,7 @@ fn encoding(config: &Config, registry: Option<&SchemaRegistry>, stop: &AtomicBoo
     let subject = |topic: Arc<str>| format!("{topic}-value");
     let names = [
         (Subject::Assessment, subject(config.topic(|names| &names.threat_assessments))),
+        (Subject::Signal, subject(config.topic(|names| &names.detection_signals))),
         (Subject::QuotaRejection, subject(config.topic(|names| &names.quota_rejections))),
         (Subject::ResponseAction, subject(config.topic(|names| &names.response_actions))),
     ];

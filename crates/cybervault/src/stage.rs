@@ -1,6 +1,7 @@
 //! The stages: what happens to a record between Kafka and Kafka.
 
 mod assess;
+mod correlate;
 mod meters;
 mod quota;
 #[cfg(all(test, debug_assertions))]
@@ -18,6 +19,7 @@ use cybervault_stream::{Failure, Outbox, Output, Poison};
 
 pub(crate) use self::{
     assess::{Assess, AssessTopics},
+    correlate::Correlate,
     meters::TenantLabels,
     quota::Quota,
     replay::{Replay, ReplayFilter, ReplayTally, SentBack, Stretch},

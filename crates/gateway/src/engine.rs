@@ -1,6 +1,6 @@
 //! What the gateway asks of the rest of the product: the binary answers with what is in force there.
 
-use cybervault_model::{Assessment, Level, Plan, TenantId, Timestamp};
+use cybervault_model::{Assessment, Level, Plan, Signal, TenantId, Timestamp};
 use serde::Serialize;
 
 /// The rules and tenants in force. Called from many threads at once, and never for long.
@@ -9,7 +9,7 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// What is wrong with the event, for its sender.
-    fn assess(&self, tenant_id: &TenantId, event: &[u8], at: Timestamp) -> Result<Assessment, String>;
+    fn assess(&self, tenant_id: &TenantId, event: &[u8], at: Timestamp) -> Result<Found, String>;
 
     /// A tenant, if there is one of this id.
     fn tenant(&self, tenant_id: &str) -> Option<TenantFacts>;
@@ -22,6 +22,15 @@ pub trait Engine: Send + Sync + 'static {
     fn committed(&self, _group: &str) -> Option<u64> {
         None
     }
+}
+
+/// What comes of an event.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its assessment.
+    pub assessment: Assessment,
+    /// What correlations need of it.
+    pub signals: Vec<Signal>,
 }
 
 /// What is known of a tenant.

@@ -33,7 +33,7 @@ mod server;
 
 mod gateway;
 
-pub use engine::{Engine, RuleFacts, TenantFacts};
+pub use engine::{Engine, Found, RuleFacts, TenantFacts};
 pub use gateway::{Gateway, GatewayError, describe_metrics};
 pub use http::{ApiRoute, api_routes};
 pub use key::{KeyKind, Scope, Secret, UnknownScope};

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use cybervault_model::{Assessment, TenantId, Timestamp};
+use cybervault_model::{Assessment, Signal, TenantId, Timestamp};
 use metrics::gauge;
 use serde_json::value::RawValue;
 
@@ -23,6 +23,8 @@ pub(crate) struct Assessed {
     pub(crate) at: Timestamp,
     /// As it is shown.
     pub(crate) document: Box<RawValue>,
+    /// What correlations need of it, until it is written.
+    pub(crate) signals: Mutex<Vec<Signal>>,
 }
 
 /// A tenant's event, or its assessment, by id.
@@ -132,6 +134,7 @@ impl Writing<'_> {
     pub(crate) fn committed(&self) {
         let mut kept = self.recent.lock();
         let Some(entry) = kept.events.get_mut(&self.id) else { return };
+        *entry.found.signals.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         if !std::mem::replace(&mut entry.is_committed, true) {
             kept.order.push_back(self.id.clone());
         }
@@ -180,7 +183,7 @@ mod tests {
             correlated: None,
         };
         let document = RawValue::from_string(format!("\"{event_id}\"")).unwrap();
-        Assessed { assessment, at: Timestamp::MIN, document }
+        Assessed { assessment, at: Timestamp::MIN, document, signals: Mutex::default() }
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn content(engine: &Arc<dyn Engine>, tenant_id: &TenantId) -> Result<ViewBatch, 
     let mut batch = ViewBatch::default();
     for (n, event) in (0..).zip(events()) {
         let at = EPOCH.plus_millis(n * 60_000);
-        let assessment = engine.assess(tenant_id, event.as_bytes(), at).map_err(unreadable)?;
+        let assessment = engine.assess(tenant_id, event.as_bytes(), at).map_err(unreadable)?.assessment;
         batch.landed.extend(actions(&assessment, at).map(|action| Landed::Action(Box::new(action))));
         batch.landed.push(Landed::Assessment { assessment: Box::new(assessment), created_at: at });
     }
@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        engine::{RuleFacts, TenantFacts},
+        engine::{Found, RuleFacts, TenantFacts},
         list::ListQuery,
         store::ASSESSMENTS,
     };
@@ -181,10 +181,10 @@ mod tests {
     struct Blind;
 
     impl Engine for Blind {
-        fn assess(&self, tenant_id: &TenantId, event: &[u8], _: Timestamp) -> Result<Assessment, String> {
+        fn assess(&self, tenant_id: &TenantId, event: &[u8], _: Timestamp) -> Result<Found, String> {
             let event: serde_json::Value = serde_json::from_slice(event).map_err(|error| error.to_string())?;
             let event_id = event["event_id"].as_str().unwrap();
-            Ok(Assessment {
+            let assessment = Assessment {
                 assessment_id: assessment_id(tenant_id.as_str(), event_id, None),
                 tenant_id: tenant_id.clone(),
                 event_id: event_id.to_owned(),
@@ -199,7 +199,8 @@ mod tests {
                 rules_version: String::new(),
                 replaced_characters: None,
                 correlated: None,
-            })
+            };
+            Ok(Found { assessment, signals: Vec::new() })
         }
 
         fn tenant(&self, _: &str) -> Option<TenantFacts> {

@@ -72,6 +72,8 @@ impl Settings {
 pub struct Topics {
     /// Out: events that came by the API.
     pub events: Arc<str>,
+    /// Out: what correlations need of them.
+    pub signals: Arc<str>,
     /// In and out: assessments.
     pub assessments: Arc<str>,
     /// In: actions.

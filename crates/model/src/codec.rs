@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Assessment, ContentType, Decision, QuotaRejection, ResponseAction, Tenant,
+    Assessment, ContentType, Decision, QuotaRejection, ResponseAction, Signal, Tenant,
     avro::{self, CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, Schemas, Subject, WriterSchemas, bounded},
     decode::DecodeError,
     json::{Limits, ReadError},
@@ -29,6 +29,10 @@ impl Record for Decision {
 
 impl Record for QuotaRejection {
     const SUBJECT: Subject = Subject::QuotaRejection;
+}
+
+impl Record for Signal {
+    const SUBJECT: Subject = Subject::Signal;
 }
 
 impl Record for Tenant {

@@ -7,7 +7,7 @@ use cybervault_model::{Entity, EntityKind};
 /// How many entities of one kind are kept.
 const MAX_OF_A_KIND: usize = 4;
 /// The longest name, in bytes. A longer one is left out: cut, it would name something else.
-const MAX_NAME: usize = 512;
+pub(crate) const MAX_NAME: usize = 512;
 
 /// Where connections went to.
 const DESTINATION: &str = "DestinationIp";

@@ -18,5 +18,5 @@ mod ocsf;
 pub use attack::{Attack, AttackTable, InvalidAttackTable};
 pub use entities::{FieldValues, fields};
 pub use ocsf::to_ocsf;
-pub use scorer::{Correlated, Hit, Scorer, score};
+pub use scorer::{About, Correlated, Hit, Scorer, score};
 pub use weights::{InvalidWeights, LevelWeights, SeverityThresholds, VerdictThresholds, Weights};

@@ -1,7 +1,5 @@
 //! What would contain what was found.
 
-use std::borrow::Cow;
-
 use cybervault_model::{
     ActionKind, Contribution, ContributionKind, Entity, EntityKind, RecommendedAction, Severity, Target, TargetKind,
 };
@@ -38,7 +36,7 @@ pub(crate) struct Finding<'a> {
     pub(crate) contributions: &'a [(Contribution, &'a Attack)],
     pub(crate) entities: &'a [Entity],
     /// Where connections of the event went to.
-    pub(crate) destinations: &'a [Cow<'a, str>],
+    pub(crate) destinations: &'a [String],
 }
 
 impl Finding<'_> {
@@ -90,7 +88,7 @@ impl Finding<'_> {
         };
         // Other addresses may be one's own.
         let destinations = if entity.is_none() { self.destinations } else { &[] };
-        let values = destinations.iter().map(|value| &**value).chain(self.named(entity));
+        let values = destinations.iter().map(String::as_str).chain(self.named(entity));
         let has_host = matches!(target, TargetKind::Process | TargetKind::File);
         let host = move || self.named(Some(EntityKind::Host)).next().filter(|_| has_host).map(str::to_owned);
         values.map(move |value| Target { kind: target, value: value.to_owned(), host: host() })

@@ -1,14 +1,16 @@
 //! From hits to the assessment.
 
+use std::borrow::Cow;
+
 use cybervault_model::{
-    Assessment, AttackRef, Contribution, ContributionKind, CorrelatedEvents, Evidence, Level, Score, TelemetryEvent,
-    TenantId, Timestamp, assessment_id, derived_id,
+    Assessment, AttackRef, Contribution, ContributionKind, CorrelatedEvents, Entity, Evidence, Level, Score,
+    TelemetryEvent, TenantId, Timestamp, assessment_id, derived_id,
 };
 
 use crate::{
     Attack, FieldValues, InvalidWeights, Weights,
     attack::PlacedRef,
-    entities::{destination, entities},
+    entities::{MAX_NAME, destination, entities},
     recommend::Finding,
 };
 
@@ -19,6 +21,8 @@ const MAX_EVIDENCE: usize = 16;
 const MAX_EVIDENCE_CHARS: usize = 512;
 /// How many tactics and techniques an assessment names.
 const MAX_ATTACK_REFS: usize = 64;
+/// How many destinations are looked at.
+const MAX_DESTINATIONS: usize = 64;
 
 /// Something that was found in an event.
 #[derive(Clone, Debug)]
@@ -50,6 +54,17 @@ pub struct Correlated<'a> {
     pub key: &'a [u8],
     /// Its events.
     pub events: CorrelatedEvents,
+    /// Who and what took part in the event that made it true.
+    pub about: About,
+}
+
+/// Who and what took part in an event, beside what was found in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// They.
+    pub entities: Vec<Entity>,
+    /// Where connections went to.
+    pub destinations: Vec<String>,
 }
 
 /// Makes assessments. Holds the weights; remembers nothing of an event.
@@ -96,26 +111,34 @@ impl Scorer {
         // What was found counts for this content alone, whatever else comes with the same id.
         let content = event.sent_id.map(|_| event.content());
         let id = assessment_id(tenant_id.as_str(), &event_id, content.as_ref());
-        let mut assessment = self.build(tenant_id, (id, event_id), hits, fields, rules_version);
+        let mut assessment = self.build(tenant_id, (id, event_id), hits, self.about(fields), rules_version);
         assessment.occurred_at = event.occurred_at().or(record_time);
         assessment.replaced_characters = Some(event.replaced_characters()).filter(|count| *count > 0);
         assessment
     }
 
-    /// Assesses a correlation that has become true with the event that `fields` are of. The same correlation of the same group, made true by
+    /// Who and what took part in the event that `fields` are of.
+    pub fn about(&self, fields: &FieldValues<'_>) -> About {
+        let destinations = fields(self.destination).into_iter().filter(|name| name.len() <= MAX_NAME);
+        About {
+            entities: entities(fields),
+            destinations: destinations.take(MAX_DESTINATIONS).map(Cow::into_owned).collect(),
+        }
+    }
+
+    /// Assesses a correlation that has become true. The same correlation of the same group, made true by
     /// the same event at the same time, always has the same id.
     pub fn assess_correlation(
         &self,
         tenant_id: &TenantId,
         correlated: Correlated<'_>,
-        fields: &FieldValues<'_>,
         rules_version: &str,
     ) -> Assessment {
-        let Correlated { hit, event_id, occurred_at, key, events } = correlated;
+        let Correlated { hit, event_id, occurred_at, key, events, about } = correlated;
         let time = occurred_at.as_millis().to_be_bytes();
         let parts = [tenant_id.as_str().as_bytes(), b"correlation", hit.id.as_bytes(), key, event_id.as_bytes(), &time];
         let ids = (derived_id("ta", &parts), event_id.to_owned());
-        let mut assessment = self.build(tenant_id, ids, vec![hit], fields, rules_version);
+        let mut assessment = self.build(tenant_id, ids, vec![hit], about, rules_version);
         assessment.occurred_at = Some(occurred_at);
         assessment.correlated = Some(events);
         assessment
@@ -126,20 +149,19 @@ impl Scorer {
         tenant_id: &TenantId,
         (assessment_id, event_id): (String, String),
         hits: Vec<Hit<'_>>,
-        fields: &FieldValues<'_>,
+        About { entities, destinations }: About,
         rules_version: &str,
     ) -> Assessment {
         let found = self.contributions(hits);
         let mitre_attack = named_once(found.iter().map(|(_, attack)| *attack));
         let risk_score = noisy_or(found.iter().map(|(contribution, _)| contribution));
         let severity = self.weights.severity(risk_score);
-        let entities = entities(fields);
         let finding = Finding {
             tenant_id: tenant_id.as_str(),
             severity,
             contributions: &found,
             entities: &entities,
-            destinations: &fields(self.destination),
+            destinations: &destinations,
         };
         let recommended_actions = finding.recommend();
         Assessment {

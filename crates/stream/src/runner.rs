@@ -132,6 +132,8 @@ impl<S: Stage> Runner<S> {
                 Ok(()) => break,
                 Err(ended) => ended,
             };
+            // What the stage has made of states that are gone is of no more use.
+            self.stage.recover();
             self.health.lets_go();
             self.health.waits_for(ended.to_string());
             if ended.is_final() {

@@ -42,11 +42,14 @@ pub trait Stage: Send {
     fn process(&mut self, record: &Record<'_>, state: &mut State, out: &mut Outbox) -> Result<(), Failure>;
 
     /// Called after [`Stage::process`] panicked, before the next record: whatever that may have left half done is made anew. What of
-    /// the record went to the outbox is dropped; what it put into the state stays.
+    /// the record went to the outbox is dropped; what it put into the state stays. Called, too, where all is begun anew from the last commit.
     fn recover(&mut self) {}
 
     /// Called for each partition once in [`Stage::TICK`], with the wall clock: what is due without a record.
     fn tick(&mut self, _partition: i32, _now: Timestamp, _state: &mut State, _out: &mut Outbox) {}
+
+    /// Called when the partition is another's from now on: whatever is kept of its state can go.
+    fn released(&mut self, _partition: i32) {}
 
     /// Called after the last record of each batch: the place to put counts into [`Outbox::count`].
     fn end_batch(&mut self, _out: &mut Outbox) {}

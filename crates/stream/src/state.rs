@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeSet, HashMap, hash_map},
     mem,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use cybervault_model::Timestamp;
@@ -50,6 +53,13 @@ pub struct State {
     /// What each key changed in this batch held before it.
     journal: HashMap<Arc<[u8]>, Option<Entry>, RandomState>,
     evicted: u64,
+    lineage: u64,
+}
+
+/// A number that no state has had before.
+fn new_lineage() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What takes a batch's changes back.
@@ -75,7 +85,20 @@ impl State {
             batch: 1,
             journal: HashMap::default(),
             evicted: 0,
+            lineage: new_lineage(),
         }
+    }
+
+    /// Which state this is: the same number as long as nothing but [`State::put`], [`State::delete`] and [`State::expired`] has changed it. A
+    /// stage that holds something made from it knows by this when to make it anew: after a batch was taken back, or where the partition was
+    /// another's meanwhile.
+    pub fn lineage(&self) -> u64 {
+        self.lineage
+    }
+
+    /// All keys and values, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.entries.iter().map(|(key, entry)| (&**key, &*entry.value))
     }
 
     /// The value under `key`.
@@ -182,6 +205,9 @@ impl State {
     /// Takes back a batch that was ended; batches are taken back in the reverse of their order.
     pub(crate) fn undo(&mut self, undo: Undo) {
         debug_assert!(self.journal.is_empty(), "an open batch is ended before another is taken back");
+        if !undo.0.is_empty() {
+            self.lineage = new_lineage();
+        }
         for (key, before) in undo.0 {
             self.set(key, before);
         }
@@ -207,6 +233,7 @@ impl State {
         if let Some(entry) = self.entries.remove(key) {
             self.bytes -= key.len() + entry.value.len();
             self.evicted += 1;
+            self.lineage = new_lineage();
             // A key that this batch had changed keeps the journal's older value.
             if let hash_map::Entry::Vacant(vacant) = self.journal.entry(key.clone()) {
                 vacant.insert(Some(entry));
@@ -295,16 +322,22 @@ mod tests {
                     log.push((change.key.to_vec(), change.entry.map(|(value, at)| (value.to_vec(), at))));
                 });
                 check(&state);
+                let lineage = state.lineage();
                 prop_assert!(state.len() <= limits.max_entries && state.byte_len() <= limits.max_bytes);
                 if committed {
                     for (key, entry) in &log {
                         rebuilt.restore(key, entry.as_ref().map(|(value, at)| (&value[..], *at)));
                     }
                 } else {
+                    let is_changed = !undo.0.is_empty();
                     state.undo(undo);
+                    prop_assert_eq!(state.lineage() != lineage, is_changed);
                     check(&state);
                     prop_assert_eq!(contents(&state), before);
                 }
+                let told: Model =
+                    state.iter().map(|(key, value)| (key.to_vec(), (value.to_vec(), state.entries[key].expires_at))).collect();
+                prop_assert_eq!(&told, &contents(&state));
                 prop_assert_eq!(contents(&state), contents(&rebuilt));
             }
         }

@@ -1,6 +1,6 @@
 //! What is kept is bounded, and what is dropped is counted.
 
-use cybervault_correlation::{GroupKey, Limits, Window, WindowError};
+use cybervault_correlation::Limits;
 use cybervault_sigma::RulePack;
 
 use crate::{Bench, pack};
@@ -84,28 +84,22 @@ fn an_event_with_more_values_than_are_taken_is_counted() {
     assert_eq!((bench.engine.groups(), bench.engine.counts().combinations_cut), (64, 1));
 }
 
+/// A million groups of one tenant, as an attacker would make them, beside ten windows of another's.
 #[test]
-fn bytes_that_are_no_window_are_refused() {
-    let mut bench = Bench::new(&counting(), Limits::default());
-    for at in 0..5 {
-        bench.take("t", &format!("event {at}"), at, &[0], &[("u", "x")]);
-    }
-    let mut windows = Vec::new();
-    bench.engine.each_group(&mut |_, _, _, bytes| windows.push(bytes.to_vec()));
-    let [window] = &windows[..] else { panic!("{windows:?}") };
-    for end in 0..window.len() {
-        assert!(Window::decode(&window[..end]).is_err(), "{end}");
-    }
-    // A damaged byte is an error or another window, and nothing else.
-    for at in 0..window.len() {
-        for bit in 0..8 {
-            let mut damaged = window.clone();
-            damaged[at] ^= 1 << bit;
-            let _ = Window::decode(&damaged);
+fn a_million_groups_of_one_tenant_leave_anothers_ten_windows_complete() {
+    let limits = Limits { tenant_bytes: 8 << 20, total_bytes: 12 << 20, ..Limits::default() };
+    let mut bench = Bench::new(&counting(), limits);
+    let quiet = |bench: &mut Bench, time: i64| -> usize {
+        let users = (0..10).map(|user| format!("u{user}"));
+        users.map(|user| bench.take("quiet", "e", time, &[0], &[("u", &user)]).len()).sum()
+    };
+    assert_eq!(quiet(&mut bench, 0), 0);
+    for group in 0..1_000_000_i64 {
+        if group == 500_000 {
+            assert_eq!(quiet(&mut bench, 1), 0);
         }
+        bench.take("loud", "e", group % MINUTE, &[0], &[("u", &group.to_string())]);
     }
-    assert!(matches!(Window::decode(&[9]), Err(WindowError::Form(9))));
-    let mut other = Bench::new(&counting(), Limits::default());
-    assert_eq!(other.engine.restore("t", "T", GroupKey([0; 16]), window), Ok(true));
-    assert_eq!(other.engine.restore("t", "gone", GroupKey([0; 16]), window), Ok(false));
+    assert_eq!(quiet(&mut bench, MINUTE), 10);
+    assert!(bench.engine.counts().evicted > 900_000 && bench.engine.bytes() <= 12 << 20);
 }

@@ -52,8 +52,14 @@ fn a_finding_shows_its_events_in_their_order_and_of_many_the_first_and_the_last(
     let mut take = |id: &str, time: i64, rule: usize| {
         bench.fields.clear();
         bench.fields.push(0, "Root", None);
-        let signal =
-            cybervault_correlation::Signal { tenant: "t", event_id: id, time, rules: &[rule], fields: &bench.fields };
+        let signal = cybervault_correlation::Signal {
+            tenant: "t",
+            event_id: id,
+            time,
+            rules: &[rule],
+            fields: &bench.fields,
+            meets: None,
+        };
         bench.engine.take(&signal, &mut |finding| {
             let events = finding.events.iter().map(|event| (event.event_id.clone(), event.rules.join("+")));
             shown.insert(finding.event_id.to_owned(), (finding.count, finding.group.len(), events.collect::<Vec<_>>()));
@@ -84,8 +90,14 @@ fn a_counted_value_is_shown_and_is_cut_where_it_is_long() {
         for (at, field) in bench.plan.fields().iter().enumerate() {
             bench.fields.push(at, if field == "u" { "root" } else { value }, None);
         }
-        let signal =
-            cybervault_correlation::Signal { tenant: "t", event_id: id, time: 0, rules: &[0], fields: &bench.fields };
+        let signal = cybervault_correlation::Signal {
+            tenant: "t",
+            event_id: id,
+            time: 0,
+            rules: &[0],
+            fields: &bench.fields,
+            meets: None,
+        };
         let mut values = Vec::new();
         bench
             .engine

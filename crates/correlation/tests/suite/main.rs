@@ -3,12 +3,14 @@
 
 mod bounds;
 mod cases;
+mod kept;
+mod meetings;
 mod naive;
 mod property;
 
 use std::sync::Arc;
 
-use cybervault_correlation::{Engine, FieldValues, Limits, Plan, Signal};
+use cybervault_correlation::{Engine, FieldValues, Finding, Limits, Plan, Signal};
 use cybervault_sigma::{RuleFile, RulePack, load};
 
 /// Base rules that are told apart by one letter, and correlations over them.
@@ -38,18 +40,25 @@ impl Bench {
         Self { engine: Engine::new(plan.clone(), titles, limits), plan, fields: FieldValues::default() }
     }
 
-    /// Takes an event with these rules and fields; the findings as `title field=value`.
-    fn take(&mut self, tenant: &str, id: &str, time: i64, rules: &[usize], values: &[(&str, &str)]) -> Vec<String> {
+    /// Has these fields be those of the next event.
+    fn set_fields(&mut self, values: &[(&str, &str)]) {
         self.fields.clear();
         for (at, field) in self.plan.fields().iter().enumerate() {
             values.iter().filter(|(name, _)| name == field).for_each(|(_, value)| self.fields.push(at, value, None));
         }
-        let signal = Signal { tenant, event_id: id, time, rules, fields: &self.fields };
+    }
+
+    /// Takes an event with these rules and fields; the findings as `title field=value`.
+    fn take(&mut self, tenant: &str, id: &str, time: i64, rules: &[usize], values: &[(&str, &str)]) -> Vec<String> {
+        self.set_fields(values);
+        let signal = Signal { tenant, event_id: id, time, rules, fields: &self.fields, meets: None };
         let mut found = Vec::new();
-        self.engine.take(&signal, &mut |finding| {
-            let group = finding.group.iter().map(|(field, value)| format!(" {field}={value}"));
-            found.push(finding.correlation.meta.title.clone() + &group.collect::<String>());
-        });
+        self.engine.take(&signal, &mut |finding| found.push(named(finding)));
         found
     }
+}
+
+fn named(finding: &Finding<'_>) -> String {
+    let group = finding.group.iter().map(|(field, value)| format!(" {field}={value}"));
+    finding.correlation.meta.title.clone() + &group.collect::<String>()
 }

@@ -149,21 +149,4 @@ proptest! {
         let expected: Vec<_> = seen.iter().map(|event| event.rules != 0 && expected.next().unwrap()).collect();
         prop_assert_eq!(found, expected);
     }
-
-    #[test]
-    fn what_is_written_down_and_read_back_goes_on_as_before(asked in asked(), events in events(200), at in 0..200_usize) {
-        let pack = pack(&text(&asked));
-        let (mut bench, mut other) = (Bench::new(&pack, Limits::default()), Bench::new(&pack, Limits::default()));
-        let at = at.min(events.len());
-        for (number, event) in events[..at].iter().enumerate() {
-            found(&mut bench, &asked, number, event);
-        }
-        bench.engine.each_group(&mut |tenant, correlation, key, bytes| {
-            assert_eq!(other.engine.restore(tenant, &correlation.meta.id, key, bytes), Ok(true));
-        });
-        prop_assert_eq!(bench.engine.groups(), other.engine.groups());
-        for (number, event) in events.iter().enumerate().skip(at) {
-            prop_assert_eq!(found(&mut bench, &asked, number, event), found(&mut other, &asked, number, event));
-        }
-    }
 }

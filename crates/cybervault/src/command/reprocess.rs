@@ -64,6 +64,7 @@ pub(super) fn run(args: &ReprocessArgs, config: &Config) -> anyhow::Result<Answe
             assessments: config.topic(|names| &names.threat_assessments),
             rejections: config.topic(|names| &names.quota_rejections),
             usage: config.topic(|names| &names.quota_usage),
+            signals: config.topic(|names| &names.detection_signals),
         };
         // Nobody moves shares for it: each partition decides by the whole quota.
         let mut alone = config.clone();

@@ -126,7 +126,7 @@ impl Scoring<'_> {
         let mut correlated = Vec::new();
         let tenant_id = TenantId::new(event.tenant_id)?;
         correlating.take(&detection.matcher, (event, None), &findings.rules, scratch, &mut |finding, scratch| {
-            correlated.push(detection.assess_correlation(&tenant_id, event, scratch, finding));
+            correlated.push(detection.assess_correlation(&tenant_id, detection.about(event, scratch), finding));
         });
         findings.keep_told(&detection.matcher);
         summary.correlated += correlated.len() as u64;

@@ -10,7 +10,7 @@ use super::Answer;
 use crate::{
     cli::SkipArgs,
     config::Config,
-    pipeline::{self, ASSESS, GUARD, QUOTA, SELECT},
+    pipeline::{self, ASSESS, CORRELATE, GUARD, QUOTA, SELECT},
 };
 
 pub(super) fn run(args: &SkipArgs, config: &Config) -> anyhow::Result<Answer> {
@@ -76,6 +76,7 @@ fn stage_of(args: &SkipArgs, config: &Config) -> anyhow::Result<(std::sync::Arc<
     let inputs = [
         (config.topic(|names| &names.telemetry_events), ASSESS),
         (config.topic(|names| &names.quota_usage), QUOTA),
+        (config.topic(|names| &names.detection_signals), CORRELATE),
         (config.topic(|names| &names.threat_assessments), SELECT),
         (config.topic(|names| &names.response_decisions), SELECT),
         (config.topic(|names| &names.response_candidates), GUARD),

@@ -6,8 +6,8 @@ use std::{
 };
 
 use cybervault_model::{
-    Assessment, ContentType, Decision, DecodeError, QuotaRejection, Record, ResponseAction, avro::WriterSchemas,
-    decode_value,
+    Assessment, ContentType, Decision, DecodeError, QuotaRejection, Record, ResponseAction, Signal,
+    avro::WriterSchemas, decode_value,
 };
 use cybervault_stream::{Follower, OwnedRecord, Start};
 use serde_json::{Map, Value, json};
@@ -78,6 +78,8 @@ fn readable(record: &OwnedRecord, config: &Config, schemas: &dyn WriterSchemas) 
         let names = &config.topics.names;
         let found = if is(&names.threat_assessments) {
             avro::<Assessment>(record, schemas)
+        } else if is(&names.detection_signals) {
+            avro::<Signal>(record, schemas)
         } else if is(&names.response_actions) {
             avro::<ResponseAction>(record, schemas)
         } else if is(&names.quota_rejections) {

@@ -118,7 +118,7 @@ fn configure(config: &mut Config, broker: Option<&EmbeddedBroker>) {
         }
     }
     config.topics.partitions = PARTITIONS;
-    config.worker.roles = vec![Role::Assess, Role::Quota, Role::Respond];
+    config.worker.roles = vec![Role::Assess, Role::Quota, Role::Correlate, Role::Respond];
     // Where the usual address is taken, any will do.
     if config.gateway.listen == Config::default().gateway.listen && TcpListener::bind(config.gateway.listen).is_err() {
         config.gateway.listen.set_port(0);

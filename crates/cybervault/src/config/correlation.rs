@@ -12,7 +12,12 @@ pub(crate) struct Correlation {
     /// than their correlation's time span. Default: 300,000, at most a day.
     #[schemars(range(max = 86_400_000))]
     pub(crate) lateness_ms: u32,
-    /// Bytes of one tenant's events that are kept; beyond, its groups that saw nothing for the longest time are dropped. Default: 128 MiB.
+    /// For how many milliseconds a worker keeps a group of which nothing comes, beyond the time for which its events count. Default:
+    /// 3,600,000, at most 30 days.
+    #[schemars(range(max = 2_592_000_000_u64))]
+    pub(crate) idle_ms: u64,
+    /// Bytes of one tenant's events that are kept; beyond, its groups that saw nothing for the longest time are dropped. Workers: in each
+    /// partition. Default: 128 MiB.
     #[schemars(range(min = 1_048_576))]
     pub(crate) max_tenant_bytes: usize,
     /// The same of all tenants together; beyond, the one that has most loses its own. Default: 512 MiB.
@@ -22,9 +27,10 @@ pub(crate) struct Correlation {
 
 impl Default for Correlation {
     fn default() -> Self {
-        let Limits { lateness_ms, tenant_bytes, total_bytes } = Limits::default();
+        let Limits { lateness_ms, tenant_bytes, total_bytes, idle_ms } = Limits::default();
         let lateness_ms = u32::try_from(lateness_ms).unwrap_or(u32::MAX);
-        Self { lateness_ms, max_tenant_bytes: tenant_bytes, max_bytes: total_bytes }
+        let idle_ms = u64::try_from(idle_ms).unwrap_or_default();
+        Self { lateness_ms, idle_ms, max_tenant_bytes: tenant_bytes, max_bytes: total_bytes }
     }
 }
 
@@ -35,6 +41,7 @@ impl Correlation {
             lateness_ms: self.lateness_ms.into(),
             tenant_bytes: self.max_tenant_bytes,
             total_bytes: self.max_bytes,
+            idle_ms: i64::try_from(self.idle_ms).unwrap_or(i64::MAX),
         }
     }
 }

@@ -148,6 +148,7 @@ impl Config {
         in_range("limits.max_container_depth", self.limits.max_container_depth as u64, 1, 32)?;
         in_range("limits.max_ahead_ms", self.limits.max_ahead_ms, 0, 3_600_000)?;
         in_range("correlation.lateness_ms", self.correlation.lateness_ms.into(), 0, 86_400_000)?;
+        in_range("correlation.idle_ms", self.correlation.idle_ms, 0, 2_592_000_000)?;
         in_range("correlation.max_tenant_bytes", self.correlation.max_tenant_bytes as u64, 1 << 20, 1 << 40)?;
         in_range("correlation.max_bytes", self.correlation.max_bytes as u64, 1 << 20, 1 << 40)?;
         in_range("quota.share_interval_ms", self.quota.share_interval_ms, 50, 10_000)?;

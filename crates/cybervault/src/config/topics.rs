@@ -61,6 +61,8 @@ topic_names! {
     telemetry_dlq = "telemetry.dlq",
     /// Out: what log sources events belong to, by tenant. Default: `telemetry.sources`.
     telemetry_sources = "telemetry.sources",
+    /// Internal: what of events correlations look at, by what meets. Default: `detection.signals`.
+    detection_signals = "detection.signals",
     /// Out: assessments. Default: `threat.assessments`.
     threat_assessments = "threat.assessments",
     /// Out: events that were not admitted. Default: `quota.rejections`.
@@ -79,6 +81,8 @@ topic_names! {
     state_assess = "state.assess",
     /// Internal: the quota stage's state. Default: `state.quota`.
     state_quota = "state.quota",
+    /// Internal: the correlate stage's state. Default: `state.correlate`.
+    state_correlate = "state.correlate",
     /// Internal: the respond stage's state. Default: `state.response`.
     state_response = "state.response",
     /// Internal: which dead letters were sent back. Default: `state.replay`.
@@ -101,6 +105,8 @@ impl Config {
         // Quotas are decided on a record's own time: with the sender's clock in it (CreateTime, Kafka's default), a sender
         // could write a later time and so refill its own quota.
         let events = [("message.timestamp.type", "LogAppendTime"), ("max.message.bytes", &input_bytes)];
+        // How long groups are kept goes by these times, which are to be one clock's.
+        let signals = [("message.timestamp.type", "LogAppendTime"), ("retention.ms", &*week)];
         let changelog = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.1")];
         let names = &self.topics.names;
         [
@@ -108,6 +114,7 @@ impl Config {
             (&names.telemetry_api, &[("max.message.bytes", &*input_bytes), ("retention.ms", &*month)]),
             (&names.telemetry_dlq, &[("max.message.bytes", &*dead_bytes), ("retention.ms", &month)]),
             (&names.telemetry_sources, &[("retention.ms", &*week)]),
+            (&names.detection_signals, &signals),
             (&names.threat_assessments, &[("retention.ms", &*month)]),
             (&names.quota_rejections, &[("retention.ms", &*week)]),
             (&names.quota_usage, &[("retention.ms", &*day)]),
@@ -117,6 +124,7 @@ impl Config {
             (&names.response_candidates, &[("retention.ms", &*week)]),
             (&names.state_assess, &changelog),
             (&names.state_quota, &changelog),
+            (&names.state_correlate, &changelog),
             (&names.state_response, &changelog),
             (&names.state_replay, &changelog),
         ]

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     config::Emit,
+    correlating::{Looked, signals},
     detection::{Detection, Findings},
     live::Live,
     shares::ShareBoard,
@@ -46,6 +47,8 @@ pub(crate) struct AssessTopics {
     pub(crate) rejections: Arc<str>,
     /// What is used of quotas.
     pub(crate) usage: Arc<str>,
+    /// What correlations look at.
+    pub(crate) signals: Arc<str>,
 }
 
 /// The assess stage.
@@ -66,6 +69,7 @@ pub(crate) struct Assess {
     emit: Emit,
     key: Vec<u8>,
     findings: Findings,
+    looked: Looked,
     meters: Meters,
     shares: ShareBoard,
     /// The latest record time of each partition: a hint for what may be forgotten.
@@ -88,6 +92,9 @@ struct Meters {
     contained: Tally,
     /// Events with characters that are none.
     mended: Tally,
+    signals: Tally,
+    /// Events with more values or groups than correlations take.
+    signals_cut: Tally,
 }
 
 impl Meters {
@@ -112,6 +119,8 @@ impl Meters {
             containers: Tally::new(counter!("cybervault_containers_total")),
             contained: Tally::new(counter!("cybervault_contained_events_total")),
             mended: Tally::new(counter!("cybervault_events_mended_total")),
+            signals: Tally::new(counter!("cybervault_signals_total")),
+            signals_cut: Tally::new(counter!("cybervault_signals_cut_total")),
         }
     }
 
@@ -125,6 +134,8 @@ impl Meters {
         self.containers.hand_over(out);
         self.contained.hand_over(out);
         self.mended.hand_over(out);
+        self.signals.hand_over(out);
+        self.signals_cut.hand_over(out);
     }
 }
 
@@ -150,6 +161,7 @@ impl Assess {
             emit,
             key: Vec::new(),
             findings: Findings::default(),
+            looked: Looked::default(),
             meters: Meters::new(labels, board),
             shares,
             clocks: HashMap::default(),
@@ -194,6 +206,7 @@ impl Stage for Assess {
             detection: &self.detection,
             scratch: &mut self.scratch,
             findings: &mut self.findings,
+            looked: &mut self.looked,
             meters: &mut self.meters,
             topics: &self.topics,
             encoding: &self.encoding,
@@ -329,6 +342,7 @@ struct AtHand<'s, 'r> {
     detection: &'s Detection,
     scratch: &'s mut Scratch,
     findings: &'s mut Findings,
+    looked: &'s mut Looked,
     meters: &'s mut Meters,
     topics: &'s AssessTopics,
     encoding: &'s Encoding,
@@ -429,6 +443,10 @@ impl AtHand<'_, '_> {
         let (detection, record_time) = (self.detection, Some(self.record.timestamp));
         detection.find(event, record_time, Routing::Auto, self.scratch, self.findings);
         self.meters.sources.count(tenant_id, event, self.scratch);
+        if !self.findings.rules.is_empty() && !detection.plan.is_empty() {
+            self.signal(tenant_id, event)?;
+            self.findings.keep_told(&detection.matcher);
+        }
         if !self.findings.is_empty() || self.emit == Emit::All {
             let assessment = detection.assess(tenant_id, event, record_time, self.scratch, self.findings);
             if let Some(again) = self.again {
@@ -451,6 +469,24 @@ impl AtHand<'_, '_> {
             }
         }
         self.meters.tenants.admitted(tenant_id, bytes, holding, self.record.timestamp);
+        Ok(())
+    }
+
+    /// Writes what correlations need of the event. Those that it was for saw it when it came: assessed again, it is not counted again.
+    fn signal(&mut self, tenant_id: &TenantId, event: &TelemetryEvent<'_>) -> Result<(), Failure> {
+        if self.again.is_some() {
+            return Ok(());
+        }
+        let from = (tenant_id, event, self.record.timestamp);
+        let (signals, is_cut) = signals(self.detection, from, &self.findings.rules, (self.scratch, self.looked));
+        for signal in &signals {
+            let key = signal.key();
+            let place = (&self.topics.signals, key.as_bytes());
+            push(self.out, self.encoding, place, tenant_id.as_str(), signal)?;
+            fault::point("signal.written");
+        }
+        self.meters.signals.add(signals.len() as u64);
+        self.meters.signals_cut.add(u64::from(is_cut));
         Ok(())
     }
 

@@ -33,6 +33,11 @@ impl TenantLabels {
         if self.has_own(tenant_id) { tenant_id.as_str() } else { OTHER }
     }
 
+    /// The same of a tenant of this name.
+    pub(super) fn of_name<'t>(&self, name: &'t str) -> &'t str {
+        if TenantId::new(name).is_ok_and(|id| self.has_own(&id)) { name } else { OTHER }
+    }
+
     fn has_own(&self, tenant_id: &TenantId) -> bool {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named.contains(tenant_id) || (named.len() < self.max && named.insert(tenant_id.clone()))

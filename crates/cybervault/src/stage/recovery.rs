@@ -123,8 +123,12 @@ struct Worker {
 
 impl Worker {
     fn new(live: &Arc<Live>) -> Self {
-        let topics =
-            AssessTopics { assessments: "assessments".into(), rejections: "rejections".into(), usage: "usage".into() };
+        let topics = AssessTopics {
+            assessments: "assessments".into(),
+            rejections: "rejections".into(),
+            usage: "usage".into(),
+            signals: "signals".into(),
+        };
         let labels = (TenantLabels::new(2), SourceBoard::default());
         let unpacker = Config::default().limits.unpacker();
         let stage = Assess::new(

@@ -40,8 +40,12 @@ fn live() -> Arc<Live> {
 }
 
 fn assess(emit: Emit) -> Assess {
-    let topics =
-        AssessTopics { assessments: "assessments".into(), rejections: "rejections".into(), usage: "usage".into() };
+    let topics = AssessTopics {
+        assessments: "assessments".into(),
+        rejections: "rejections".into(),
+        usage: "usage".into(),
+        signals: "signals".into(),
+    };
     let unpacker = Config::default().limits.unpacker();
     let labels = (TenantLabels::new(2), SourceBoard::default());
     Assess::new(live(), unpacker, topics, (Encoding::Json, emit), labels, ShareBoard::default())
@@ -184,8 +188,12 @@ fn a_container_of_too_many_events_is_given_up_as_it_came_and_an_empty_one_is_not
         ..Config::default()
     };
     for (value, expected) in [("[{},{},{}]", Some("too_many_events")), ("[{},{}]", None), ("{\"records\":[]}", None)] {
-        let topics =
-            AssessTopics { assessments: "assessments".into(), rejections: "rejections".into(), usage: "usage".into() };
+        let topics = AssessTopics {
+            assessments: "assessments".into(),
+            rejections: "rejections".into(),
+            usage: "usage".into(),
+            signals: "signals".into(),
+        };
         let output = (Encoding::Json, Emit::Findings);
         let labels = (TenantLabels::new(2), SourceBoard::default());
         let mut stage = Assess::new(live(), config.limits.unpacker(), topics, output, labels, ShareBoard::default());
@@ -337,4 +345,106 @@ fn what_is_assessed_again_is_written_where_it_is_missing_and_acted_upon_only_whe
         select.process(&record(value.as_bytes(), "acme-health", &headers), &mut state(), &mut selected).unwrap();
         assert_eq!(selected.is_empty(), mark == REPROCESSED.2, "{mark}");
     }
+}
+
+/// A rule that only feeds, and the correlation over it.
+const THREE: &str = "title: Refused\nname: refused\nlogsource: {product: door}\ndetection: {s: {state: refused}, condition: s}\n---\n\
+                     title: Thrice\nid: thrice\nlevel: high\ncorrelation: {type: event_count, rules: refused, group-by: user, timespan: 1m, \
+                     condition: {gte: 3}}\n";
+
+fn live_with(rules: &std::path::Path) -> Arc<Live> {
+    let config = Config { rules_dir: Some(rules.to_owned()), ..Config::default() };
+    Arc::new(Live::load(&config, Sources::of(&config, true).unwrap()).unwrap())
+}
+
+/// The signals that `assess` writes of so many events.
+fn signals(live: &Arc<Live>, count: u32) -> Vec<Written> {
+    let topics = AssessTopics {
+        assessments: "assessments".into(),
+        rejections: "rejections".into(),
+        usage: "usage".into(),
+        signals: "signals".into(),
+    };
+    let (unpacker, labels) = (Config::default().limits.unpacker(), (TenantLabels::new(2), SourceBoard::default()));
+    let output = (Encoding::Json, Emit::Findings);
+    let mut stage = Assess::new(live.clone(), unpacker, topics, output, labels, ShareBoard::default());
+    let (mut state, mut out) = (state(), Outbox::default());
+    for n in 0..count {
+        let event = format!(
+            r#"{{"event_id":"e{n}","tenant_id":"acme-health","type":"door","source":{{"product":"door"}},"payload":{{"state":"refused","user":"Eve","Computer":"gate-1"}}}}"#
+        );
+        stage.process(&record(event.as_bytes(), "acme-health", &[]), &mut state, &mut out).unwrap();
+    }
+    written(&out)
+}
+
+fn correlate(live: &Arc<Live>) -> Correlate {
+    let output = ("assessments".into(), Encoding::Json);
+    Correlate::new(live.clone(), Arc::new(NoRegistry), output, Default::default(), TenantLabels::new(2))
+}
+
+/// Hands a signal to the stage, and returns what it writes.
+fn hand_in(stage: &mut Correlate, state: &mut State, (at, (_, key, value)): (usize, &Written)) -> Vec<Written> {
+    let mut out = Outbox::default();
+    stage.begin_batch();
+    let record = Record { topic: "signals", offset: i64::try_from(at).unwrap(), ..record(value.as_bytes(), key, &[]) };
+    stage.process(&record, state, &mut out).unwrap();
+    stage.end_batch(&mut out);
+    written(&out)
+}
+
+#[test]
+fn what_a_rule_only_feeds_is_a_signal_and_no_finding() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("three.yml"), THREE).unwrap();
+    let written = signals(&live_with(folder.path()), 1);
+    let [(topic, key, value)] = &written[..] else { panic!("{written:?}") };
+    let signal: cybervault_model::Signal = serde_json::from_str(value).unwrap();
+    assert_eq!((&**topic, key), ("signals", &signal.key()));
+    assert_eq!((&signal.meets, &signal.correlations), (&vec!["eve".to_owned()], &vec!["thrice".to_owned()]));
+    assert_eq!(signal.occurred_at, Timestamp::from_millis(NOON));
+    assert_eq!(signal.entities[0].value, "gate-1");
+}
+
+#[test]
+fn a_correlation_is_found_by_whatever_worker_has_the_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("three.yml"), THREE).unwrap();
+    let live = live_with(folder.path());
+    let signals = signals(&live, 3);
+    assert_eq!(signals.len(), 3);
+    let (mut first, mut state_of_first) = (correlate(&live), state());
+    for signal in signals[..2].iter().enumerate() {
+        assert_eq!(hand_in(&mut first, &mut state_of_first, signal), []);
+    }
+    let copied = || {
+        let mut copy = state();
+        state_of_first.iter().for_each(|(key, value)| copy.put(key, value, None));
+        copy
+    };
+    let third = (2, &signals[2]);
+    // Another worker reads the state back; the first one does, too, after the partition was another's for a while.
+    let (mut second, mut here, mut there) = (correlate(&live), copied(), copied());
+    let found = hand_in(&mut second, &mut there, third);
+    let [(topic, key, value)] = &found[..] else { panic!("{found:?}") };
+    let assessment: Assessment = serde_json::from_str(value).unwrap();
+    assert_eq!((&**topic, key), ("assessments", &assessment.key()));
+    assert_eq!(assessment.contributions[0].title, "Thrice");
+    assert_eq!(assessment.correlated.unwrap().events.len(), 3);
+    assert_eq!(hand_in(&mut first, &mut here, third), found);
+    assert_eq!(here.iter().collect::<BTreeMap<_, _>>(), there.iter().collect::<BTreeMap<_, _>>());
+    // Where there is no state, nothing is known, whatever the stage has seen before.
+    assert_eq!(hand_in(&mut first, &mut state(), third), []);
+    // Of a correlation that means something else by now, nothing is kept.
+    std::fs::write(folder.path().join("three.yml"), THREE.replace("1m", "2m")).unwrap();
+    live.reload(crate::live::Part::Rules, false);
+    assert_eq!(hand_in(&mut first, &mut copied(), third), []);
+    // What no correlation is over is passed over.
+    std::fs::write(
+        folder.path().join("three.yml"),
+        THREE.replace("name: refused", "name: other\nid: x").replace("rules: refused", "rules: x"),
+    )
+    .unwrap();
+    live.reload(crate::live::Part::Rules, false);
+    assert_eq!(hand_in(&mut first, &mut state(), third), []);
 }

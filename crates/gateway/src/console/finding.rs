@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, RawQuery, State},
     response::Response,
 };
-use cybervault_model::Contribution;
+use cybervault_model::{Contribution, CorrelatedEvents};
 use maud::{Markup, html};
 
 use super::{
@@ -58,6 +58,7 @@ pub(super) async fn page(
                     @for reason in &assessment.contributions { (contribution(reason)) }
                     @if assessment.contributions.is_empty() { p.muted { "No rule matched this event." } }
                 }
+                @if let Some(events) = &assessment.correlated { (correlated(events)) }
                 details.card { summary { "As JSON" } pre.json { (serde_json::to_string_pretty(&pretty).unwrap_or_default()) } }
             }
             aside {
@@ -133,6 +134,30 @@ fn formula(found: &Found) -> String {
     match weights.is_empty() {
         true => String::new(),
         false => format!("risk {} = 100 · (1 − {}{more})", found.assessment.risk_score, weights.join(" · ")),
+    }
+}
+
+/// The events that made a correlation true, in the order of their time.
+fn correlated(CorrelatedEvents { count, events }: &CorrelatedEvents) -> Markup {
+    let all = usize::try_from(*count).unwrap_or(usize::MAX);
+    html! {
+        section.card {
+            h2 { "Events" }
+            p.muted.small {
+                (parts::count(i64::from(*count))) " in the time frame"
+                @if all > events.len() { "; shown are " (events.len()) ", the first and the last ones" }
+            }
+            table.evidence aria-label="Events that made it true" {
+                thead { tr { th scope="col" { "Happened" } th scope="col" { "What counts" } th scope="col" { "Event" } } }
+                tbody { @for event in events {
+                    tr {
+                        td { (parts::moment(event.occurred_at)) }
+                        td { (event.rules.join(", ")) @if let Some(value) = &event.value { span.mono { (value) } } }
+                        td.mono { (event.event_id) }
+                    }
+                } }
+            }
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Events by the API: assessed here, by the same code as the stream's, and committed to Kafka before they are answered.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     Extension,
@@ -24,6 +27,7 @@ use super::{
 };
 use crate::{
     app::App,
+    engine::Found,
     recent::{Assessed, Claim, Writing},
     sandbox,
     store::{Asked, Finding, KnownEvent, Stored, now},
@@ -206,13 +210,13 @@ fn assess(app: &App, caller: &Caller, event: &[u8]) -> Result<Assessed, ApiError
     let mended = without_half_pairs(event).map(|(mended, _)| mended);
     check(mended.as_deref().unwrap_or(event))?;
     let at = if caller.is_sandbox() { sandbox::EPOCH } else { now() };
-    let assessment = app.engine.assess(caller.tenant_id(), event, at).map_err(wrong)?;
+    let Found { assessment, signals } = app.engine.assess(caller.tenant_id(), event, at).map_err(wrong)?;
     let document = Finding { assessment: &assessment, created_at: at }.json()?;
     let document = RawValue::from_string(document).map_err(|error| {
         tracing::error!(%error, "an assessment can't be shown");
         ApiError::new(Code::Internal, "the answer can't be written")
     })?;
-    Ok(Assessed { assessment, at, document })
+    Ok(Assessed { assessment, at, document, signals: Mutex::new(signals) })
 }
 
 /// Writes the events and assessments that are new to Kafka, each once, in one transaction. Sandboxes write nothing.
@@ -236,7 +240,7 @@ fn records(app: &App, id: &RequestId, new: &[(&Writing<'_>, &[u8])]) -> Result<V
     let (topics, encoding) = (&app.settings.topics, &app.settings.encoding);
     let mut records = Vec::with_capacity(2 * new.len());
     for (writing, event) in new {
-        let Assessed { assessment, at, .. } = &*writing.found;
+        let Assessed { assessment, at, signals, .. } = &*writing.found;
         let headers = |content_type: &str| {
             vec![
                 (ContentType::HEADER, content_type.as_bytes().to_vec()),
@@ -264,6 +268,20 @@ fn records(app: &App, id: &RequestId, new: &[(&Writing<'_>, &[u8])]) -> Result<V
             headers: headers(encoding.content_type().as_str()),
             time: *at,
         });
+        for signal in &*signals.lock().unwrap_or_else(PoisonError::into_inner) {
+            let mut value = Vec::new();
+            encoding.encode(signal, &mut value).map_err(|error| {
+                tracing::error!(%error, "a signal can't be written");
+                ApiError::new(Code::InvalidEvent, "a number in it is beyond what can be written")
+            })?;
+            records.push(JournalRecord {
+                topic: topics.signals.clone(),
+                key: signal.key().into_bytes(),
+                value,
+                headers: headers(encoding.content_type().as_str()),
+                time: *at,
+            });
+        }
     }
     Ok(records)
 }

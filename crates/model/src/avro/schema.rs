@@ -24,6 +24,8 @@ pub enum Subject {
     QuotaRejection,
     /// [`crate::Tenant`].
     Tenant,
+    /// [`crate::Signal`].
+    Signal,
 }
 
 macro_rules! avsc {
@@ -37,13 +39,14 @@ macro_rules! avsc {
 
 impl Subject {
     /// All of them, in order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::TelemetryEvent,
         Self::Assessment,
         Self::ResponseAction,
         Self::Decision,
         Self::QuotaRejection,
         Self::Tenant,
+        Self::Signal,
     ];
 
     /// `telemetry-event`, …
@@ -55,6 +58,7 @@ impl Subject {
             Self::Decision => "decision",
             Self::QuotaRejection => "quota-rejection",
             Self::Tenant => "tenant",
+            Self::Signal => "signal",
         }
     }
 
@@ -72,6 +76,7 @@ impl Subject {
             Self::Decision => avsc!("decision"),
             Self::QuotaRejection => avsc!("quota-rejection"),
             Self::Tenant => avsc!("tenant"),
+            Self::Signal => avsc!("signal"),
         }
     }
 }

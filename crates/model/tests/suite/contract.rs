@@ -10,7 +10,8 @@ use cybervault_model::{
     ActionKind, ActionMode, ActionState, Assessment, AttackRef, ContentType, Contribution, ContributionKind,
     CorrelatedEvent, CorrelatedEvents, Decision, DecisionVerdict, EncodeError, Encoding, Entity, EntityKind, Evidence,
     Guardrail, Origin, Plan, QuotaOverride, QuotaRejection, RecommendedAction, Record, RejectionReason, ResponseAction,
-    SchemaIds, Score, Severity, Target, TargetKind, Tenant, TenantId, TenantStatus, Timestamp, Verdict,
+    SchemaIds, Score, Severity, Signal, SignalField, SignalValue, Target, TargetKind, Tenant, TenantId, TenantStatus,
+    Timestamp, Verdict,
     avro::{Lookup, NoRegistry, Subject, WriterSchema, WriterSchemas},
     decode_value,
 };
@@ -248,6 +249,21 @@ proptest! {
     fn a_decision_comes_back_in_every_form(tenant_id in tenant_ids(), comment in prop::option::of(texts())) {
         comes_back_in_every_form(&Decision {
             action_id: "ra_1".to_owned(), tenant_id, verdict: DecisionVerdict::Deny, decided_by: "é".to_owned(), comment,
+        });
+    }
+
+    #[test]
+    fn a_signal_comes_back_in_every_form(
+        tenant_id in tenant_ids(), occurred_at in times(), names in prop::collection::vec(texts(), 0..3),
+        numbers in prop::collection::vec(prop::option::of(-1e9..1e9_f64), 0..3), event_id in texts(),
+    ) {
+        let value = |number: &Option<f64>| SignalValue { text: event_id.clone(), number: *number };
+        let field = |name: &String| SignalField { name: name.clone(), values: numbers.iter().map(value).collect() };
+        comes_back_in_every_form(&Signal {
+            tenant_id, event_id: event_id.clone(), occurred_at, correlations: names.clone(), rules: names.clone(),
+            meets: names.clone(), fields: names.iter().map(field).collect(),
+            entities: names.iter().map(|value| Entity { kind: EntityKind::Host, value: value.clone() }).collect(),
+            destinations: names,
         });
     }
 

@@ -250,6 +250,7 @@ impl<S: Stage> Session<'_, S> {
             // A stage without a changelog may hold the same number of another topic.
             if !self.committed.keys().any(|(_, partition)| *partition == at.1) {
                 self.states.remove(&at.1);
+                self.stage.released(at.1);
                 self.measures.partition("cybervault_state_entries", at.1).set(0.0);
                 self.measures.partition("cybervault_state_bytes", at.1).set(0.0);
             }

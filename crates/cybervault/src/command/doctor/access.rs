@@ -5,7 +5,7 @@ use cybervault_stream::inspect::{Access, AccessPlan, Clock, Outcome, probe};
 use super::Finding;
 use crate::{
     config::{Config, Role},
-    pipeline::{self, GUARD, QUOTA, SELECT},
+    pipeline::{self, CORRELATE, GUARD, QUOTA, SELECT},
 };
 
 /// Beyond this, times in the log and in records can't be put beside each other any more.
@@ -31,12 +31,17 @@ fn plan(config: &Config) -> AccessPlan {
         groups.push((pipeline::ASSESS, &names.telemetry_events));
         inputs.extend([&names.telemetry_events, &names.quota_shares, &names.state_assess]);
         outputs.extend([&names.threat_assessments, &names.quota_rejections, &names.telemetry_sources]);
-        outputs.extend([&names.quota_usage, &names.state_assess]);
+        outputs.extend([&names.quota_usage, &names.detection_signals, &names.state_assess]);
     }
     if config.worker.roles.contains(&Role::Quota) {
         groups.push((QUOTA, &names.quota_usage));
         inputs.extend([&names.quota_usage, &names.state_quota]);
         outputs.extend([&names.quota_shares, &names.state_quota]);
+    }
+    if config.worker.roles.contains(&Role::Correlate) {
+        groups.push((CORRELATE, &names.detection_signals));
+        inputs.extend([&names.detection_signals, &names.state_correlate]);
+        outputs.extend([&names.threat_assessments, &names.state_correlate]);
     }
     if config.worker.roles.contains(&Role::Respond) {
         groups.extend([(SELECT, &names.threat_assessments), (GUARD, &names.response_candidates)]);
