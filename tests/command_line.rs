@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::evtx;
+use crate::support::{Fleet, evtx, unlimited};
 
 fn content(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../content").join(path)
@@ -420,4 +420,23 @@ fn a_windows_event_log_is_scored_as_it_lies_on_disk() {
     let output = run(&["score", broken]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("broken.evtx"), "{}", stderr(&output));
+}
+
+#[test]
+fn bench_pipeline_measures_the_stage_beside_the_bare_loop() {
+    let fleet = Fleet::new("bench", &unlimited(["acme"]));
+    let settings = ["batch.max_records=2000"];
+    let bench =
+        |events| fleet.command(&["bench", "pipeline", "--events", events, "--rate", "500", "--json"], &settings);
+    let too_few = bench("7999");
+    assert!(stderr(&too_few).contains("take at least 8000"), "{}", stderr(&too_few));
+    let output = bench("20000");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let measured = &json_lines(&output)[0];
+    for figure in
+        ["pipeline_events_per_second", "bare_events_per_second", "ratio", "ratio_to_decoding", "p50_ms", "p99_ms"]
+    {
+        assert!(measured[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure}: {measured}");
+    }
+    assert_eq!(measured["latency_at_events_per_second"], 500.0);
 }
