@@ -44,9 +44,6 @@ const UNREMARKABLE: Duration = Duration::from_secs(2);
 /// How long reports of delivery are left to gather.
 const STEP: Duration = Duration::from_micros(200);
 
-/// Why a transaction was given up whose partitions went to another worker meanwhile.
-const REBALANCE: &str = "rebalance";
-
 /// What a transaction takes with it.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -315,15 +312,11 @@ impl TransactionalProducer {
         match self.attempt(batch) {
             Ok(queued) => Outcome::Committed { seconds: started.elapsed().as_secs_f64(), queued },
             Err(Setback::Fatal(error)) => Outcome::Fatal(error),
-            Err(Setback::Abort { reason, error }) => {
-                // After a rebalance all brokers are well.
-                let again = || if reason == REBALANCE { Ok(()) } else { self.abort_again(batch) };
-                let aborted = self.abort().and_then(|()| again());
-                aborted.map_or_else(Outcome::Fatal, |()| Outcome::Aborted { reason, error })
-            }
-            Err(Setback::TooLarge { topic }) => {
-                self.abort().map_or_else(Outcome::Fatal, |()| Outcome::TooLarge { topic })
-            }
+            Err(setback) => match (self.abort().and_then(|()| self.abort_again(batch)), setback) {
+                (Err(error), _) | (Ok(()), Setback::Fatal(error)) => Outcome::Fatal(error),
+                (Ok(()), Setback::Abort { reason, error }) => Outcome::Aborted { reason, error },
+                (Ok(()), Setback::TooLarge { topic }) => Outcome::TooLarge { topic },
+            },
         }
     }
 
@@ -337,6 +330,8 @@ impl TransactionalProducer {
     ///
     /// A coordinator that has just started drops markers for partitions that it does not know yet, and calls the transaction ended. In
     /// these nobody reads on, and the producer's next marker ends both transactions: if it were a commit's, the batch would count twice.
+    /// Whatever a transaction was given up for, this may have happened: a coordinator that has just started also knows no members of
+    /// groups, which looks like a rebalance.
     fn abort_again(&self, batch: &Batch) -> Result<(), StreamError> {
         match self.write(batch) {
             Err(Setback::Fatal(error)) => Err(error),
@@ -486,7 +481,7 @@ impl TransactionalProducer {
                 let reason = match inner.code() {
                     RDKafkaErrorCode::IllegalGeneration
                     | RDKafkaErrorCode::RebalanceInProgress
-                    | RDKafkaErrorCode::UnknownMemberId => REBALANCE,
+                    | RDKafkaErrorCode::UnknownMemberId => "rebalance",
                     RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut => "timeout",
                     _ => "kafka",
                 };
