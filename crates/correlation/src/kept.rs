@@ -94,6 +94,9 @@ pub(crate) struct Known<'k> {
     pub(crate) window: Window,
 }
 
+/// Takes a group, or why it can't be read, and its keys.
+type EachKnown<'e, 'k> = dyn FnMut(Result<Known<'k>, WindowError>, &mut dyn Iterator<Item = Vec<u8>>) + 'e;
+
 /// All that is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Kept<'k> {
@@ -123,10 +126,7 @@ impl<'k> Kept<'k> {
     }
 
     /// Takes the groups one after the other, each with its keys.
-    pub(crate) fn groups(
-        self,
-        each: &mut dyn FnMut(Result<Known<'k>, WindowError>, &mut dyn Iterator<Item = Vec<u8>>),
-    ) {
+    pub(crate) fn groups(self, each: &mut EachKnown<'_, 'k>) {
         let Self { heads, mut parts, .. } = self;
         for (key, head) in heads {
             let mut own = parts.remove(&key).unwrap_or_default();

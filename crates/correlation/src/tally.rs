@@ -70,7 +70,23 @@ impl Tally {
         }
     }
 
-    /// Takes the oldest away.
+    /// Adds many, in their order.
+    pub(crate) fn fill<'e>(&mut self, entries: impl Iterator<Item = &'e Entry>, criterion: &Criterion) {
+        if let Self::Sorted(numbers) = self {
+            // One by one each would move half of those that are there.
+            numbers.extend(entries.map(Entry::number));
+            numbers.sort_unstable_by(f64::total_cmp);
+        } else {
+            entries.for_each(|entry| self.push(entry, criterion));
+        }
+    }
+
+    /// Whether entries can be taken away at the end, too.
+    pub(crate) fn goes_back(&self) -> bool {
+        !matches!(self, Self::Ordered(..))
+    }
+
+    /// Takes the oldest away; the newest where it [goes back](Self::goes_back).
     pub(crate) fn pop(&mut self, entry: &Entry) {
         match self {
             Self::Events(count) => *count -= 1,

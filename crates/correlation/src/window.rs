@@ -226,7 +226,7 @@ impl Window {
             None => {
                 scratch.clear();
                 let first = self.entries.partition_point(|entry| entry.time < from);
-                self.entries.range(first..).for_each(|entry| scratch.push(entry, criterion));
+                scratch.fill(self.entries.range(first..), criterion);
                 scratch
             }
         };
@@ -254,7 +254,7 @@ impl Window {
         let first = self.entries.partition_point(|entry| entry.time < from);
         if let Some(live) = &mut self.live {
             live.from = first;
-            self.entries.range(first..).for_each(|entry| live.tally.push(entry, criterion));
+            live.tally.fill(self.entries.range(first..), criterion);
         }
     }
 
@@ -264,17 +264,23 @@ impl Window {
     /// bout is found once: if none of its events was one before, it is found now.
     fn insert(&mut self, added: &Added<'_>, frame: &Frame<'_>, scratch: &mut Tally, outcome: &mut Outcome) {
         let Frame { criterion, timespan, .. } = *frame;
-        self.live = None;
         let first = self.entries.partition_point(|entry| entry.time <= added.time);
         outcome.changed = self.first + first as u64;
+        let mut start = self.entries.partition_point(|entry| entry.time < added.time.saturating_sub(timespan));
+        let mut rolled = self.rolled_back(start, first, criterion);
+        let tally = match &mut rolled {
+            Some(tally) => tally,
+            None => {
+                scratch.clear();
+                scratch.fill(self.entries.range(start..first), criterion);
+                &mut *scratch
+            }
+        };
         for (at, entry) in Self::entries_of(added).enumerate() {
             self.heap += entry.heap();
             self.entries.insert(first + at, entry);
         }
         let own = first + added.values.len() - 1;
-        let mut start = self.entries.partition_point(|entry| entry.time < added.time.saturating_sub(timespan));
-        scratch.clear();
-        self.entries.range(start..first).for_each(|entry| scratch.push(entry, criterion));
         let mut bout = Bout { is_open: first > 0 && self.entries[first - 1].has(TRUE), is_known: true, began: 0 };
         let (mut place, mut stayed) = (first, false);
         let mut begins_event = true;
@@ -285,16 +291,16 @@ impl Window {
             let from = time.saturating_sub(timespan);
             if begins_event {
                 while self.entries[start].time < from {
-                    scratch.pop(&self.entries[start]);
+                    tally.pop(&self.entries[start]);
                     start += 1;
                 }
-                stayed = scratch.holds(criterion, from);
+                stayed = tally.holds(criterion, from);
             }
             let entry = &mut self.entries[place];
-            scratch.push(entry, criterion);
+            tally.push(entry, criterion);
             begins_event = !entry.has(MORE);
             if begins_event {
-                let (was_true, is_true) = (entry.has(TRUE), scratch.holds(criterion, from));
+                let (was_true, is_true) = (entry.has(TRUE), tally.holds(criterion, from));
                 entry.set(TRUE, is_true);
                 entry.set(STAYED, stayed);
                 bout.next(place, is_true, stayed, was_true, outcome);
@@ -309,6 +315,24 @@ impl Window {
         let goes_on = self.entries.iter().skip(place).find(|entry| !entry.has(MORE));
         bout.is_known |= goes_on.is_some_and(|entry| entry.has(TRUE) && entry.has(STAYED));
         bout.end(outcome);
+        // Where it has come to the newest, its frame is that with which the next event begins.
+        if place == self.entries.len() && place >= KEEPS_TALLY {
+            let tally = rolled.unwrap_or_else(|| std::mem::replace(scratch, Tally::new(criterion)));
+            self.live = Some(Box::new(Live { from: start, tally }));
+        }
+    }
+
+    /// The tally of the entries between these two places, made from that of the newest time frame: an event that is a little late costs no
+    /// more than those that overtook it. `None` where there is none to begin with; it is gone then.
+    fn rolled_back(&mut self, start: usize, end: usize, criterion: &Criterion) -> Option<Tally> {
+        let Live { from, mut tally } = *self.live.take()?;
+        // Beyond that, to make it anew is less.
+        if !tally.goes_back() || from.saturating_sub(start) + self.entries.len() - end > self.entries.len() / 2 {
+            return None;
+        }
+        self.entries.range(end.max(from)..).for_each(|entry| tally.pop(entry));
+        self.entries.range(start..from.min(end).max(start)).for_each(|entry| tally.push(entry, criterion));
+        Some(tally)
     }
 }
 
