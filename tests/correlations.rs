@@ -140,6 +140,8 @@ fn an_assessment_of_a_correlation_shows_the_events_that_made_it_true() {
     assert_eq!(ids.len(), found.len());
     let finding = lines(&run(&["score", "--rules", &rules, "--output", "ocsf", &events])).pop().unwrap();
     assert_eq!(finding["finding_info"]["related_events"], json!([{"uid": "e4"}, {"uid": "e5"}]));
+    let (first, last) = (&finding["finding_info"]["first_seen_time"], &finding["finding_info"]["last_seen_time"]);
+    assert_eq!(last.as_i64().unwrap() - first.as_i64().unwrap(), 100_000);
 }
 
 #[test]

@@ -473,6 +473,8 @@ pub(crate) enum BenchCommand {
     Match(BenchMatchArgs),
     /// How many events a second a worker takes from Kafka to Kafka, beside a loop that only passes records on.
     Pipeline(BenchPipelineArgs),
+    /// How much slower a worker is that correlates, too, and how long it takes from an event to what it completes.
+    Correlations(BenchCorrelationsArgs),
 }
 
 /// Arguments of `bench match`.
@@ -510,6 +512,23 @@ pub(crate) struct BenchPipelineArgs {
     /// Events a second at which latency is measured; half of what the pipeline reached, without it.
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<u32>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `bench correlations`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchCorrelationsArgs {
+    /// The Kafka to measure on, `kafka.bootstrap` in the configuration.
+    #[arg(long, value_name = "HOSTS")]
+    pub(crate) bootstrap: Option<String>,
+    /// Events to send through.
+    #[arg(long, default_value_t = 200_000, value_name = "N")]
+    pub(crate) events: u64,
+    /// Events a second at which latency is measured.
+    #[arg(long, default_value_t = 5_000, value_name = "N")]
+    pub(crate) rate: u32,
     /// For programs.
     #[arg(long)]
     pub(crate) json: bool,

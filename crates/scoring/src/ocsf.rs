@@ -68,6 +68,12 @@ pub fn to_ocsf(assessment: &Assessment) -> Value {
     if let Some(CorrelatedEvents { count, events }) = &assessment.correlated {
         let event = |event: &CorrelatedEvent| json!({ "uid": event.event_id });
         finding["finding_info"]["related_events"] = events.iter().map(event).collect();
+        if let [first, ..] = &events[..]
+            && let [.., last] = &events[..]
+        {
+            finding["finding_info"]["first_seen_time"] = first.occurred_at.as_millis().into();
+            finding["finding_info"]["last_seen_time"] = last.occurred_at.as_millis().into();
+        }
         finding["count"] = (*count).into();
     }
     finding

@@ -1,5 +1,6 @@
 //! `cybervault bench`: how fast it is, held against something in the same run.
 
+mod correlations;
 mod events;
 mod matching;
 mod pipeline;
@@ -13,6 +14,7 @@ pub(super) fn run(command: &BenchCommand, config: Config) -> anyhow::Result<Answ
     match command {
         BenchCommand::Match(args) => matching::run(args, &config),
         BenchCommand::Pipeline(args) => pipeline::run(args, config),
+        BenchCommand::Correlations(args) => correlations::run(args, config),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use cybervault_model::Timestamp;
+
 /// Of how many events one has a finding.
 pub(super) const ONE_IN: u64 = 10;
 const SIZE: usize = 1000;
@@ -32,6 +34,60 @@ pub(super) fn write(
     event.extend(std::iter::repeat_n(b'0', rest));
     event.extend_from_slice(br#""}}"#);
     Ok(())
+}
+
+/// One in so many of the mixed events is a logon that is refused …
+const REFUSED: u64 = 50;
+/// … and so many of one account are guessing.
+pub(super) const GUESSES: u64 = 10;
+/// One in so many is a connection to outside, which correlations look at: about as many as in the samples.
+const OUTBOUND: u64 = 8;
+
+/// Whether mixed event number `number` completes a correlation.
+pub(super) fn completes(number: u64) -> bool {
+    is_refused(number) && (number / REFUSED) % GUESSES == GUESSES - 1
+}
+
+fn is_refused(number: u64) -> bool {
+    number % REFUSED == 7
+}
+
+/// The same with what correlations look at among them, a tenth of a millisecond apart.
+pub(super) fn write_mixed(
+    number: u64,
+    id: &str,
+    tenant: &str,
+    key: &mut Vec<u8>,
+    event: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    let host = number % HOSTS;
+    let at = Timestamp::from_millis(1_793_000_000_000 + i64::try_from(number / 10).unwrap_or(i64::MAX));
+    let payload = if is_refused(number) {
+        let account = number / REFUSED / GUESSES;
+        let [address, domain] = [account % 250, account / 250 % 250];
+        format!(
+            r#"{{"Channel":"Security","EventID":4625,"Computer":"dc-{host:04}","TargetUserName":"account-{account}","LogonType":3,"IpAddress":"198.18.{domain}.{address}"}}"#
+        )
+    } else if number % OUTBOUND == 3 {
+        let (to, bytes) = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40, number % 9000);
+        format!(
+            r#"{{"src_ip":"10.40.{}.{}","dst_ip":"203.0.{}.{}","dst_port":443,"protocol":"tcp","direction":"outbound","bytes_out":{bytes},"bytes_in":900}}"#,
+            host / 250,
+            host % 250,
+            to / 16 % 16,
+            to % 16
+        )
+    } else {
+        return write(number, id, tenant, key, event);
+    };
+    let kind = if is_refused(number) { "windows_event" } else { "network_traffic" };
+    key.clear();
+    event.clear();
+    write!(key, "{tenant}|ws-{host:04}")?;
+    write!(
+        event,
+        r#"{{"event_id":"{id}","tenant_id":"{tenant}","type":"{kind}","occurred_at":"{at}","payload":{payload}}}"#
+    )
 }
 
 #[cfg(test)]

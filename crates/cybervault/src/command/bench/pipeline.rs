@@ -29,14 +29,14 @@ use crate::{
 };
 
 /// One of the samples' tenants, on the plan whose rates are lifted here.
-const TENANT: &str = "acme-health";
+pub(super) const TENANT: &str = "acme-health";
 const PARTITIONS: u32 = 4;
 /// How long events are sent at half of what was reached, to see how long each takes then.
 const HALF_LOAD: Duration = Duration::from_secs(10);
 /// The first seconds of it, while caches and the group settle, do not count.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How long a round may stand still.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Result<Answer> {
     cybervault_stream::give_memory_back();
@@ -45,16 +45,7 @@ pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Resul
     if args.events < fewest {
         bail!("--events {} are too few to measure anything; take at least {fewest}", args.events);
     }
-    // Its events are of a tenant of the samples, whoever else there is.
-    config.tenants_file = None;
-    if let Some(bootstrap) = &args.bootstrap {
-        config.kafka.bootstrap.clone_from(bootstrap);
-    }
-    config.topics.partitions = PARTITIONS;
-    config.topics.replication = Some(1);
-    config.worker.roles = vec![Role::Assess];
-    config.quota.plans.enterprise.events_per_second = MAX_EVENTS_PER_SECOND;
-    config.quota.plans.enterprise.bytes_per_second = MAX_BYTES_PER_SECOND;
+    configure(&mut config, args.bootstrap.as_deref());
     let live = Arc::new(Live::load(&config, Sources::of(&config, true)?)?);
 
     // The first does not count: a broker that was just started is still compiling itself.
@@ -88,7 +79,21 @@ pub(super) fn run(args: &BenchPipelineArgs, mut config: Config) -> anyhow::Resul
     )
 }
 
-fn say(what: &str) -> io::Result<()> {
+/// A worker of the role `assess` alone that no quota holds up.
+pub(super) fn configure(config: &mut Config, bootstrap: Option<&str>) {
+    // Its events are of a tenant of the samples, whoever else there is.
+    config.tenants_file = None;
+    if let Some(bootstrap) = bootstrap {
+        bootstrap.clone_into(&mut config.kafka.bootstrap);
+    }
+    config.topics.partitions = PARTITIONS;
+    config.topics.replication = Some(1);
+    config.worker.roles = vec![Role::Assess];
+    config.quota.plans.enterprise.events_per_second = MAX_EVENTS_PER_SECOND;
+    config.quota.plans.enterprise.bytes_per_second = MAX_BYTES_PER_SECOND;
+}
+
+pub(super) fn say(what: &str) -> io::Result<()> {
     writeln!(io::stderr(), "{what}")
 }
 
@@ -100,13 +105,13 @@ struct Round {
 }
 
 /// One round, on topics of its own.
-struct Bench<'a> {
-    config: Config,
+pub(super) struct Bench<'a> {
+    pub(super) config: Config,
     live: &'a Arc<Live>,
 }
 
 impl<'a> Bench<'a> {
-    fn new(config: &Config, live: &'a Arc<Live>, round: usize) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, live: &'a Arc<Live>, round: usize) -> anyhow::Result<Self> {
         let mut config = config.clone();
         let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
         config.kafka.topic_prefix = format!("{}bench.{now:x}.{round}.", config.kafka.topic_prefix);
@@ -122,7 +127,7 @@ impl<'a> Bench<'a> {
     }
 
     fn round(&self, count: u64) -> anyhow::Result<Round> {
-        self.fill(count)?;
+        self.fill(count, &events::write)?;
         Ok(Round {
             bare: self.bare("bare", count, &mut |_| ())?,
             decoding: self.decoding(count)?,
@@ -134,11 +139,11 @@ impl<'a> Bench<'a> {
         self.config.topic(|names| &names.telemetry_events)
     }
 
-    fn fill(&self, count: u64) -> anyhow::Result<()> {
+    pub(super) fn fill(&self, count: u64, write: &WriteEvent) -> anyhow::Result<()> {
         let (publisher, topic) = (self.publisher()?, self.input());
         let (mut key, mut event) = (Vec::new(), Vec::new());
         for number in 0..count {
-            events::write(number, &format!("bench-{number}"), TENANT, &mut key, &mut event)?;
+            write(number, &format!("bench-{number}"), TENANT, &mut key, &mut event)?;
             publisher.send(&topic, &key, &event, &[], None)?;
         }
         Ok(publisher.flush(PATIENCE)?)
@@ -170,9 +175,9 @@ impl<'a> Bench<'a> {
     /// Records a second from the first record on that a stage at work takes up to the last commit.
     fn pipeline(&self, count: u64) -> anyhow::Result<f64> {
         let work = Work::start(self)?;
-        let began = work.wait_for(1)?;
+        let began = work.wait_for(ASSESS, 1)?;
         let first = work.health.records(ASSESS);
-        let ended = work.wait_for(count)?;
+        let ended = work.wait_for(ASSESS, count)?;
         work.stop()?;
         Ok(per_second(count - first, ended - began))
     }
@@ -188,7 +193,9 @@ impl<'a> Bench<'a> {
         let mut latencies = Vec::new();
         thread::scope(|scope| {
             let sender = scope.spawn(|| {
-                let result = self.send_steadily(rate, began, &sent);
+                let result = self.send_steadily((rate, &events::write), began, &mut |number| {
+                    sent.fetch_add(u64::from(number.is_multiple_of(events::ONE_IN)), Ordering::Relaxed);
+                });
                 sent_all.store(true, Ordering::Relaxed);
                 result
             });
@@ -205,11 +212,7 @@ impl<'a> Bench<'a> {
                 let Some(record) = follower.next(Duration::from_millis(10))? else { continue };
                 (received, last) = (received + 1, Instant::now());
                 let of: Assessed<'_> = serde_json::from_slice(&record.value)?;
-                let sent_at = of.event_id.strip_prefix("bench-").and_then(|micros| micros.parse().ok());
-                let sent_at = Duration::from_micros(sent_at.context("an assessment of an event that was not sent")?);
-                if sent_at > SETTLE {
-                    latencies.push((began.elapsed().saturating_sub(sent_at)).as_secs_f64() * 1000.0);
-                }
+                latencies.extend(latency(of.event_id, began)?);
             }
             sender.join().unwrap_or_else(|_| bail!("the sender has panicked"))
         })?;
@@ -218,8 +221,13 @@ impl<'a> Bench<'a> {
         Ok(latencies)
     }
 
-    /// Sends events whose ids tell when they were sent, in microseconds since `began`. Counts those with a finding.
-    fn send_steadily(&self, rate: f64, began: Instant, found: &AtomicU64) -> anyhow::Result<()> {
+    /// Sends events whose ids tell when they were sent, in microseconds since `began`, and shows each one's number.
+    pub(super) fn send_steadily(
+        &self,
+        (rate, write): (f64, &WriteEvent),
+        began: Instant,
+        sent: &mut dyn FnMut(u64),
+    ) -> anyhow::Result<()> {
         let (publisher, topic) = (self.publisher()?, self.input());
         let (mut key, mut event) = (Vec::new(), Vec::new());
         let mut number = 0u64;
@@ -228,9 +236,9 @@ impl<'a> Bench<'a> {
             let due = (began.elapsed().as_secs_f64() * rate) as u64;
             while number < due {
                 let id = format!("bench-{}", began.elapsed().as_micros());
-                events::write(number, &id, TENANT, &mut key, &mut event)?;
+                write(number, &id, TENANT, &mut key, &mut event)?;
                 publisher.send(&topic, &key, &event, &[], None)?;
-                found.fetch_add(u64::from(number.is_multiple_of(events::ONE_IN)), Ordering::Relaxed);
+                sent(number);
                 number += 1;
             }
             thread::sleep(Duration::from_millis(1));
@@ -239,28 +247,39 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// Writes an event of this number, id and tenant into the second buffer, and its key into the first.
+pub(super) type WriteEvent = dyn Fn(u64, &str, &str, &mut Vec<u8>, &mut Vec<u8>) -> io::Result<()> + Sync;
+
 /// Of an assessment, what tells when its event was sent.
 #[derive(Deserialize)]
 struct Assessed<'a> {
     event_id: &'a str,
 }
 
-/// A stage at work.
-struct Work {
+/// How many milliseconds ago the event of this id was sent; `None` in the first seconds.
+pub(super) fn latency(event_id: &str, began: Instant) -> anyhow::Result<Option<f64>> {
+    let sent_at = event_id.strip_prefix("bench-").and_then(|micros| micros.parse().ok());
+    let sent_at = Duration::from_micros(sent_at.context("an assessment of an event that was not sent")?);
+    let took = began.elapsed().saturating_sub(sent_at).as_secs_f64() * 1000.0;
+    Ok((sent_at > SETTLE).then_some(took))
+}
+
+/// Stages at work.
+pub(super) struct Work {
     pipeline: Pipeline,
-    health: Health,
+    pub(super) health: Health,
     stop: Arc<AtomicBool>,
 }
 
 impl Work {
-    fn start(bench: &Bench<'_>) -> anyhow::Result<Self> {
+    pub(super) fn start(bench: &Bench<'_>) -> anyhow::Result<Self> {
         let (health, stop) = (Health::default(), Arc::new(AtomicBool::new(false)));
         let pipeline = Pipeline::start(&bench.config, bench.live, &health, &stop)?;
         Ok(Self { pipeline, health, stop })
     }
 
     /// Waits until the stage has its partitions: what is sent before is a backlog.
-    fn until_ready(&self) -> anyhow::Result<()> {
+    pub(super) fn until_ready(&self) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
             let obstacles = self.health.obstacles();
@@ -274,11 +293,11 @@ impl Work {
         }
     }
 
-    /// When the stage had committed `count` records.
-    fn wait_for(&self, count: u64) -> anyhow::Result<Instant> {
+    /// When a stage had committed `count` records.
+    pub(super) fn wait_for(&self, stage: &str, count: u64) -> anyhow::Result<Instant> {
         let (mut before, mut moved) = (0, Instant::now());
         loop {
-            let records = self.health.records(ASSESS);
+            let records = self.health.records(stage);
             if records >= count {
                 return Ok(Instant::now());
             }
@@ -286,20 +305,21 @@ impl Work {
                 (before, moved) = (records, Instant::now());
             }
             if moved.elapsed() > PATIENCE || self.stop.load(Ordering::Relaxed) {
-                let reason = format!("{records} of {count} events were processed, then no more; see the log");
+                let reason =
+                    format!("{records} of {count} records were processed by {stage}, then no more; see the log");
                 return Err(StreamError::Fatal { what: "the benchmark".into(), reason }.into());
             }
             thread::sleep(Duration::from_micros(500));
         }
     }
 
-    fn stop(self) -> anyhow::Result<()> {
+    pub(super) fn stop(self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         self.pipeline.join()
     }
 }
 
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
     sorted.get(at).copied().unwrap_or(0.0)
