@@ -29,6 +29,8 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     browser.find("button[type=submit]").follow();
     browser.find("#connection.on");
     assert_eq!(browser.run("return document.cookie"), "", "no script sees the session");
+    browser.find("nav a[href='/findings']").follow();
+    browser.find("#connection.on");
     assert!(browser.find("#empty").text().contains("Nothing found yet"));
 
     // It comes by itself, and what an attacker wrote is text.
@@ -44,7 +46,7 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
 
     // Paused it waits; by the keyboard one comes to the finding.
     browser.find("#pause").click();
-    fleet.send([Record::new("acme", attack("e2", "ws-<b>7</b>").to_string())]);
+    fleet.send([Record::new("acme", attack("e2", "ws-8").to_string())]);
     eventually("one waits", PATIENCE, || browser.find("#pause").text().contains("Show 1 new").then_some(()));
     browser.find("#pause").click();
     eventually("two rows", PATIENCE, || {
@@ -101,7 +103,8 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
         "/reports",
         "/reports?print",
         "/entities/host/ws-%3Cb%3E7%3C%2Fb%3E",
-        "/?severity=high&q=T1059.001",
+        "/",
+        "/findings?severity=high&q=T1059.001",
     ] {
         browser.open(&format!("{}{path}", gateway.base));
         assert!(!browser.find("h1").text().is_empty(), "{path}");
@@ -122,8 +125,9 @@ fn an_analyst_signs_in_sees_an_attack_arrive_and_has_it_contained() {
     assert!(unexpected.is_empty(), "{unexpected:?}");
 
     // A form without the session's token is refused; another tenant's finding is none.
-    let finding = browser
-        .run("return fetch('/').then(page => page.text()).then(text => text.match(/findings\\/(ta_[0-9a-f]+)/)[1])");
+    let finding = browser.run(
+        "return fetch('/findings').then(page => page.text()).then(text => text.match(/findings\\/(ta_[0-9a-f]+)/)[1])",
+    );
     let forged = browser.run(&format!("return fetch('/approvals/decide', {{method: 'POST', body: new URLSearchParams({{verdict: 'deny', action: '{action_id}'}})}}).then(answer => answer.status)"));
     assert_eq!(forged, 403);
     let (_, other) = key(&fleet, "globex", &["--kind", "read"]);
@@ -261,13 +265,13 @@ fn any_number_of_tabs_share_one_stream_and_end_together() {
     let tabs: Vec<String> = (0..7)
         .map(|_| {
             let tab = browser.tab();
-            browser.open(&format!("{}/", gateway.base));
+            browser.open(&format!("{}/findings", gateway.base));
             browser.find("#connection.on");
             tab
         })
         .collect();
     let other = browser.tab();
-    browser.open(&format!("{}/?q=another-host", gateway.base));
+    browser.open(&format!("{}/findings?q=another-host", gateway.base));
     browser.find("#connection.on");
     assert_eq!(Fleet::metric(&gateway.process, "cybervault_stream_clients", ""), 1.0);
 
@@ -283,7 +287,7 @@ fn any_number_of_tabs_share_one_stream_and_end_together() {
     assert_eq!(browser.run("return document.querySelectorAll('#feed tbody tr').length"), 0);
     // A tab that comes later has it from its page, and goes on from there.
     let late = browser.tab();
-    browser.open(&format!("{}/", gateway.base));
+    browser.open(&format!("{}/findings", gateway.base));
     browser.find("#connection.on");
     assert_eq!(api.post("/v3/threats/analyze", &attack("e2", "ws-8")).status, 201);
     eventually("both, each once", PATIENCE, || {
@@ -329,6 +333,19 @@ fn the_console_looks_as_the_pictures_in_docs_show() {
         browser.picture(&format!("sign-in-{theme}"));
         browser.find("#key").write(&secret);
         browser.find("button[type=submit]").follow();
+        browser.find("#connection.on");
+        eventually("an attack has come far", PATIENCE, || {
+            let most = "return Math.max(0, ...Array.from(document.querySelectorAll('#incidents .tactics'), one => one.children.length))";
+            (browser.run(most).as_u64()? > 3).then_some(())
+        });
+        browser.picture(&format!("incidents-{theme}"));
+        let story = browser.run(
+            "return Array.from(document.querySelectorAll('#incidents li')).sort((a, b) => b.querySelectorAll('.technique').length - a.querySelectorAll('.technique').length)[0].querySelector('a').getAttribute('href')",
+        );
+        browser.open(&format!("{base}{}", story.as_str().unwrap()));
+        browser.find(".drawing");
+        browser.picture(&format!("incident-{theme}"));
+        browser.open(&format!("{base}/findings"));
         browser.find("#connection.on");
         eventually("much was found", PATIENCE, || {
             (browser.run("return document.querySelectorAll('#feed tbody tr').length").as_u64()? > 40).then_some(())

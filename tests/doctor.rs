@@ -76,6 +76,9 @@ fn the_doctor_finds_what_is_missing_and_what_is_refused() {
         "threat.assessments",
         "response.decisions",
         "response.candidates",
+        "threat.incidents",
+        "incident.decisions",
+        "incident.candidates",
     ];
     let outputs = [
         "detection.signals",
@@ -86,14 +89,17 @@ fn the_doctor_finds_what_is_missing_and_what_is_refused() {
         "telemetry.sources",
         "response.actions",
         "response.candidates",
+        "threat.incidents",
+        "incident.candidates",
         "telemetry.dlq",
     ];
-    let states = ["state.assess", "state.quota", "state.correlate", "state.response"];
+    let states = ["state.assess", "state.quota", "state.correlate", "state.response", "state.incidents"];
     let named = |operation: &str, names: &[&str]| -> Vec<String> {
         names.iter().map(|name| format!("{operation} on topic {}", worker.topic(name))).collect()
     };
-    let groups = ["assess", "quota", "correlate", "respond_select", "respond_guard"]
-        .map(|stage| format!("Read on group {ids}{stage}"));
+    let groups =
+        ["assess", "quota", "correlate", "respond_select", "respond_guard", "incident_select", "incident_group"]
+            .map(|stage| format!("Read on group {ids}{stage}"));
     let expected = [
         named("Read", &inputs),
         named("Read", &states),

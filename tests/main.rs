@@ -24,6 +24,7 @@ mod exactly_once;
 mod fairness;
 mod gateway;
 mod hostile_batches;
+mod incidents;
 mod inputs;
 mod observability;
 mod outages;

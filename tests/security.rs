@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::{self, Fleet, unlimited};
 
-const INPUTS: [&str; 7] = [
+const INPUTS: [&str; 10] = [
     "detection.signals",
     "telemetry.events",
     "quota.usage",
@@ -13,8 +13,11 @@ const INPUTS: [&str; 7] = [
     "threat.assessments",
     "response.decisions",
     "response.candidates",
+    "threat.incidents",
+    "incident.decisions",
+    "incident.candidates",
 ];
-const OUTPUTS: [&str; 8] = [
+const OUTPUTS: [&str; 10] = [
     "detection.signals",
     "threat.assessments",
     "quota.rejections",
@@ -22,6 +25,8 @@ const OUTPUTS: [&str; 8] = [
     "quota.shares",
     "response.actions",
     "response.candidates",
+    "threat.incidents",
+    "incident.candidates",
     "telemetry.dlq",
 ];
 

@@ -23,7 +23,7 @@ pub(crate) use cybervault_testkit::PATIENCE;
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cybervault");
 pub(crate) const PARTITIONS: i32 = 4;
 
-const TOPICS: [&str; 11] = [
+const TOPICS: [&str; 14] = [
     "telemetry.events",
     "telemetry.api",
     "telemetry.dlq",
@@ -35,6 +35,9 @@ const TOPICS: [&str; 11] = [
     "response.actions",
     "response.decisions",
     "response.candidates",
+    "threat.incidents",
+    "incident.decisions",
+    "incident.candidates",
 ];
 
 /// Tenants whose quotas no test reaches by accident.
@@ -130,8 +133,15 @@ impl Fleet {
             topic::create(&bootstrap, &names.iter().map(String::as_str).collect::<Vec<_>>(), partitions, settings);
         };
         create(named(&TOPICS), &[("max.message.bytes", "4194304")]);
-        let compacted =
-            ["quota.shares", "state.assess", "state.quota", "state.correlate", "state.response", "state.replay"];
+        let compacted = [
+            "quota.shares",
+            "state.assess",
+            "state.quota",
+            "state.correlate",
+            "state.response",
+            "state.incidents",
+            "state.replay",
+        ];
         create(named(&compacted), &[("cleanup.policy", "compact")]);
         let fleet = Self { bootstrap, prefix, entrance, partitions, folder: tempfile::tempdir().unwrap() };
         fs::write(fleet.path("tenants.yaml"), tenants).unwrap();

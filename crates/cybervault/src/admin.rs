@@ -105,6 +105,21 @@ pub(crate) fn describe() {
         "cybervault_response_outcomes_total",
         "What became of proposals and decisions, by `of` and `outcome`"
     );
+    describe_counter!(
+        "cybervault_incident_findings_total",
+        "What became of findings in incidents, by `outcome`: `opened` one, were `news` in one, `counted`, or `passed_over` because they \
+         were assessed again for the record only"
+    );
+    describe_counter!("cybervault_incident_changes_total", "Why incidents were told, by `change`");
+    describe_counter!("cybervault_incidents_merged_total", "Incidents that became a part of another");
+    describe_counter!(
+        "cybervault_incidents_dropped_total",
+        "Incidents that take no more findings because their tenant had too many at a time"
+    );
+    describe_counter!(
+        "cybervault_incident_decisions_total",
+        "What became of people's words on incidents, by `outcome`"
+    );
     describe_counter!("cybervault_reloads_total", "Files taken up or refused, by `what` was read and `result`");
     describe_counter!(
         "cybervault_signals_total",

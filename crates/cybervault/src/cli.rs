@@ -576,6 +576,9 @@ pub(crate) struct SkipArgs {
     pub(crate) partition: i32,
     /// The offset to step over.
     pub(crate) offset: i64,
+    /// Which stage, where several read the topic.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stage: Option<String>,
     /// Where the stage stands, if more than that one offset is to be stepped over.
     #[arg(long, value_name = "OFFSET")]
     pub(crate) from: Option<i64>,

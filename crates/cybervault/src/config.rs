@@ -81,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) emit: Emit,
     /// The form of what is produced.
     pub(crate) output: Output,
+    /// Which findings are one incident, and when one is told.
+    pub(crate) incidents: cybervault_incident::Settings,
     /// What holds for all playbooks.
     pub(crate) response: Guardrails,
     /// Metrics and health over HTTP.
@@ -158,6 +160,8 @@ pub(crate) enum Role {
     Correlate,
     /// Assessments to actions.
     Respond,
+    /// Assessments to incidents.
+    Incidents,
 }
 
 /// Which part of the work this process does.
@@ -187,7 +191,7 @@ pub(crate) struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self {
-            roles: vec![Role::Assess, Role::Quota, Role::Correlate, Role::Respond],
+            roles: vec![Role::Assess, Role::Quota, Role::Correlate, Role::Respond, Role::Incidents],
             instance: None,
             runners: 1,
             shutdown_ms: 10_000,

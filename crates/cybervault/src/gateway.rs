@@ -12,7 +12,7 @@ use crate::{
     correlating::{Looked, signals},
     detection::{Detection, Findings},
     live::Live,
-    pipeline::{ASSESS, CORRELATE, GUARD, SELECT, group},
+    pipeline::{ASSESS, CORRELATE, GUARD, INCIDENT_GROUP, INCIDENT_SELECT, SELECT, group},
 };
 
 /// How many desks are kept for the next request.
@@ -26,7 +26,7 @@ pub(crate) struct LiveEngine {
     /// What one request at a time works at; its memory is used again by the next.
     desks: Mutex<Vec<Desk>>,
     /// What each stage has committed, by its group, where all of it is done in this process.
-    progress: Option<(Health, [(String, &'static str); 4])>,
+    progress: Option<(Health, [(String, &'static str); 6])>,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,8 @@ impl LiveEngine {
 
     /// The same, where the stages run in this process alone: their own counts then say how far they are.
     pub(crate) fn with_stages(self, config: &Config, health: Health) -> Self {
-        let stages = [ASSESS, CORRELATE, SELECT, GUARD].map(|stage| (group(config, stage), stage));
+        let stages = [ASSESS, CORRELATE, SELECT, GUARD, INCIDENT_SELECT, INCIDENT_GROUP];
+        let stages = stages.map(|stage| (group(config, stage), stage));
         Self { progress: Some((health, stages)), ..self }
     }
 
@@ -137,7 +138,9 @@ pub(crate) fn settings(
         actions: config.topic(|names| &names.response_actions),
         rejections: config.topic(|names| &names.quota_rejections),
         sources: config.topic(|names| &names.telemetry_sources),
+        incidents: config.topic(|names| &names.threat_incidents),
         decisions: config.topic(|names| &names.response_decisions),
+        incident_decisions: config.topic(|names| &names.incident_decisions),
     };
     Settings {
         listen: gateway.listen,
@@ -156,6 +159,8 @@ pub(crate) fn settings(
             (group(config, CORRELATE), topics.signals.clone()),
             (group(config, SELECT), topics.assessments.clone()),
             (group(config, GUARD), config.topic(|names| &names.response_candidates)),
+            (group(config, INCIDENT_SELECT), topics.assessments.clone()),
+            (group(config, INCIDENT_GROUP), config.topic(|names| &names.incident_candidates)),
         ],
         topics,
         encoding,

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use cybervault_incident::Grouping;
 use cybervault_model::{
     Encoding,
     avro::{NoRegistry, Subject, WriterSchemas},
@@ -24,7 +25,10 @@ use crate::{
     live::Live,
     shares::{ShareBoard, ShareFollower},
     sources::{SourceBoard, SourceTeller},
-    stage::{Assess, AssessTopics, Correlate, Quota, RespondGuard, RespondSelect, TenantLabels},
+    stage::{
+        Assess, AssessTopics, Correlate, IncidentGroup, IncidentSelect, Quota, RespondGuard, RespondSelect,
+        TenantLabels,
+    },
 };
 
 /// The stage that reads events.
@@ -37,6 +41,11 @@ pub(crate) const CORRELATE: &str = "correlate";
 pub(crate) const SELECT: &str = "respond_select";
 /// The stage that reads what playbooks ask for.
 pub(crate) const GUARD: &str = "respond_guard";
+
+/// The stage that brings findings and people's words on incidents together.
+pub(crate) const INCIDENT_SELECT: &str = "incident_select";
+/// The stage that makes incidents of them.
+pub(crate) const INCIDENT_GROUP: &str = "incident_group";
 
 /// How often the registry is asked again at the start.
 const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
@@ -81,6 +90,7 @@ impl Pipeline {
         let teller = assess.then(|| SourceTeller::start(starter.board.clone(), config.kafka(), topic)).transpose()?;
         let quota = config.worker.roles.contains(&Role::Quota);
         let correlate = config.worker.roles.contains(&Role::Correlate);
+        let incidents = config.worker.roles.contains(&Role::Incidents);
         let topic = config.topic(|names| &names.quota_shares);
         let follower = || ShareFollower::start(starter.shares.clone(), config.kafka(), topic);
         let follower = assess.then(follower).transpose()?;
@@ -98,6 +108,10 @@ impl Pipeline {
             if respond {
                 pipeline.runners.push(starter.select(n)?);
                 pipeline.runners.push(starter.guard(n)?);
+            }
+            if incidents {
+                pipeline.runners.push(starter.incident_select(n)?);
+                pipeline.runners.push(starter.incident_group(n)?);
             }
         }
         Ok(pipeline)
@@ -205,12 +219,13 @@ impl Starter<'_> {
         let config = self.config;
         let (decisions, candidates) =
             (config.topic(|names| &names.response_decisions), config.topic(|names| &names.response_candidates));
+        let incidents = config.topic(|names| &names.threat_incidents);
         let settings = RunnerSettings {
-            inputs: vec![config.topic(|names| &names.threat_assessments), decisions.clone()],
+            inputs: vec![config.topic(|names| &names.threat_assessments), incidents.clone(), decisions.clone()],
             outputs: vec![candidates.clone()],
             ..runner_settings(config, SELECT, n)
         };
-        let stage = RespondSelect::new(self.live.clone(), self.schemas.clone(), decisions, candidates);
+        let stage = RespondSelect::new(self.live.clone(), self.schemas.clone(), (incidents, decisions), candidates);
         self.spawn(settings, stage, n)
     }
 
@@ -225,6 +240,32 @@ impl Starter<'_> {
         };
         let stage = RespondGuard::new(Guard::new(config.response.clone())?, actions, self.encoding.clone());
         self.spawn(settings, stage, n)
+    }
+
+    fn incident_select(&self, n: u32) -> anyhow::Result<Started> {
+        let config = self.config;
+        let (decisions, candidates) =
+            (config.topic(|names| &names.incident_decisions), config.topic(|names| &names.incident_candidates));
+        let settings = RunnerSettings {
+            inputs: vec![config.topic(|names| &names.threat_assessments), decisions.clone()],
+            outputs: vec![candidates.clone()],
+            ..runner_settings(config, INCIDENT_SELECT, n)
+        };
+        self.spawn(settings, IncidentSelect::new(self.schemas.clone(), decisions, candidates), n)
+    }
+
+    fn incident_group(&self, n: u32) -> anyhow::Result<Started> {
+        let config = self.config;
+        let (candidates, incidents) =
+            (config.topic(|names| &names.incident_candidates), config.topic(|names| &names.threat_incidents));
+        let settings = RunnerSettings {
+            inputs: vec![candidates.clone()],
+            outputs: vec![incidents.clone(), candidates.clone()],
+            changelog: Some(config.topic(|names| &names.state_incidents)),
+            ..runner_settings(config, INCIDENT_GROUP, n)
+        };
+        let grouping = Grouping::new(config.incidents.clone())?;
+        self.spawn(settings, IncidentGroup::new(grouping, candidates, incidents, self.encoding.clone()), n)
     }
 
     fn spawn(&self, settings: RunnerSettings, stage: impl Stage + 'static, n: u32) -> anyhow::Result<Started> {
@@ -285,6 +326,9 @@ pub(crate) fn input_topics(config: &Config) -> Vec<Arc<str>> {
         config.topic(|names| &names.threat_assessments),
         config.topic(|names| &names.response_decisions),
         config.topic(|names| &names.response_candidates),
+        config.topic(|names| &names.threat_incidents),
+        config.topic(|names| &names.incident_decisions),
+        config.topic(|names| &names.incident_candidates),
     ]
 }
 
@@ -327,6 +371,7 @@ fn encoding(config: &Config, registry: Option<&SchemaRegistry>, stop: &AtomicBoo
         (Subject::Signal, subject(config.topic(|names| &names.detection_signals))),
         (Subject::QuotaRejection, subject(config.topic(|names| &names.quota_rejections))),
         (Subject::ResponseAction, subject(config.topic(|names| &names.response_actions))),
+        (Subject::Incident, subject(config.topic(|names| &names.threat_incidents))),
     ];
     loop {
         match registry.register_all(names.clone()) {

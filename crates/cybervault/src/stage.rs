@@ -2,6 +2,8 @@
 
 mod assess;
 mod correlate;
+mod incident_group;
+mod incident_select;
 mod meters;
 mod quota;
 #[cfg(all(test, debug_assertions))]
@@ -14,12 +16,17 @@ mod sources;
 
 use std::sync::Arc;
 
-use cybervault_model::{DecodeError, EncodeError, Encoding, Record as Value};
-use cybervault_stream::{Failure, Outbox, Output, Poison};
+use cybervault_model::{
+    ContentType, DecodeError, EncodeError, Encoding, Record as Value, TenantId, Timestamp, avro::WriterSchemas,
+    decode_value,
+};
+use cybervault_stream::{Failure, Outbox, Output, Poison, Record};
 
 pub(crate) use self::{
     assess::{Assess, AssessTopics},
     correlate::Correlate,
+    incident_group::IncidentGroup,
+    incident_select::IncidentSelect,
     meters::TenantLabels,
     quota::Quota,
     replay::{Replay, ReplayFilter, ReplayTally, SentBack, Stretch},
@@ -32,9 +39,9 @@ pub(crate) use self::{
 pub(crate) const TENANT_HEADER: &str = "tenant_id";
 /// The header that names the log source of an event without an envelope.
 pub(crate) const SOURCE_HEADER: &str = "log_source";
-/// The header that says what a record on `response.candidates` is.
+/// The header that says what a record on `response.candidates` or `incident.candidates` is.
 pub(crate) const KIND_HEADER: &str = "kind";
-/// The header with the time of the record behind a record on `response.candidates`, in milliseconds.
+/// The header with the time of the record behind a record on one of these, in milliseconds.
 pub(crate) const AT_HEADER: &str = "at";
 
 /// The header of an assessment that was written when events were assessed again, and what it says: whether playbooks look at it.
@@ -52,6 +59,29 @@ fn undecodable(error: &DecodeError) -> Failure {
 /// What becomes of a record whose result can't be written, a number beyond Avro's range for one: it is kept as it came.
 fn unwritable(error: &EncodeError) -> Failure {
     Failure::Poison(Poison::new("not_encodable", error.to_string()))
+}
+
+/// Reads a record's value.
+fn read<T: Value>(record: &Record<'_>, schemas: &dyn WriterSchemas) -> Result<T, Failure> {
+    let content_type = record.headers.get(ContentType::HEADER);
+    decode_value(record.value, content_type, schemas).map_err(|error| undecodable(&error))
+}
+
+/// Refuses what a sender says for another tenant: who may send for which is decided where the header is set.
+fn agree(record: &Record<'_>, tenant_id: &TenantId) -> Result<(), Failure> {
+    match record.headers.get(TENANT_HEADER) {
+        Some(header) if header != tenant_id.as_str().as_bytes() => {
+            let (header, envelope) = (header.escape_ascii().to_string(), tenant_id.to_string());
+            Err(undecodable(&DecodeError::TenantMismatch { header, envelope }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The time of the record behind this one, which the select stages pass on.
+fn sent_at(record: &Record<'_>) -> Timestamp {
+    let header = record.headers.get(AT_HEADER).and_then(|text| std::str::from_utf8(text).ok());
+    header.and_then(|text| text.parse().ok()).map_or(record.timestamp, Timestamp::from_millis)
 }
 
 /// Writes `value` in the configured form.
@@ -74,7 +104,7 @@ fn push_marked<T: Value>(
     value: &T,
 ) -> Result<(), Failure> {
     let headers = [
-        (cybervault_model::ContentType::HEADER, encoding.content_type().as_str().as_bytes()),
+        (ContentType::HEADER, encoding.content_type().as_str().as_bytes()),
         (TENANT_HEADER, tenant_id.as_bytes()),
         (REPROCESSED.0, mark.unwrap_or_default().as_bytes()),
     ];

@@ -5,8 +5,11 @@
 
 mod approvals;
 mod attack;
+mod drawing;
 mod entity;
 mod finding;
+mod incident;
+mod incidents;
 mod live;
 mod page;
 mod parts;
@@ -41,7 +44,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// The console's pages.
 pub(crate) fn router(app: &Arc<App>) -> Router<Arc<App>> {
     let inside = Router::new()
-        .route("/", get(live::page))
+        .route("/", get(incidents::page))
+        .route("/incidents/{incident_id}", get(incident::page))
+        .route("/incidents/{incident_id}/word", post(incident::word))
+        .route("/findings", get(live::page))
         .route(session::LIVE, get(live::events))
         .route("/console/notice", get(session::notice))
         .route("/findings/{assessment_id}", get(finding::page))

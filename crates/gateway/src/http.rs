@@ -13,6 +13,7 @@ mod form;
 mod guard;
 mod health;
 mod host;
+mod incidents;
 mod keys;
 mod look;
 mod once;
@@ -36,6 +37,7 @@ pub(crate) use self::{
     edge::{RequestId, edge, refuse},
     error::{ApiError, Code},
     guard::{Caller, caller, too_often},
+    incidents::{IncidentWord, MAX_COMMENT as INCIDENT_COMMENT, new_decision_id, read as read_incident, say},
     routes::router,
     sources::WINDOW_MS as SOURCES_WINDOW_MS,
     stream::{event_id, read_event_id, subscribe},

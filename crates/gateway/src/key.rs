@@ -84,7 +84,7 @@ pub enum Scope {
     /// Actions.
     #[serde(rename = "response:read")]
     ResponseRead,
-    /// Approving and denying actions.
+    /// Approving and denying actions, and words on incidents.
     #[serde(rename = "response:write")]
     ResponseWrite,
     /// Quotas and what was held back by them.

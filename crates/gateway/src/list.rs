@@ -31,6 +31,8 @@ const LEADING_VALUES: usize = 2;
 pub(crate) struct Resource {
     pub(crate) table: &'static str,
     pub(crate) id: &'static str,
+    /// What holds of all that is listed, beginning with ` AND `; nothing where all rows are.
+    pub(crate) condition: &'static str,
     pub(crate) fields: &'static [Field],
 }
 
@@ -154,6 +156,11 @@ impl ListQuery {
         }
     }
 
+    /// Whether it lists these.
+    pub(crate) fn is_of(&self, resource: &'static Resource) -> bool {
+        std::ptr::eq(self.resource, resource)
+    }
+
     /// Reads the query of a URL.
     pub(crate) fn parse(
         resource: &'static Resource,
@@ -197,7 +204,7 @@ impl ListQuery {
 
     /// The statement: document, sort value and id of one row more than the page has, up to `end`.
     pub(crate) fn sql(&self, tenant_id: &TenantId, end: Option<&Position>) -> Sql {
-        let Resource { table, id, .. } = self.resource;
+        let Resource { table, id, condition, .. } = self.resource;
         let order = self.order();
         let mut sql = Sql::default();
         sql.push(&format!("SELECT document, {}, {id} FROM ", self.sort));
@@ -220,6 +227,7 @@ impl ListQuery {
         } else {
             self.push_bounds(&mut sql, end);
         }
+        sql.push(condition);
         if let Some(filter) = &self.filter {
             sql.push(" AND ");
             filter.write(&mut sql);

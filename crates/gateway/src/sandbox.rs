@@ -150,6 +150,7 @@ fn actions(assessment: &Assessment, at: Timestamp) -> Option<ResponseAction> {
         action_id: id,
         tenant_id: assessment.tenant_id.clone(),
         assessment_id: assessment.assessment_id.clone(),
+        incident_id: None,
         playbook_id: "sandbox-isolate-host".to_owned(),
         kind: ActionKind::IsolateHost,
         target: Target { kind: TargetKind::Host, value: host.value.clone(), host: None },

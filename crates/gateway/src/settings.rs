@@ -82,8 +82,12 @@ pub struct Topics {
     pub rejections: Arc<str>,
     /// In: what log sources events belong to.
     pub sources: Arc<str>,
+    /// In: incidents.
+    pub incidents: Arc<str>,
     /// Out: decisions.
     pub decisions: Arc<str>,
+    /// Out: people's words on incidents.
+    pub incident_decisions: Arc<str>,
 }
 
 /// A certificate and its key.

@@ -10,6 +10,7 @@ mod attack;
 mod entities;
 mod feed;
 mod idempotency;
+mod incidents;
 mod keys;
 mod known_events;
 mod limits;
@@ -37,6 +38,7 @@ pub(crate) use self::{
     entities::COUNTED,
     feed::{FeedItem, FeedKind},
     idempotency::{Claim, Stored},
+    incidents::INCIDENTS,
     known_events::{Asked, KnownEvent},
     limits::Spent,
     report::Facts,
@@ -50,12 +52,13 @@ pub use self::{
 use crate::key::random_text;
 
 /// What the migrations are, oldest first. A release never changes one that another release has run.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("store/schema.sql"),
     include_str!("store/indexes.sql"),
     include_str!("store/sources.sql"),
     include_str!("store/waiting.sql"),
     include_str!("store/recent.sql"),
+    include_str!("store/incidents.sql"),
 ];
 
 /// Rows a statement.

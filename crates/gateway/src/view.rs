@@ -13,7 +13,8 @@ use std::{
 };
 
 use cybervault_model::{
-    Assessment, ContentType, QuotaRejection, RejectionReason, ResponseAction, SourceReport, TenantId, decode_value,
+    Assessment, ContentType, Incident, QuotaRejection, RejectionReason, ResponseAction, SourceReport, TenantId,
+    decode_value,
 };
 use cybervault_stream::{Follower, OwnedRecord, Start, StreamError, offsets};
 use metrics::{counter, gauge, histogram};
@@ -117,11 +118,13 @@ impl View {
         let topics = &self.settings.topics;
         let mut offsets = self.runtime.block_on(self.store.view_offsets())?;
         let mut names = vec![&*topics.assessments, &*topics.actions, &*topics.rejections];
-        // Fleets that were set up before there was this topic go on without it.
-        match offsets::ends(&self.settings.kafka, &topics.sources) {
-            Ok(_) => names.push(&topics.sources),
-            Err(error) => {
-                tracing::warn!(%error, topic = &*topics.sources, "log sources are not shown; `cybervault topics apply` creates their topic");
+        // Fleets that were set up before there were these topics go on without them.
+        for (name, shown) in [(&*topics.sources, "log sources"), (&*topics.incidents, "incidents")] {
+            match offsets::ends(&self.settings.kafka, name) {
+                Ok(_) => names.push(name),
+                Err(error) => {
+                    tracing::warn!(%error, topic = name, "{shown} are not shown; `cybervault topics apply` creates their topic");
+                }
             }
         }
         let mut follower = Follower::open(&self.settings.kafka, &names, Start::At(offsets.clone()))?;
@@ -197,6 +200,9 @@ impl View {
         } else if record.topic == *topics.actions {
             decode_value::<ResponseAction>(value, content_type, schemas)
                 .map(|action| Some(Landed::Action(Box::new(action))))
+        } else if record.topic == *topics.incidents {
+            decode_value::<Incident>(value, content_type, schemas)
+                .map(|incident| Some(Landed::Incident(Box::new(incident))))
         } else if record.topic == *topics.sources {
             let read = serde_json::from_slice::<SourceReport>(value).map_err(|error| error.to_string());
             let report = read.and_then(|report| match TenantId::new(&report.tenant_id) {

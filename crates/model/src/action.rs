@@ -148,7 +148,7 @@ fn is_vital_process(path: &str) -> bool {
 }
 
 /// Whether the account belongs to the system or a machine rather than to a person.
-fn is_system_account(name: &str) -> bool {
+pub fn is_system_account(name: &str) -> bool {
     const SYSTEM: [&str; 7] = ["", "-", "system", "local service", "network service", "anonymous logon", "root"];
     let name = name.rsplit('\\').next().unwrap_or(name).to_ascii_lowercase();
     SYSTEM.contains(&name.as_str()) || name.ends_with('$') || name.starts_with("dwm-") || name.starts_with("umfd-")
@@ -233,8 +233,11 @@ pub struct ResponseAction {
     pub idempotency_key: String,
     /// Whose.
     pub tenant_id: TenantId,
-    /// Because of which assessment.
+    /// Because of which assessment; where it is because of an incident, of the latest one that it gained.
     pub assessment_id: String,
+    /// Because of which incident, where it is because of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_id: Option<String>,
     /// By which playbook.
     pub playbook_id: String,
     /// What is done.

@@ -249,7 +249,7 @@ impl EntityKind {
 }
 
 /// Someone or something that took part in the event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Entity {
     /// What it is.
     pub kind: EntityKind,

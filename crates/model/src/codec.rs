@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Assessment, ContentType, Decision, QuotaRejection, ResponseAction, Signal, Tenant,
+    Assessment, ContentType, Decision, Incident, IncidentDecision, QuotaRejection, ResponseAction, Signal, Tenant,
     avro::{self, CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, Schemas, Subject, WriterSchemas, bounded},
     decode::DecodeError,
     json::{Limits, ReadError},
@@ -25,6 +25,14 @@ impl Record for ResponseAction {
 
 impl Record for Decision {
     const SUBJECT: Subject = Subject::Decision;
+}
+
+impl Record for Incident {
+    const SUBJECT: Subject = Subject::Incident;
+}
+
+impl Record for IncidentDecision {
+    const SUBJECT: Subject = Subject::IncidentDecision;
 }
 
 impl Record for QuotaRejection {

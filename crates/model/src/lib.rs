@@ -14,6 +14,7 @@ pub mod decode;
 mod event;
 #[doc(hidden)]
 pub mod fault;
+mod incident;
 pub mod json;
 mod keys;
 mod log_line;
@@ -28,6 +29,7 @@ mod trace;
 
 pub use action::{
     ActionKind, ActionMode, ActionState, Decision, DecisionVerdict, Guardrail, ResponseAction, Target, TargetKind,
+    is_system_account,
 };
 pub use assessment::{
     Assessment, AttackRef, Contribution, ContributionKind, CorrelatedEvent, CorrelatedEvents, Entity, EntityKind,
@@ -37,6 +39,10 @@ pub use codec::{EncodeError, Encoding, Record, SchemaIds, decode_value};
 pub use content_type::ContentType;
 pub use decode::{DecodeError, Decoded, Decoder, Incoming};
 pub use event::{EventKind, SentTime, Source, TelemetryEvent};
+pub use incident::{
+    EntityRole, Incident, IncidentChange, IncidentDecision, IncidentDecisionKind, IncidentEntity, IncidentRule,
+    IncidentStatus, IncidentTactic, IncidentVerdict, IncidentWord, LeftOut, TimelineEntry, incident_id,
+};
 pub use log_line::scalar;
 pub use prefetch::{in_turn, prefetch};
 pub use rejection::{Origin, QuotaRejection, RejectionReason};

@@ -21,6 +21,7 @@ mod period;
 mod never_touch;
 mod playbook;
 mod select;
+mod select_incident;
 
 mod guard;
 mod guardrails;
@@ -34,5 +35,5 @@ pub use ledger::Store;
 pub use life::{Approved, Closed, Proposed};
 pub use never_touch::{InvalidNeverTouch, NeverTouch};
 pub use period::Period;
-pub use playbook::{Cap, EntityMatch, Playbook, PlaybookError, Step, TenantMatch, When, parse_playbook};
+pub use playbook::{Cap, EntityMatch, IncidentMatch, Playbook, PlaybookError, Step, TenantMatch, When, parse_playbook};
 pub use select::{Candidate, Playbooks};

@@ -24,6 +24,7 @@ impl Proposed {
             idempotency_key: candidate.idempotency_key(),
             tenant_id: candidate.tenant_id.clone(),
             assessment_id: candidate.assessment_id.clone(),
+            incident_id: candidate.incident_id.clone(),
             playbook_id: candidate.playbook_id.clone(),
             kind: candidate.kind,
             target: candidate.target.clone(),

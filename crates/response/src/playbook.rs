@@ -13,7 +13,7 @@ const MAX_LIST: usize = 1_000;
 /// The highest cap: the times of so many approvals are kept.
 pub(crate) const MAX_CAP: u32 = 1_000;
 
-/// Which assessments lead to which actions, and how far these may go by themselves.
+/// Which assessments or incidents lead to which actions, and how far these may go by themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Playbook {
@@ -28,7 +28,7 @@ pub struct Playbook {
     /// Whether it is in force.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// On which assessments it acts: all that is given must hold.
+    /// On which assessments or incidents it acts: all that is given must hold.
     pub when: When,
     /// What it asks for, 1 to 16 actions.
     pub actions: Vec<Step>,
@@ -81,6 +81,27 @@ pub struct When {
     pub entities: Vec<EntityMatch>,
     /// Tenants.
     pub tenants: TenantMatch,
+    /// Incidents: the playbook then acts on these and not on assessments, and beside it only `tenants` may be given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentMatch>,
+}
+
+/// Conditions on an incident. One that is left out holds; of a list, one entry must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IncidentMatch {
+    /// The lowest severity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_severity: Option<Severity>,
+    /// How many different ATT&CK tactics it has at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tactics_at_least: Option<u32>,
+    /// ATT&CK techniques: `T1059` also means all below it, such as `T1059.001`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub techniques: Vec<String>,
+    /// How many hosts and accounts it has at least, of those by which findings are joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entities_at_least: Option<u32>,
 }
 
 /// An entity of a kind whose name matches.
@@ -113,7 +134,8 @@ pub struct Step {
     #[serde(rename = "type")]
     pub kind: ActionKind,
     /// To which of the assessment's entities: where a recommended action of the same type names one, that one, else the
-    /// first of this kind. An assessment without one gets no such action.
+    /// first of this kind. An assessment without one gets no such action. Of an incident, to all that recommended actions of the same
+    /// type name, to the hosts that it happened on and to the accounts by which findings are joined; up to 8 of them.
     pub target: TargetKind,
 }
 
@@ -202,13 +224,24 @@ impl Playbook {
         if self.expires_after == Period::ZERO {
             return Some("expires_after is 0, so nobody could decide: write for example `24h`".to_owned());
         }
+        let When { incident, tenants, .. } = &self.when;
+        if incident.is_some()
+            && self.when != (When { incident: incident.clone(), tenants: tenants.clone(), ..When::default() })
+        {
+            return Some(
+                "beside when.incident only when.tenants may be given: write the other conditions inside of incident"
+                    .to_owned(),
+            );
+        }
         self.actions.iter().find_map(|step| step.problem()).or_else(|| self.list_problem())
     }
 
     fn list_problem(&self) -> Option<String> {
         let When { techniques, tactics, rules, entities, tenants, .. } = &self.when;
         let NeverTouch { hosts, users, addresses } = &self.never_touch;
+        let of_incident = self.when.incident.as_ref().map_or(0, |incident| incident.techniques.len());
         let lists = [
+            ("when.incident.techniques", of_incident),
             ("when.techniques", techniques.len()),
             ("when.tactics", tactics.len()),
             ("when.rules", rules.len()),

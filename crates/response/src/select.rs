@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{EntityMatch, Glob, Period, Playbook, PlaybookError, Step, TenantMatch, never_touch::Untouchable};
 
 /// How much of a finding's title goes into an action's reason.
-const MAX_TITLE_CHARS: usize = 200;
+pub(crate) const MAX_TITLE_CHARS: usize = 200;
 
 /// An action that a playbook asks for, with all that the guard has to know about the playbook.
 ///
@@ -20,8 +20,11 @@ const MAX_TITLE_CHARS: usize = 200;
 pub struct Candidate {
     /// Whose.
     pub tenant_id: TenantId,
-    /// Because of which assessment.
+    /// Because of which assessment; where it is because of an incident, of the latest one that it gained.
     pub assessment_id: String,
+    /// Because of which incident, where it is because of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_id: Option<String>,
     /// How bad that is.
     pub severity: Severity,
     /// By which playbook.
@@ -46,14 +49,19 @@ pub struct Candidate {
     /// The entry of the playbook's never-touch list that forbids it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub never_touch: Option<String>,
-    /// The assessment's record time.
+    /// The assessment's or incident's record time.
     pub proposed_at: Timestamp,
 }
 
 impl Candidate {
-    /// The id of the action that it becomes: the same for the same playbook, step and assessment.
+    /// The id of the action that it becomes: the same for the same playbook, step and assessment, or incident and target.
     pub fn action_id(&self) -> String {
         let step = self.step.to_be_bytes();
+        if let Some(incident_id) = &self.incident_id {
+            let host = self.target.host.as_deref().unwrap_or_default();
+            let parts = [incident_id, "incident", &self.target.value, host].map(str::as_bytes);
+            return derived_id("ra", &[&[self.playbook_id.as_bytes(), &step][..], &parts].concat());
+        }
         derived_id("ra", &[self.playbook_id.as_bytes(), &step, self.assessment_id.as_bytes()])
     }
 
@@ -68,17 +76,17 @@ impl Candidate {
 /// All playbooks in force.
 #[derive(Debug, Default)]
 pub struct Playbooks {
-    playbooks: Vec<Compiled>,
+    pub(crate) playbooks: Vec<Compiled>,
 }
 
 #[derive(Debug)]
-struct Compiled {
-    playbook: Playbook,
+pub(crate) struct Compiled {
+    pub(crate) playbook: Playbook,
     entities: Vec<(EntityKind, Glob)>,
     tactics: Vec<String>,
     include: Vec<Glob>,
     exclude: Vec<Glob>,
-    untouchable: Untouchable,
+    pub(crate) untouchable: Untouchable,
 }
 
 impl Playbooks {
@@ -117,7 +125,7 @@ impl Playbooks {
     pub fn select(&self, assessment: &Assessment, at: Timestamp) -> Vec<Candidate> {
         self.playbooks
             .iter()
-            .filter(|compiled| compiled.applies_to(assessment))
+            .filter(|compiled| compiled.playbook.when.incident.is_none() && compiled.applies_to(assessment))
             .flat_map(|compiled| compiled.candidates(assessment, at))
             .collect()
     }
@@ -141,17 +149,21 @@ impl Compiled {
 
     fn applies_to(&self, assessment: &Assessment) -> bool {
         let when = &self.playbook.when;
-        let tenant = assessment.tenant_id.as_str();
         let attack = &assessment.mitre_attack;
         when.min_severity.is_none_or(|min| assessment.severity >= min)
-            && any_or_empty(&self.include, |glob| glob.matches(tenant))
-            && !self.exclude.iter().any(|glob| glob.matches(tenant))
+            && self.is_for(assessment.tenant_id.as_str())
             && any_or_empty(&when.techniques, |technique| attack.iter().any(|found| is_below(found, technique)))
             && any_or_empty(&self.tactics, |tactic| attack.iter().any(|found| is_tactic(found, tactic)))
             && any_or_empty(&when.rules, |rule| assessment.contributions.iter().any(|found| found.id == *rule))
             && any_or_empty(&self.entities, |(kind, glob)| {
                 assessment.entities.iter().any(|found| found.kind == *kind && glob.matches(&found.value))
             })
+    }
+
+    /// Whether it is for this tenant.
+    pub(crate) fn is_for(&self, tenant: &str) -> bool {
+        any_or_empty(&self.include, |glob| glob.matches(tenant))
+            && !self.exclude.iter().any(|glob| glob.matches(tenant))
     }
 
     fn candidates(&self, assessment: &Assessment, at: Timestamp) -> impl Iterator<Item = Candidate> {
@@ -163,6 +175,7 @@ impl Compiled {
             Some(Candidate {
                 tenant_id: assessment.tenant_id.clone(),
                 assessment_id: assessment.assessment_id.clone(),
+                incident_id: None,
                 severity: assessment.severity,
                 playbook_id: playbook.id.clone(),
                 step,
@@ -180,12 +193,12 @@ impl Compiled {
     }
 }
 
-fn any_or_empty<T>(list: &[T], matches: impl Fn(&T) -> bool) -> bool {
+pub(crate) fn any_or_empty<T>(list: &[T], matches: impl Fn(&T) -> bool) -> bool {
     list.is_empty() || list.iter().any(matches)
 }
 
 /// Whether `found` is `technique` or one of its sub-techniques.
-fn is_below(found: &AttackRef, technique: &str) -> bool {
+pub(crate) fn is_below(found: &AttackRef, technique: &str) -> bool {
     let id = found.technique_id.as_bytes();
     id.split_at_checked(technique.len()).is_some_and(|(head, tail)| {
         head.eq_ignore_ascii_case(technique.as_bytes()) && matches!(tail.first(), None | Some(b'.'))

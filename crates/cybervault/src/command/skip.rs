@@ -10,7 +10,7 @@ use super::Answer;
 use crate::{
     cli::SkipArgs,
     config::Config,
-    pipeline::{self, ASSESS, CORRELATE, GUARD, QUOTA, SELECT},
+    pipeline::{self, ASSESS, CORRELATE, GUARD, INCIDENT_GROUP, INCIDENT_SELECT, QUOTA, SELECT},
 };
 
 pub(super) fn run(args: &SkipArgs, config: &Config) -> anyhow::Result<Answer> {
@@ -80,10 +80,29 @@ fn stage_of(args: &SkipArgs, config: &Config) -> anyhow::Result<(std::sync::Arc<
         (config.topic(|names| &names.threat_assessments), SELECT),
         (config.topic(|names| &names.response_decisions), SELECT),
         (config.topic(|names| &names.response_candidates), GUARD),
+        (config.topic(|names| &names.threat_incidents), SELECT),
+        (config.topic(|names| &names.threat_assessments), INCIDENT_SELECT),
+        (config.topic(|names| &names.incident_decisions), INCIDENT_SELECT),
+        (config.topic(|names| &names.incident_candidates), INCIDENT_GROUP),
     ];
     let is_meant =
         |topic: &str| topic == args.topic || topic.strip_prefix(&*config.kafka.topic_prefix) == Some(&args.topic);
-    let names: Vec<String> = inputs.iter().map(|(topic, _)| topic.to_string()).collect();
-    let found = inputs.into_iter().find(|(topic, _)| is_meant(topic));
-    found.with_context(|| format!("no stage reads `{}`; they read {}", args.topic, names.join(", ")))
+    let mut names: Vec<String> = inputs.iter().map(|(topic, _)| topic.to_string()).collect();
+    names.dedup();
+    let mut found: Vec<_> = inputs.into_iter().filter(|(topic, _)| is_meant(topic)).collect();
+    let stages: Vec<&str> = found.iter().map(|(_, stage)| *stage).collect();
+    let stages = stages.join(", ");
+    if let Some(name) = &args.stage {
+        found.retain(|(_, stage)| stage == name);
+        if found.is_empty() && !stages.is_empty() {
+            bail!("the stage `{name}` does not read `{}`; these do: {stages}", args.topic);
+        }
+    }
+    match found.pop() {
+        None => bail!("no stage reads `{}`; they read {}", args.topic, names.join(", ")),
+        Some(_) if !found.is_empty() => {
+            bail!("several stages read `{}`: say by --stage which one of {stages}", args.topic)
+        }
+        Some(one) => Ok(one),
+    }
 }

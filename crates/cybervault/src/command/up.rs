@@ -118,7 +118,7 @@ fn configure(config: &mut Config, broker: Option<&EmbeddedBroker>) {
         }
     }
     config.topics.partitions = PARTITIONS;
-    config.worker.roles = vec![Role::Assess, Role::Quota, Role::Correlate, Role::Respond];
+    config.worker.roles = vec![Role::Assess, Role::Quota, Role::Correlate, Role::Respond, Role::Incidents];
     // Where the usual address is taken, any will do.
     if config.gateway.listen == Config::default().gateway.listen && TcpListener::bind(config.gateway.listen).is_err() {
         config.gateway.listen.set_port(0);
@@ -164,6 +164,7 @@ fn create_topics(config: &Config, broker: Option<&EmbeddedBroker>) -> anyhow::Re
 fn feed_topics(config: &Config) -> FeedTopics {
     FeedTopics {
         assessments: config.topic(|names| &names.threat_assessments).to_string(),
+        incidents: config.topic(|names| &names.threat_incidents).to_string(),
         actions: config.topic(|names| &names.response_actions).to_string(),
         rejections: config.topic(|names| &names.quota_rejections).to_string(),
         dead_letters: config.topic(|names| &names.telemetry_dlq).to_string(),

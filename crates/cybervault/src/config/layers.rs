@@ -134,7 +134,7 @@ impl Config {
             ));
         }
         if self.worker.roles.is_empty() {
-            return Err(wrong("worker.roles", "a worker needs at least one: assess, quota, respond".into()));
+            return Err(wrong("worker.roles", "a worker needs at least one: assess, quota, respond, incidents".into()));
         }
         self.log.check().map_err(|problem| wrong("log.level", problem))?;
         in_range("topics.partitions", self.topics.partitions.into(), 1, 10_000)?;
@@ -193,6 +193,7 @@ impl Config {
         self.tracing.check().map_err(|(key, problem)| wrong(key, problem))?;
         self.quota.plans.check().map_err(|error| wrong("quota.plans", error.to_string()))?;
         Guard::new(self.response.clone()).map_err(|error| wrong("response.never_touch", error.to_string()))?;
+        self.incidents.check().map_err(|error| wrong("incidents", error.to_string()))?;
         Scorer::new(self.scoring).map_err(|error| wrong("scoring", error.to_string()))?;
         self.check_topic_names().map_err(|(key, problem)| wrong(&format!("topics.names.{key}"), problem))
     }

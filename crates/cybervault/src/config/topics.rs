@@ -77,6 +77,12 @@ topic_names! {
     response_decisions = "response.decisions",
     /// Internal: what playbooks ask for, and decisions, by tenant. Default: `response.candidates`.
     response_candidates = "response.candidates",
+    /// Out: incidents, told again each time something material has changed. Default: `threat.incidents`.
+    threat_incidents = "threat.incidents",
+    /// In: people's words on incidents. Default: `incident.decisions`.
+    incident_decisions = "incident.decisions",
+    /// Internal: findings and people's words on incidents, by tenant. Default: `incident.candidates`.
+    incident_candidates = "incident.candidates",
     /// Internal: the assess stage's state. Default: `state.assess`.
     state_assess = "state.assess",
     /// Internal: the quota stage's state. Default: `state.quota`.
@@ -85,6 +91,8 @@ topic_names! {
     state_correlate = "state.correlate",
     /// Internal: the respond stage's state. Default: `state.response`.
     state_response = "state.response",
+    /// Internal: the incidents stage's state. Default: `state.incidents`.
+    state_incidents = "state.incidents",
     /// Internal: which dead letters were sent back. Default: `state.replay`.
     state_replay = "state.replay",
 }
@@ -122,10 +130,14 @@ impl Config {
             (&names.response_actions, &[("retention.ms", &*month)]),
             (&names.response_decisions, &[("retention.ms", &*month)]),
             (&names.response_candidates, &[("retention.ms", &*week)]),
+            (&names.threat_incidents, &[("retention.ms", &*month)]),
+            (&names.incident_decisions, &[("retention.ms", &*month)]),
+            (&names.incident_candidates, &[("retention.ms", &*week)]),
             (&names.state_assess, &changelog),
             (&names.state_quota, &changelog),
             (&names.state_correlate, &changelog),
             (&names.state_response, &changelog),
+            (&names.state_incidents, &changelog),
             (&names.state_replay, &changelog),
         ]
         .into_iter()

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use metrics::counter;
 use serde::de::DeserializeOwned;
 
-use super::{AT_HEADER, KIND_HEADER, meters::Tally, push, respond_select::Kind};
+use super::{KIND_HEADER, meters::Tally, push, respond_select::Kind, sent_at};
 
 /// The second half of the respond stage. Its state is what the guard remembers of each tenant.
 #[derive(Debug)]
@@ -100,12 +100,6 @@ impl Stage for RespondGuard {
 
 fn read<T: DeserializeOwned>(record: &Record<'_>) -> Result<T, Failure> {
     serde_json::from_slice(record.value).map_err(|error| Poison::new("wrong_schema", error.to_string()).into())
-}
-
-/// The time of the decision's own record, which the select stage has passed on.
-fn sent_at(record: &Record<'_>) -> Timestamp {
-    let header = record.headers.get(AT_HEADER).and_then(|text| std::str::from_utf8(text).ok());
-    header.and_then(|text| text.parse().ok()).map_or(record.timestamp, Timestamp::from_millis)
 }
 
 const fn proposal_name(proposal: Proposal) -> &'static str {

@@ -1,4 +1,4 @@
-//! Assessments to what playbooks ask for, brought together by tenant with people's decisions.
+//! Assessments and incidents to what playbooks ask for, brought together by tenant with people's decisions.
 //!
 //! Why a step of its own: caps, cool-downs and pending approvals are a tenant's, so the guard's state must be where all
 //! records of a tenant come together. Assessments are keyed by entity and decisions by whoever writes them; what this
@@ -6,16 +6,13 @@
 
 use std::sync::Arc;
 
-use cybervault_model::{
-    Assessment, ContentType, Decision, DecodeError, EncodeError, Record as Value, TenantId, avro::WriterSchemas,
-    decode_value,
-};
+use cybervault_model::{Assessment, Decision, EncodeError, Incident, TenantId, avro::WriterSchemas};
 use cybervault_response::Playbooks;
 use cybervault_stream::{Failure, Outbox, Output, Record, Stage, State};
 use metrics::counter;
 use serde::Serialize;
 
-use super::{AT_HEADER, KIND_HEADER, REPROCESSED, TENANT_HEADER, meters::Tally, undecodable, unwritable};
+use super::{AT_HEADER, KIND_HEADER, REPROCESSED, TENANT_HEADER, agree, meters::Tally, read, unwritable};
 use crate::live::Live;
 
 /// What a record on `response.candidates` is.
@@ -46,37 +43,22 @@ pub(crate) struct RespondSelect {
     live: Arc<Live>,
     playbooks: Arc<Playbooks>,
     schemas: Arc<dyn WriterSchemas>,
+    incidents: Arc<str>,
     decisions: Arc<str>,
     candidates: Arc<str>,
     selected: Tally,
 }
 
 impl RespondSelect {
-    /// A stage that takes the playbooks in force from `live`, knows decisions by their topic, and writes to `candidates`.
+    /// A stage that takes the playbooks in force from `live`, knows incidents and decisions by their topics, and writes to `candidates`.
     pub(crate) fn new(
         live: Arc<Live>,
         schemas: Arc<dyn WriterSchemas>,
-        decisions: Arc<str>,
+        (incidents, decisions): (Arc<str>, Arc<str>),
         candidates: Arc<str>,
     ) -> Self {
         let selected = Tally::new(counter!("cybervault_playbook_candidates_total"));
-        Self { playbooks: live.playbooks(), live, schemas, decisions, candidates, selected }
-    }
-
-    fn read<T: Value>(&self, record: &Record<'_>) -> Result<T, Failure> {
-        let content_type = record.headers.get(ContentType::HEADER);
-        decode_value(record.value, content_type, &*self.schemas).map_err(|error| undecodable(&error))
-    }
-
-    /// Refuses what a sender says for another tenant: who may send for which is decided where the header is set.
-    fn agree(record: &Record<'_>, tenant_id: &TenantId) -> Result<(), Failure> {
-        match record.headers.get(TENANT_HEADER) {
-            Some(header) if header != tenant_id.as_str().as_bytes() => {
-                let (header, envelope) = (header.escape_ascii().to_string(), tenant_id.to_string());
-                Err(undecodable(&DecodeError::TenantMismatch { header, envelope }))
-            }
-            _ => Ok(()),
-        }
+        Self { playbooks: live.playbooks(), live, schemas, incidents, decisions, candidates, selected }
     }
 
     fn pass_on(
@@ -105,17 +87,23 @@ impl Stage for RespondSelect {
 
     fn process(&mut self, record: &Record<'_>, _: &mut State, out: &mut Outbox) -> Result<(), Failure> {
         if record.topic == &*self.decisions {
-            let decision: Decision = self.read(record)?;
-            Self::agree(record, &decision.tenant_id)?;
+            let decision: Decision = read(record, &*self.schemas)?;
+            agree(record, &decision.tenant_id)?;
             return self.pass_on(Kind::Decision, &decision.tenant_id, &decision, record, out);
         }
         // What happened long ago is not acted upon now, unless that was asked for.
         if record.headers.get(REPROCESSED.0).is_some_and(|mark| mark != REPROCESSED.1.as_bytes()) {
             return Ok(());
         }
-        let assessment: Assessment = self.read(record)?;
-        Self::agree(record, &assessment.tenant_id)?;
-        let candidates = self.playbooks.select(&assessment, record.timestamp);
+        let candidates = if record.topic == &*self.incidents {
+            let incident: Incident = read(record, &*self.schemas)?;
+            agree(record, &incident.tenant_id)?;
+            self.playbooks.select_for_incident(&incident, record.timestamp)
+        } else {
+            let assessment: Assessment = read(record, &*self.schemas)?;
+            agree(record, &assessment.tenant_id)?;
+            self.playbooks.select(&assessment, record.timestamp)
+        };
         for candidate in &candidates {
             self.pass_on(Kind::Candidate, &candidate.tenant_id, candidate, record, out)?;
         }

@@ -223,7 +223,8 @@ fn an_assessment_leads_to_actions_and_a_decision_to_the_next_state() {
     stage.process(&record(MALWARE.as_bytes(), "acme-health|ws-0114", &[]), &mut state(), &mut assessed).unwrap();
     let assessment = written(&assessed).remove(0).2;
 
-    let mut select = RespondSelect::new(live(), Arc::new(NoRegistry), "decisions".into(), "candidates".into());
+    let mut select =
+        RespondSelect::new(live(), Arc::new(NoRegistry), ("incidents".into(), "decisions".into()), "candidates".into());
     let mut selected = Outbox::default();
     let input = Record { topic: "assessments", ..record(assessment.as_bytes(), "acme-health|ws-0114", &[]) };
     select.process(&input, &mut state(), &mut selected).unwrap();
@@ -339,8 +340,12 @@ fn what_is_assessed_again_is_written_where_it_is_missing_and_acted_upon_only_whe
         let written = written(&out);
         assert_eq!(written.len(), usize::from(!is_known), "{written:?}");
         let Some((_, _, value)) = written.first() else { continue };
-        let mut select =
-            RespondSelect::new(live.clone(), Arc::new(NoRegistry), "decisions".into(), "candidates".into());
+        let mut select = RespondSelect::new(
+            live.clone(),
+            Arc::new(NoRegistry),
+            ("incidents".into(), "decisions".into()),
+            "candidates".into(),
+        );
         let (headers, mut selected) = ([("reprocessed", mark.as_bytes())], Outbox::default());
         select.process(&record(value.as_bytes(), "acme-health", &headers), &mut state(), &mut selected).unwrap();
         assert_eq!(selected.is_empty(), mark == REPROCESSED.2, "{mark}");

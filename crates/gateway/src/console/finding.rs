@@ -41,7 +41,7 @@ pub(super) async fn page(
     let body = html! {
         header.head {
             div {
-                p.crumb { a href="/" { "Live" } " / finding" }
+                p.crumb { a href="/findings" { "Findings" } " / finding" }
                 h1 { (shown.title()) }
                 p.muted { (parts::severity(assessment.severity)) " · " (assessment.verdict.as_str()) " · found " (parts::moment(shown.created_at))
                     @if let Some(at) = assessment.occurred_at { " · happened " (parts::moment(at)) } }
@@ -111,7 +111,7 @@ pub(super) async fn page(
     Ok(news.look_again(&path, shell(&visitor, "", shown.title(), &body)))
 }
 
-fn dial(points: u8, severity: &str) -> Markup {
+pub(super) fn dial(points: u8, severity: &str) -> Markup {
     // 2π·26
     let length = 163.363;
     html! {
@@ -161,7 +161,7 @@ fn correlated(CorrelatedEvents { count, events }: &CorrelatedEvents) -> Markup {
     }
 }
 
-fn contribution(reason: &Contribution) -> Markup {
+pub(super) fn contribution(reason: &Contribution) -> Markup {
     html! {
         article.reason {
             header {

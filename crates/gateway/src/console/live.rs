@@ -1,4 +1,4 @@
-//! The live feed: what was found lately, and what is being found.
+//! The findings as they come: what was found lately, and what is being found. What repeats is one row with a count.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{Response, sse::Event},
 };
-use cybervault_model::{ActionMode, Assessment, ResponseAction, Severity};
+use cybervault_model::{ActionMode, Assessment, EntityKind, ResponseAction, Severity, derived_id};
 use maud::{Markup, html};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -63,7 +63,7 @@ impl Wanted {
     }
 }
 
-/// `GET /`
+/// `GET /findings`
 pub(super) async fn page(
     State(app): State<Arc<App>>,
     Extension(visitor): Extension<Visitor>,
@@ -85,6 +85,8 @@ pub(super) async fn page(
     rows.sort_by(|a, b| (b.created_at, &b.assessment.assessment_id).cmp(&(a.created_at, &a.assessment.assessment_id)));
     rows.dedup_by(|a, b| a.assessment.assessment_id == b.assessment.assessment_id);
     rows.truncate(ROWS as usize);
+    let folded = fold(&rows);
+    let oldest = rows.last().map_or(0, |row| row.created_at.as_millis());
     let facts = store.facts(tenant_id, pair(Period::of_days(1))).await?;
     let waiting = store.waiting_count(tenant_id, now()).await?;
     let by_minute = store.findings_by_minute(tenant_id, now().plus_millis(-60 * 60_000)).await?;
@@ -97,7 +99,7 @@ pub(super) async fn page(
         }
         section.tiles aria-label="The last 24 hours" {
             @for severity in Severity::ALL.into_iter().rev() {
-                a class={ "tile sev-" (severity.as_str()) } href={ "/?severity=" (severity.as_str()) } {
+                a class={ "tile sev-" (severity.as_str()) } href={ "/findings?severity=" (severity.as_str()) } {
                     span.n data-severity=(severity.as_str()) { (parts::count(facts.findings[severity as usize])) }
                     span.l { (severity.as_str()) }
                 }
@@ -110,7 +112,7 @@ pub(super) async fn page(
                 span.l { "findings a minute, last hour" }
             }
         }
-        form.filters method="get" action="/" role="search" {
+        form.filters method="get" action="/findings" role="search" {
             label { "Severity from "
                 select name="severity" {
                     @for severity in Severity::ALL {
@@ -124,18 +126,18 @@ pub(super) async fn page(
             button type="submit" { "Filter" }
             button #pause type="button" aria-pressed="false" { "Pause" }
         }
-        table.feed #feed data-from=(end) data-session=(visitor.name()) data-rows=(ROWS)
+        table.feed #feed data-from=(end) data-session=(visitor.name()) data-rows=(ROWS) data-found=(rows.len()) data-oldest=(oldest)
             data-severity=(wanted.severity as usize) data-text=(wanted.text) {
             thead { tr {
                 th scope="col" { "Time" } th scope="col" { "Severity" } th scope="col" { "Risk" }
                 th scope="col" { "Finding" } th scope="col" { "Entity" } th scope="col" { "ATT&CK" }
             } }
-            tbody { @for found in &rows { (row(found)) } }
+            tbody { @for (found, count) in &folded { (row(found, *count)) } }
         }
         @if rows.is_empty() { p.empty #empty { "Nothing found yet. What is found appears here by itself." } }
         p #announce.sr aria-live="polite" {}
     };
-    Ok(shell(&visitor, "/", "Live findings", &body))
+    Ok(shell(&visitor, "/findings", "Live findings", &body))
 }
 
 pub(super) fn pair(period: Period) -> (cybervault_model::Timestamp, cybervault_model::Timestamp) {
@@ -153,16 +155,43 @@ fn minutes(found: &[(i64, i64)]) -> Vec<(i64, String)> {
         .collect()
 }
 
-fn row(found: &Found) -> Markup {
+/// Findings of the same rules about the same hosts, accounts, addresses and hashes, with the same severity, are one row: the newest of them, and
+/// how many they are.
+fn fold(rows: &[Found]) -> Vec<(&Found, usize)> {
+    let mut folded: Vec<(String, &Found, usize)> = Vec::new();
+    for found in rows {
+        let key = fold_key(&found.assessment);
+        match folded.iter_mut().find(|(known, ..)| *known == key) {
+            Some((.., count)) => *count += 1,
+            None => folded.push((key, found, 1)),
+        }
+    }
+    folded.into_iter().map(|(_, found, count)| (found, count)).collect()
+}
+
+fn fold_key(assessment: &Assessment) -> String {
+    let lasting =
+        assessment.entities.iter().filter(|entity| !matches!(entity.kind, EntityKind::Process | EntityKind::File));
+    let mut parts: Vec<String> =
+        lasting.map(|entity| format!("{} {}", entity.kind.as_str(), entity.identity())).collect();
+    parts.extend(assessment.contributions.iter().map(|reason| reason.id.clone()));
+    parts.sort();
+    let parts: Vec<&[u8]> =
+        [assessment.severity.as_str()].into_iter().chain(parts.iter().map(String::as_str)).map(str::as_bytes).collect();
+    derived_id("f", &parts)
+}
+
+fn row(found: &Found, count: usize) -> Markup {
     let assessment = &found.assessment;
     let more = assessment.contributions.len().saturating_sub(1);
     html! {
-        tr data-id=(assessment.assessment_id) data-severity=(assessment.severity.as_str()) {
+        tr data-id=(assessment.assessment_id) data-severity=(assessment.severity.as_str()) data-fold=(fold_key(assessment)) data-count=(count) {
             td.when { (parts::moment(found.created_at)) }
             td { (parts::severity(assessment.severity)) }
             td { (parts::score(assessment.risk_score.get(), assessment.severity)) }
             td.title { a href={ "/findings/" (assessment.assessment_id) } { (found.title()) }
-                @if more > 0 { span.muted.small { " +" (more) } } }
+                @if more > 0 { span.muted.small { " +" (more) } }
+                " " span.times hidden[count < 2] { "×" (count) } }
             td { @if let Some(first) = assessment.entities.first() { (parts::entity(first)) } }
             td { (parts::techniques(&assessment.mitre_attack, 3)) }
         }
@@ -200,6 +229,7 @@ pub(super) async fn events(
         last.and_then(|id| read_event_id(&id, visitor.caller.tenant_id(), visitor.caller.store(&app).cursor_key()));
     let show = move |item: &FeedItem| match item.kind {
         FeedKind::Assessment => Some(Event::default().event("row").data(told(&item.document)?)),
+        FeedKind::Incident => Some(Event::default().event("incident").data(super::incidents::told(&item.document)?)),
         FeedKind::Action => {
             let action: ResponseAction = serde_json::from_str(item.document.get()).ok()?;
             // What a dry run says never waits.
@@ -214,7 +244,7 @@ fn told(document: &RawValue) -> Option<String> {
     let found = found(document).ok()?;
     let Assessment { severity, entities, mitre_attack, .. } = &found.assessment;
     let told = Told {
-        html: shown(row(&found)).into_string(),
+        html: shown(row(&found, 1)).into_string(),
         severity: *severity as usize,
         at: found.created_at.as_millis(),
         entities: entities.iter().map(|entity| &*entity.value).collect(),

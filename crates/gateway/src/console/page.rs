@@ -17,8 +17,9 @@ use crate::{
 };
 
 /// The pages in the order of the menu: path, name, icon, and what a key has to have.
-const MENU: [(&str, &str, &str, Scope); 8] = [
-    ("/", "Live", "M3 12h4l3 8 4-16 3 8h4", Scope::ThreatRead),
+const MENU: [(&str, &str, &str, Scope); 9] = [
+    ("/", "Incidents", "M5 5h5v5H5zM14 14h5v5h-5zM10 7.5h6.500V14M5 16h5", Scope::ThreatRead),
+    ("/findings", "Findings", "M3 12h4l3 8 4-16 3 8h4", Scope::ThreatRead),
     (
         "/approvals",
         "Approvals",
@@ -161,7 +162,7 @@ impl IntoResponse for PageError {
                 (parts::logo())
                 h1 { (title) }
                 p role="alert" { (self.message) }
-                p { a href="/" { "Back to the live feed" } }
+                p { a href="/" { "Back to the incidents" } }
             }
         };
         let mut response = (self.status, bare(title, &body)).into_response();

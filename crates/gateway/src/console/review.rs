@@ -78,11 +78,11 @@ impl Selection {
 
     /// Where to go afterwards. Only our own pages: a form must not send anyone elsewhere.
     fn back(&self) -> &str {
-        let is_finding = |back: &&str| {
-            let id = back.strip_prefix("/findings/ta_");
+        let is_ours = |back: &&str| {
+            let id = back.strip_prefix("/findings/ta_").or_else(|| back.strip_prefix("/incidents/inc_"));
             id.is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
         };
-        self.back.as_deref().filter(is_finding).unwrap_or("/approvals")
+        self.back.as_deref().filter(is_ours).unwrap_or("/approvals")
     }
 
     /// The verdict, where there is one, and something to decide on.
@@ -291,6 +291,7 @@ mod tests {
             idempotency_key: String::new(),
             tenant_id: TenantId::new("acme").unwrap(),
             assessment_id: String::new(),
+            incident_id: None,
             playbook_id: String::new(),
             kind,
             target: Target { kind: TargetKind::Host, value: target.to_owned(), host: None },
@@ -334,8 +335,10 @@ mod tests {
     #[test]
     fn a_form_leads_back_to_our_own_pages_alone() {
         let finding = format!("/findings/ta_{}", "0a".repeat(16));
+        let incident = format!("/incidents/inc_{}", "0a".repeat(16));
         for (back, expected) in [
             (&*finding, &*finding),
+            (&*incident, &*incident),
             ("/approvals", "/approvals"),
             ("https://evil.example/", "/approvals"),
             ("//evil.example", "/approvals"),

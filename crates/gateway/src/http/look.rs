@@ -26,7 +26,7 @@ struct Listed<T> {
     next_cursor: Option<String>,
 }
 
-async fn list(
+pub(super) async fn list(
     app: &App,
     caller: &Caller,
     resource: &'static Resource,

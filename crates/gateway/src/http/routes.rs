@@ -12,7 +12,7 @@ use axum::{
 use super::{
     ApiError, Code, analyze, compliance, decide, docs, edge, entities,
     guard::{Gate, guard},
-    health, keys, look, quota, sources, stream,
+    health, incidents, keys, look, quota, sources, stream,
 };
 use crate::{app::App, console, key::Scope, limit::Class};
 
@@ -62,6 +62,12 @@ fn table() -> Vec<Route> {
         route("POST", "/v3/response/actions/{action_id}/approve", S::ResponseWrite, decide::approve),
         route("POST", "/v3/response/actions/{action_id}/deny", S::ResponseWrite, decide::deny),
         route("POST", "/v3/response/decisions", S::ResponseWrite, decide::decisions),
+        route("GET", "/v3/incidents", S::ThreatRead, incidents::incidents),
+        route("GET", "/v3/incidents/{incident_id}", S::ThreatRead, incidents::incident),
+        route("POST", "/v3/incidents/{incident_id}/status", S::ResponseWrite, incidents::status),
+        route("POST", "/v3/incidents/{incident_id}/assign", S::ResponseWrite, incidents::assign),
+        route("POST", "/v3/incidents/{incident_id}/comment", S::ResponseWrite, incidents::comment),
+        route("POST", "/v3/incidents/{incident_id}/verdict", S::ResponseWrite, incidents::verdict),
         route("GET", "/v3/quota", S::QuotaRead, quota::quota),
         route("GET", "/v3/log-sources", S::ThreatRead, sources::log_sources),
         route("GET", "/v3/rules", S::ThreatRead, look::rules),

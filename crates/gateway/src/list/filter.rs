@@ -262,6 +262,7 @@ mod tests {
     static RESOURCE: Resource = Resource {
         table: "assessments",
         id: "assessment_id",
+        condition: "",
         fields: &[
             Field::new("verdict", FieldKind::Text),
             Field::sortable("risk_score", FieldKind::Number),

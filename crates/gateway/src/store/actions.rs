@@ -13,6 +13,7 @@ use crate::list::{Field, FieldKind, Resource};
 pub(crate) static ACTIONS: Resource = Resource {
     table: "actions",
     id: "action_id",
+    condition: "",
     fields: &[
         Field::sortable("created_at", FieldKind::Time),
         Field::sortable("updated_at", FieldKind::Time),

@@ -12,6 +12,7 @@ use crate::list::{Arg, Field, FieldKind, ListQuery, Position, Resource, Sql};
 pub(crate) static ASSESSMENTS: Resource = Resource {
     table: "assessments",
     id: "assessment_id",
+    condition: "",
     fields: &[
         Field::sortable("created_at", FieldKind::Time),
         Field::new("occurred_at", FieldKind::Time),
@@ -37,6 +38,14 @@ pub(crate) static ASSESSMENTS: Resource = Resource {
             ),
             "assessment_attack",
             "technique_id",
+        ),
+        Field::new(
+            "incident_id",
+            FieldKind::Member(
+                "EXISTS (SELECT 1 FROM incident_findings m WHERE m.tenant_id = t.tenant_id \
+                 AND m.assessment_id = t.assessment_id AND ",
+                "m.incident_id || ''",
+            ),
         ),
         Field::leading("severity", FieldKind::Severity, "assessments", "severity"),
         Field::new("verdict", FieldKind::Text),
@@ -73,7 +82,19 @@ impl Store {
         let sql = query.sql(tenant_id, end.as_ref());
         let rows = bound(&sql).fetch_all(&self.read).await.attempt(what)?;
         let shown = rows.len().min(query.limit as usize);
-        let documents = rows[..shown].iter().map(|row| document(text(row, 0, what)?)).collect::<Result<_, _>>()?;
+        let mut documents = Vec::with_capacity(shown);
+        let mut ids = Vec::with_capacity(shown);
+        for row in &rows[..shown] {
+            documents.push(text(row, 0, what)?);
+            ids.push(text(row, 2, what)?);
+        }
+        if query.is_of(&ASSESSMENTS) {
+            let mut incidents = self.incidents_of(tenant_id, &ids).await?;
+            for (document, id) in documents.iter_mut().zip(&ids) {
+                add_incident(document, incidents.remove(id));
+            }
+        }
+        let documents = documents.into_iter().map(document).collect::<Result<_, _>>()?;
         let last = match rows.get(shown).and(rows[..shown].last()) {
             Some(last) => Some(Position { value: number(last, 1, what)?, id: text(last, 2, what)? }),
             None => end,
@@ -87,8 +108,19 @@ impl Store {
         let what = "looking up an assessment";
         let sql = "SELECT document FROM assessments WHERE tenant_id = $1 AND assessment_id = $2";
         let row = sqlx::query(sql).bind(tenant_id.as_str()).bind(id).fetch_optional(&self.read).await.attempt(what)?;
-        row.map(|row| document(text(&row, 0, what)?)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let mut found = text(&row, 0, what)?;
+        add_incident(&mut found, self.incidents_of(tenant_id, &[id.to_owned()]).await?.remove(id));
+        document(found).map(Some)
     }
+}
+
+/// Says in a finding's document which incident it is of, where that is known.
+fn add_incident(document: &mut String, incident_id: Option<String>) {
+    let Some(incident_id) = incident_id.filter(|_| document.ends_with('}')) else { return };
+    document.pop();
+    // An id is of letters, digits and `_` alone.
+    document.push_str(&format!(",\"incident_id\":\"{incident_id}\"}}"));
 }
 
 /// The statement with its values.

@@ -11,6 +11,7 @@ use super::{Attempt, Store, StoreError, assessments::document, number, text};
 pub(crate) enum FeedKind {
     Assessment,
     Action,
+    Incident,
 }
 
 impl FeedKind {
@@ -19,6 +20,7 @@ impl FeedKind {
         match self {
             Self::Assessment => "assessment",
             Self::Action => "action",
+            Self::Incident => "incident",
         }
     }
 }
@@ -48,7 +50,9 @@ impl Store {
             "SELECT * FROM (SELECT * FROM (SELECT seq, tenant_id, 'assessment' AS kind, document FROM assessments \
              WHERE seq > $1 ORDER BY seq LIMIT $2) a UNION ALL \
              SELECT * FROM (SELECT seq, tenant_id, 'action' AS kind, document FROM action_states \
-             WHERE seq > $1 ORDER BY seq LIMIT $2) b) both_kinds ORDER BY seq LIMIT $2",
+             WHERE seq > $1 ORDER BY seq LIMIT $2) b UNION ALL \
+             SELECT * FROM (SELECT seq, tenant_id, 'incident' AS kind, document FROM incidents \
+             WHERE seq > $1 ORDER BY seq LIMIT $2) c) all_kinds ORDER BY seq LIMIT $2",
         );
         let rows = rows.bind(seq).bind(limit).fetch_all(&self.read).await.attempt(what)?;
         rows.iter().map(item).collect()
@@ -66,7 +70,9 @@ impl Store {
             "SELECT * FROM (SELECT * FROM (SELECT seq, tenant_id, 'assessment' AS kind, document FROM assessments \
              WHERE tenant_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4) a UNION ALL \
              SELECT * FROM (SELECT seq, tenant_id, 'action' AS kind, document FROM action_states \
-             WHERE tenant_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4) b) both_kinds ORDER BY seq LIMIT $4",
+             WHERE tenant_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4) b UNION ALL \
+             SELECT * FROM (SELECT seq, tenant_id, 'incident' AS kind, document FROM incidents \
+             WHERE tenant_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4) c) all_kinds ORDER BY seq LIMIT $4",
         );
         let rows = rows.bind(tenant_id.as_str()).bind(seq).bind(end).bind(limit);
         rows.fetch_all(&self.read).await.attempt(what)?.iter().map(item).collect()
@@ -78,7 +84,11 @@ fn item(row: &AnyRow) -> Result<FeedItem, StoreError> {
     Ok(FeedItem {
         seq: number(row, 0, what)?,
         tenant_id: text(row, 1, what)?,
-        kind: if text(row, 2, what)? == "action" { FeedKind::Action } else { FeedKind::Assessment },
+        kind: match &*text(row, 2, what)? {
+            "action" => FeedKind::Action,
+            "incident" => FeedKind::Incident,
+            _ => FeedKind::Assessment,
+        },
         document: document(text(row, 3, what)?)?,
     })
 }

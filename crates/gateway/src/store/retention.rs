@@ -40,13 +40,14 @@ struct Growing {
     id: &'static str,
 }
 
-const GROWING: [Growing; 6] = [
+const GROWING: [Growing; 7] = [
     Growing {
         table: "assessments",
         time: "created_at",
-        parts: &["assessment_attack", "assessment_entities"],
+        parts: &["assessment_attack", "assessment_entities", "incident_findings"],
         id: "assessment_id",
     },
+    Growing { table: "incidents", time: "updated_at", parts: &["incident_entities"], id: "incident_id" },
     Growing { table: "actions", time: "created_at", parts: &["action_states"], id: "action_id" },
     Growing { table: "rejections", time: "minute", parts: &[], id: "" },
     Growing { table: "source_hours", time: "hour", parts: &[], id: "" },

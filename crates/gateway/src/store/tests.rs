@@ -92,6 +92,7 @@ fn action(state: ActionState, at: i64) -> Landed {
         idempotency_key: "ra_1".to_owned(),
         tenant_id: tenant("acme"),
         assessment_id: assessment_id("acme", "e0", None),
+        incident_id: None,
         playbook_id: "p".to_owned(),
         kind: ActionKind::IsolateHost,
         target: Target { kind: TargetKind::Host, value: "ws-0".to_owned(), host: None },
@@ -436,6 +437,89 @@ async fn an_action_stands_where_its_last_state_put_it_and_an_entity_shows_both()
         let kinds: Vec<&str> = feed.iter().map(|item| item.kind.as_str()).collect();
         assert_eq!(kinds, ["action", "action", "assessment"]);
         assert!(store.feed_after(store.feed_end().await.unwrap(), 10).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+/// An incident as it is told for the `revision`th time, with the findings that it has gained.
+fn incident(id: u8, revision: u64, gained: &[i64], merged_into: Option<u8>) -> Landed {
+    let name = |id: u8| format!("inc_{id:032x}");
+    let at = |n: u64| Timestamp::from_millis(AT + i64::try_from(n).unwrap());
+    let ids = gained.iter().map(|n| assessment_id("acme", &format!("e{n}"), None));
+    let told = serde_json::json!({
+        "incident_id": name(id), "tenant_id": "acme", "revision": revision, "changes": ["opened"], "title": "It",
+        "status": if revision > 2 { "closed" } else { "open" }, "severity": "high", "risk_score": 10 * id, "findings": gained.len(),
+        "first_at": at(0), "last_at": at(revision), "opened_at": at(id.into()), "updated_at": at(revision),
+        "tactics": [{"tactic_id": "TA0002", "tactic": "Execution", "first_at": at(0)}], "mitre_attack": [],
+        "entities": [{"kind": "host", "value": format!("WS-{id}.corp.example"), "roles": ["affected"], "joins": true, "findings": 1,
+            "first_at": at(0), "last_at": at(0)}],
+        "timeline": [], "rules": [], "recommended_actions": [], "decisions": [], "gained": ids.collect::<Vec<_>>(), "merged": [],
+        "merged_into": merged_into.map(name), "left_out": {"entities": 0, "rules": 0, "timeline": 0, "decisions": 0, "gained": 0},
+    });
+    Landed::Incident(Box::new(serde_json::from_value(told).unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_is_listed_as_it_was_told_last_and_its_findings_name_the_one_that_it_became() {
+    on_each(async |store| {
+        let acme = tenant("acme");
+        let listed = async |query: &str| -> Vec<(String, i64)> {
+            let query = ListQuery::parse(&INCIDENTS, query, &acme, store.cursor_key()).unwrap();
+            let page = store.list(&query, &acme).await.unwrap();
+            let read = |document: &str| serde_json::from_str::<serde_json::Value>(document).unwrap();
+            let shown = page.documents.iter().map(|document| read(document.get()));
+            shown
+                .map(|one| (one["incident_id"].as_str().unwrap()[34..].to_owned(), one["revision"].as_i64().unwrap()))
+                .collect()
+        };
+        let of = async |n: i64| {
+            let id = assessment_id("acme", &format!("e{n}"), None);
+            let found: serde_json::Value =
+                serde_json::from_str(store.assessment(&acme, &id).await.unwrap().unwrap().get()).unwrap();
+            found["incident_id"].as_str().map(|id| id[34..].to_owned())
+        };
+        // An incident may land before its findings do; a telling that comes late changes nothing.
+        let first = vec![
+            incident(1, 2, &[0], None),
+            incident(1, 1, &[], None),
+            incident(2, 1, &[1], None),
+            incident(3, 1, &[2], None),
+        ];
+        assert!(land(&store, -1, first).await);
+        assert!(land(&store, 3, (0..4).map(|n| assessment("acme", n, 80)).collect()).await);
+        assert_eq!(listed("").await, [("03", 1), ("02", 1), ("01", 2)].map(|(id, n)| (id.to_owned(), n)));
+        assert_eq!((of(0).await.as_deref(), of(2).await.as_deref(), of(3).await), (Some("01"), Some("03"), None));
+        for (query, expected) in [
+            (r#"filter={"entity":"ws-2"}"#, vec!["02"]),
+            (r#"filter={"entity":"WS-2.corp.example"}"#, vec!["02"]),
+            (r#"filter={"severity":{"gte":"high"},"risk_score":{"gt":15}}&sort=risk_score:asc"#, vec!["02", "03"]),
+            (r#"filter={"tactics":{"contains":"TA0002"}}&sort=updated_at:desc&limit=1"#, vec!["01"]),
+            (r#"filter={"status":"closed"}"#, vec![]),
+        ] {
+            let ids: Vec<String> = listed(query).await.into_iter().map(|(id, _)| id).collect();
+            assert_eq!(ids, expected, "{query}");
+        }
+        // The third becomes a part of the second, and this one a part of the first.
+        let merges = vec![incident(3, 2, &[], Some(2)), incident(2, 2, &[3], Some(1)), incident(1, 3, &[], None)];
+        assert!(land(&store, 7, merges).await);
+        assert_eq!(listed("").await, [("01".to_owned(), 3)]);
+        for n in 0..4 {
+            assert_eq!(of(n).await.as_deref(), Some("01"));
+        }
+        let gone = store.incident(&acme, &format!("inc_{:032x}", 3)).await.unwrap().unwrap();
+        let gone: serde_json::Value = serde_json::from_str(gone.get()).unwrap();
+        assert_eq!(gone["merged_into"], format!("inc_{:032x}", 1));
+        assert_eq!(store.findings_of(&acme, &format!("inc_{:032x}", 1), 10).await.unwrap().len(), 4);
+        assert!(store.incident(&tenant("globex"), &format!("inc_{:032x}", 1)).await.unwrap().is_none());
+        assert_eq!(store.incident_counts(&acme).await.unwrap(), [("closed".to_owned(), 1)].into());
+        let feed = store.feed_of(&acme, (0, i64::MAX), 50).await.unwrap();
+        let incidents: Vec<_> = feed.iter().filter(|item| item.kind.as_str() == "incident").collect();
+        assert_eq!(incidents.len(), 3, "each as it was told last");
+        store.forget_tenant(&acme).await.unwrap();
+        assert!(
+            listed("").await.is_empty()
+                && store.incidents_of(&acme, &[assessment_id("acme", "e0", None)]).await.unwrap().is_empty()
+        );
     })
     .await;
 }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use cybervault_model::{
-    Assessment, Contribution, Entity, QuotaRejection, ResponseAction, Score, Severity, SourceReport, Timestamp,
+    Assessment, Contribution, Entity, Incident, QuotaRejection, ResponseAction, Score, Severity, SourceReport,
+    Timestamp,
 };
 use metrics::counter;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ const LEASE_MS: i64 = 6_000;
 pub(crate) enum Landed {
     Assessment { assessment: Box<Assessment>, created_at: Timestamp },
     Action(Box<ResponseAction>),
+    Incident(Box<Incident>),
     Rejection(Box<QuotaRejection>),
     Sources(Box<SourceReport>),
 }
@@ -56,7 +58,7 @@ impl Finding<'_> {
     }
 }
 
-fn json(value: &impl Serialize) -> Result<String, StoreError> {
+pub(super) fn json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value)
         .map_err(|error| StoreError::Unreadable { what: "a document", reason: error.to_string() })
 }
@@ -111,7 +113,8 @@ impl Store {
             transaction.rollback(what).await?;
             return Ok(false);
         }
-        let is_fed = |landed: &&Landed| matches!(landed, Landed::Assessment { .. } | Landed::Action(_));
+        let is_fed =
+            |landed: &&Landed| matches!(landed, Landed::Assessment { .. } | Landed::Action(_) | Landed::Incident(_));
         let count = batch.landed.iter().filter(is_fed).count();
         let mut seq = reserve(&mut transaction, count).await?;
         let mut next = || {
@@ -119,6 +122,7 @@ impl Store {
             seq
         };
         let (mut findings, mut actions, mut rejections) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        let mut incidents = Vec::new();
         let mut sources = SourceSums::default();
         let mut repeated = Repeated::default();
         for landed in &batch.landed {
@@ -131,6 +135,7 @@ impl Store {
                     }
                 }
                 Landed::Action(action) => actions.push((next(), &**action)),
+                Landed::Incident(incident) => incidents.push((next(), &**incident)),
                 Landed::Rejection(rejection) => add_rejection(&mut rejections, rejection),
                 Landed::Sources(report) => sources.add(report),
             }
@@ -142,6 +147,9 @@ impl Store {
         }
         for (seq, action) in actions {
             insert_action(&mut transaction, seq, action).await?;
+        }
+        for (seq, incident) in incidents {
+            self.insert_incident(&mut transaction, seq, incident).await?;
         }
         sources.insert(&mut transaction).await?;
         for ((tenant_id, minute, reason), sum) in rejections {
@@ -165,6 +173,9 @@ impl Store {
             "assessment_attack",
             "actions",
             "action_states",
+            "incidents",
+            "incident_entities",
+            "incident_findings",
             "rejections",
             "source_hours",
             "log_sources",
@@ -207,7 +218,7 @@ async fn reserve(transaction: &mut Writing, count: usize) -> Result<i64, StoreEr
 
 /// By what names an entity is looked up. A host's short and its fully qualified name are those of one host; what an event called it
 /// leads to that event alone.
-fn names(entity: &Entity) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+pub(super) fn names(entity: &Entity) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
     let own = (entity.kind.as_str(), entity.identity());
     let called = (own.1 != entity.value).then(|| ("host_name", Cow::Borrowed(&*entity.value)));
     std::iter::once(own).chain(called)
@@ -284,7 +295,7 @@ impl Store {
     }
 
     /// Inserts rows of which `bind` gives a statement the columns; those that are there already are left.
-    async fn insert_details<'q, T>(
+    pub(super) async fn insert_details<'q, T>(
         &self,
         transaction: &mut Writing,
         table: &'static str,

@@ -26,6 +26,10 @@ pub enum Subject {
     Tenant,
     /// [`crate::Signal`].
     Signal,
+    /// [`crate::Incident`].
+    Incident,
+    /// [`crate::IncidentDecision`].
+    IncidentDecision,
 }
 
 macro_rules! avsc {
@@ -39,7 +43,7 @@ macro_rules! avsc {
 
 impl Subject {
     /// All of them, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::TelemetryEvent,
         Self::Assessment,
         Self::ResponseAction,
@@ -47,6 +51,8 @@ impl Subject {
         Self::QuotaRejection,
         Self::Tenant,
         Self::Signal,
+        Self::Incident,
+        Self::IncidentDecision,
     ];
 
     /// `telemetry-event`, …
@@ -59,6 +65,8 @@ impl Subject {
             Self::QuotaRejection => "quota-rejection",
             Self::Tenant => "tenant",
             Self::Signal => "signal",
+            Self::Incident => "incident",
+            Self::IncidentDecision => "incident-decision",
         }
     }
 
@@ -77,6 +85,8 @@ impl Subject {
             Self::QuotaRejection => avsc!("quota-rejection"),
             Self::Tenant => avsc!("tenant"),
             Self::Signal => avsc!("signal"),
+            Self::Incident => avsc!("incident"),
+            Self::IncidentDecision => avsc!("incident-decision"),
         }
     }
 }

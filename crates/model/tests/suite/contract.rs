@@ -8,10 +8,11 @@ use apache_avro::{
 };
 use cybervault_model::{
     ActionKind, ActionMode, ActionState, Assessment, AttackRef, ContentType, Contribution, ContributionKind,
-    CorrelatedEvent, CorrelatedEvents, Decision, DecisionVerdict, EncodeError, Encoding, Entity, EntityKind, Evidence,
-    Guardrail, Origin, Plan, QuotaOverride, QuotaRejection, RecommendedAction, Record, RejectionReason, ResponseAction,
-    SchemaIds, Score, Severity, Signal, SignalField, SignalValue, Target, TargetKind, Tenant, TenantId, TenantStatus,
-    Timestamp, Verdict,
+    CorrelatedEvent, CorrelatedEvents, Decision, DecisionVerdict, EncodeError, Encoding, Entity, EntityKind,
+    EntityRole, Evidence, Guardrail, Incident, IncidentChange, IncidentDecision, IncidentDecisionKind, IncidentEntity,
+    IncidentRule, IncidentStatus, IncidentTactic, IncidentVerdict, IncidentWord, LeftOut, Origin, Plan, QuotaOverride,
+    QuotaRejection, RecommendedAction, Record, RejectionReason, ResponseAction, SchemaIds, Score, Severity, Signal,
+    SignalField, SignalValue, Target, TargetKind, Tenant, TenantId, TenantStatus, TimelineEntry, Timestamp, Verdict,
     avro::{Lookup, NoRegistry, Subject, WriterSchema, WriterSchemas},
     decode_value,
 };
@@ -60,11 +61,26 @@ fn an_incompatible_change_would_be_found() {
 /// Who makes types from the schemas in one language gets one type a name.
 #[test]
 fn a_name_means_the_same_in_every_schema() {
+    /// A type that is said in full where it comes first is what its name means where it comes again.
+    fn by_name(json: &serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match json {
+            Value::Object(fields) if fields.contains_key("fields") || fields.contains_key("symbols") => {
+                fields["name"].clone()
+            }
+            Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), by_name(value))).collect(),
+            Value::Array(items) => items.iter().map(by_name).collect(),
+            other => other.clone(),
+        }
+    }
     fn collect(json: &serde_json::Value, named: &mut HashMap<String, serde_json::Value>) {
         if json.get("fields").or_else(|| json.get("symbols")).is_some() {
             let name = json["name"].as_str().unwrap().to_owned();
-            let known = named.entry(name.clone()).or_insert_with(|| json.clone());
-            assert_eq!(known, json, "{name}");
+            let said = serde_json::Value::Object(
+                json.as_object().unwrap().iter().map(|(key, value)| (key.clone(), by_name(value))).collect(),
+            );
+            let known = named.entry(name.clone()).or_insert_with(|| said.clone());
+            assert_eq!(*known, said, "{name}");
         }
         match json {
             serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, named)),
@@ -199,11 +215,60 @@ prop_compose! {
         guardrail in prop::option::of(prop::sample::select(vec![Guardrail::NeverTouch, Guardrail::PendingLimit])),
         [proposed_at, updated_at, expires_at] in [times(), times(), times()],
         reversible in any::<bool>(),
+        place in prop::option::of(texts()),
     ) -> ResponseAction {
         ResponseAction {
-            action_id, idempotency_key: "k".to_owned(), tenant_id, assessment_id: String::new(), playbook_id,
+            action_id, idempotency_key: "k".to_owned(), tenant_id, assessment_id: String::new(), incident_id: place, playbook_id,
             kind: ActionKind::Notify, target, mode: ActionMode::Auto, state: ActionState::Expired, reason, guardrail,
             decided_by: "clock".to_owned(), reversible, proposed_at, updated_at, expires_at,
+        }
+    }
+}
+
+prop_compose! {
+    fn incidents()(
+        [incident_id, text, name] in [texts(), texts(), texts()],
+        tenant_id in tenant_ids(),
+        [a, b] in [times(), times()],
+        n in 0_u64..1 << 63,
+        score in 0_u8..=100,
+        target in targets(),
+        verdict in prop::option::of(prop::sample::select(IncidentVerdict::ALL.to_vec())),
+        status in prop::sample::select(IncidentStatus::ALL.to_vec()),
+        some in prop::option::of(texts()),
+        weight in 0.0..1.0,
+        full in any::<bool>(),
+    ) -> Incident {
+        let severity = Severity::ALL[usize::from(score % 5)];
+        let entity = IncidentEntity {
+            kind: EntityKind::User, value: name.clone(), roles: vec![EntityRole::Actor, EntityRole::Indicator], joins: full,
+            findings: n, first_at: a, last_at: b,
+        };
+        let rule = IncidentRule {
+            kind: ContributionKind::Correlation, id: text.clone(), title: name.clone(), level: severity, weight, findings: n,
+            first_at: b, last_at: a,
+        };
+        let entry = TimelineEntry {
+            assessment_id: text.clone(), title: name.clone(), severity, rules: vec![text.clone()],
+            tactics: vec!["TA0002".into()], entities: vec![Entity { kind: EntityKind::Ip, value: text.clone() }],
+            further_entities: n, findings: n, first_at: a, last_at: b,
+        };
+        let word = IncidentWord {
+            decision_id: text.clone(), kind: IncidentDecisionKind::Verdict, value: some.clone(), comment: some.clone(),
+            by: name.clone(), at: a,
+        };
+        let action = RecommendedAction { kind: ActionKind::Notify, target, reason: name.clone(), reversible: false };
+        let tactic = IncidentTactic { tactic_id: "TA0002".into(), tactic: "Execution".into(), first_at: b };
+        let left_out = LeftOut { entities: n, rules: n, timeline: n, decisions: n, gained: n };
+        fn one<T>(full: bool, item: T) -> Vec<T> {
+            if full { vec![item] } else { Vec::new() }
+        }
+        Incident {
+            incident_id, tenant_id, revision: n, changes: one(full, IncidentChange::Absorbed), title: name, status, verdict,
+            assignee: some.clone(), severity, risk_score: Score::try_from(score).unwrap(), findings: n, first_at: a, last_at: b,
+            opened_at: a, updated_at: b, tactics: one(full, tactic), mitre_attack: Vec::new(), entities: one(full, entity),
+            timeline: one(full, entry), rules: one(full, rule), recommended_actions: one(full, action),
+            decisions: one(full, word), gained: vec![text.clone()], merged: vec![text], merged_into: some, left_out,
         }
     }
 }
@@ -264,6 +329,22 @@ proptest! {
             meets: names.clone(), fields: names.iter().map(field).collect(),
             entities: names.iter().map(|value| Entity { kind: EntityKind::Host, value: value.clone() }).collect(),
             destinations: names,
+        });
+    }
+
+    #[test]
+    fn an_incident_comes_back_in_every_form(incident in incidents()) {
+        comes_back_in_every_form(&incident);
+    }
+
+    #[test]
+    fn a_word_on_an_incident_comes_back_in_every_form(
+        tenant_id in tenant_ids(), some in prop::option::of(texts()),
+        status in prop::option::of(prop::sample::select(IncidentStatus::ALL.to_vec())),
+    ) {
+        comes_back_in_every_form(&IncidentDecision {
+            decision_id: "d".to_owned(), incident_id: "inc_1".to_owned(), tenant_id, kind: IncidentDecisionKind::Status,
+            status, verdict: None, assignee: some.clone(), decided_by: "é".to_owned(), comment: some,
         });
     }
 

@@ -74,6 +74,7 @@ impl<'a> Words<'a> {
         let [_, assessment, kind, target, mode] = self.plain[..] else { panic!("propose what? {:?}", self.plain) };
         let (target_kind, value) = target.split_once(':').unwrap();
         Candidate {
+            incident_id: None,
             tenant_id: self.tenant(),
             assessment_id: assessment.to_owned(),
             severity: Severity::High,

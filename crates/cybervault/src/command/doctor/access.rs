@@ -5,7 +5,7 @@ use cybervault_stream::inspect::{Access, AccessPlan, Clock, Outcome, probe};
 use super::Finding;
 use crate::{
     config::{Config, Role},
-    pipeline::{self, CORRELATE, GUARD, QUOTA, SELECT},
+    pipeline::{self, CORRELATE, GUARD, INCIDENT_GROUP, INCIDENT_SELECT, QUOTA, SELECT},
 };
 
 /// Beyond this, times in the log and in records can't be put beside each other any more.
@@ -45,9 +45,15 @@ fn plan(config: &Config) -> AccessPlan {
     }
     if config.worker.roles.contains(&Role::Respond) {
         groups.extend([(SELECT, &names.threat_assessments), (GUARD, &names.response_candidates)]);
-        inputs.extend([&names.threat_assessments, &names.response_decisions]);
+        inputs.extend([&names.threat_assessments, &names.threat_incidents, &names.response_decisions]);
         inputs.extend([&names.response_candidates, &names.state_response]);
         outputs.extend([&names.response_candidates, &names.response_actions, &names.state_response]);
+    }
+    if config.worker.roles.contains(&Role::Incidents) {
+        groups.extend([(INCIDENT_SELECT, &names.threat_assessments), (INCIDENT_GROUP, &names.incident_candidates)]);
+        inputs.extend([&names.threat_assessments, &names.incident_decisions]);
+        inputs.extend([&names.incident_candidates, &names.state_incidents]);
+        outputs.extend([&names.incident_candidates, &names.threat_incidents, &names.state_incidents]);
     }
     let full =
         |names: Vec<&String>| names.into_iter().map(|name| format!("{}{name}", config.kafka.topic_prefix)).collect();

@@ -184,6 +184,7 @@ fn state_partitions(config: &Config, cluster: &Cluster) -> Vec<Finding> {
     let pairs = [
         (config.topic(|names| &names.telemetry_events), config.topic(|names| &names.state_assess)),
         (config.topic(|names| &names.response_candidates), config.topic(|names| &names.state_response)),
+        (config.topic(|names| &names.incident_candidates), config.topic(|names| &names.state_incidents)),
         (config.topic(|names| &names.telemetry_dlq), config.topic(|names| &names.state_replay)),
     ];
     let differing = |(input, state): &(std::sync::Arc<str>, std::sync::Arc<str>)| {

@@ -7,21 +7,22 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use cybervault_model::{ActionState, Assessment, QuotaRejection, ResponseAction, Severity};
+use cybervault_model::{ActionState, Assessment, Incident, QuotaRejection, ResponseAction, Severity};
 use cybervault_stream::{OwnedRecord, headers};
 
 /// The names of the result topics.
 #[derive(Clone, Debug)]
 pub(super) struct FeedTopics {
     pub(super) assessments: String,
+    pub(super) incidents: String,
     pub(super) actions: String,
     pub(super) rejections: String,
     pub(super) dead_letters: String,
 }
 
 impl FeedTopics {
-    pub(super) fn all(&self) -> [&str; 4] {
-        [&self.assessments, &self.actions, &self.rejections, &self.dead_letters]
+    pub(super) fn all(&self) -> [&str; 5] {
+        [&self.assessments, &self.incidents, &self.actions, &self.rejections, &self.dead_letters]
     }
 }
 
@@ -40,6 +41,8 @@ pub(super) struct Tally {
     pub(super) actions: BTreeMap<(&'static str, &'static str), u64>,
     pub(super) rules: BTreeMap<String, u64>,
     pub(super) dead: BTreeMap<String, u64>,
+    /// Incidents as they were told last, by their ids.
+    pub(super) incidents: BTreeMap<String, Incident>,
 }
 
 /// Prints records, and counts them.
@@ -79,6 +82,8 @@ impl<W: Write> Feed<W> {
             self.dead_letter(record)?;
         } else if topic == self.topics.assessments {
             self.assessment(&serde_json::from_slice(&record.value)?)?;
+        } else if topic == self.topics.incidents {
+            self.incident(serde_json::from_slice(&record.value)?)?;
         } else if topic == self.topics.actions {
             self.action(&serde_json::from_slice(&record.value)?)?;
         } else if topic == self.topics.rejections {
@@ -120,6 +125,25 @@ impl<W: Write> Feed<W> {
             assessment.tenant_id.as_str(),
             techniques.join(" "),
         )?;
+        Ok(())
+    }
+
+    fn incident(&mut self, incident: Incident) -> anyhow::Result<()> {
+        let changes: Vec<&str> = incident.changes.iter().map(|change| change.as_str()).collect();
+        let style = AnsiColor::Green.on_default();
+        writeln!(
+            self.out,
+            "{:>8} {style}{:>13} {:>3}{style:#}  {BOLD}{:<16}{BOLD:#} {:<14} {}  {DIM}{} findings; {}{DIM:#}",
+            "",
+            "incident",
+            incident.risk_score,
+            incident.tenant_id.as_str(),
+            incident.severity.as_str(),
+            incident.title,
+            incident.findings,
+            changes.join(", "),
+        )?;
+        self.tally.incidents.insert(incident.incident_id.clone(), incident);
         Ok(())
     }
 

@@ -10,6 +10,8 @@ use super::{feed::Tally, player::Samples};
 use crate::{cli::UpArgs, config::Config, live::Live};
 
 const BOLD: Style = Style::new().bold();
+/// Incidents that are told one by one.
+const MOST_INCIDENTS: usize = 20;
 const DIM: Style = Style::new().dimmed();
 
 /// Says what runs, where, and within which limits.
@@ -99,6 +101,7 @@ pub(super) fn tell(tally: &Tally, sent: u64, processed: u64, metrics: &Prometheu
     for ((kind, state), count) in &tally.actions {
         writeln!(out, "{count:>6}  {kind} {state}")?;
     }
+    tell_incidents(tally, &mut out)?;
     let rejected: u64 = tally.tenants.values().map(|of| of.rejected).sum();
     let dead: u64 = tally.dead.values().sum();
     let admitted = admitted(&metrics.render());
@@ -110,6 +113,33 @@ pub(super) fn tell(tally: &Tally, sent: u64, processed: u64, metrics: &Prometheu
         "\n{BOLD}{sent} events sent{BOLD:#} = {admitted} admitted + {rejected} rejected + {dead} dead letters{unprocessed}{holds}"
     )?;
     out.flush()?;
+    Ok(())
+}
+
+/// How many incidents the findings are, and which.
+fn tell_incidents(tally: &Tally, out: &mut impl Write) -> anyhow::Result<()> {
+    let findings: u64 = tally.tenants.values().flat_map(|of| of.findings).sum();
+    let mut incidents: Vec<_> = tally.incidents.values().filter(|incident| incident.merged_into.is_none()).collect();
+    incidents.sort_by_key(|incident| {
+        (std::cmp::Reverse((incident.severity, incident.risk_score)), &incident.tenant_id, &incident.incident_id)
+    });
+    let held: u64 = incidents.iter().map(|incident| incident.findings).sum();
+    writeln!(
+        out,
+        "\n{BOLD}{findings} findings = {} incidents{BOLD:#}, with {held} of them; the others stand alone",
+        incidents.len()
+    )?;
+    for incident in incidents.iter().take(MOST_INCIDENTS) {
+        writeln!(
+            out,
+            "{:>6}  {:<9} {:>3}  {:<16} {}",
+            incident.findings,
+            incident.severity.as_str(),
+            incident.risk_score,
+            incident.tenant_id.as_str(),
+            incident.title,
+        )?;
+    }
     Ok(())
 }
 

@@ -28,64 +28,8 @@ if (notice) {
   }, 15000);
 }
 
-const feed = document.getElementById("feed");
-if (feed) {
-  const MOST = 300;
-  const body = feed.tBodies[0];
-  const status = document.getElementById("connection");
-  const announce = document.getElementById("announce");
-  const pause = document.getElementById("pause");
-  let waiting = [];
-  let arrived = 0;
-
-  const add = (tile, more) => {
-    if (!tile) return;
-    const count = Math.max(0, Number(tile.textContent.replace(/\D/g, "")) + more);
-    tile.textContent = count.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
-  };
-  // Rows are made and escaped by the server.
-  const show = (html) => {
-    const holder = document.createElement("tbody");
-    holder.innerHTML = html;
-    const row = holder.rows[0];
-    if (!row || document.querySelector(`tr[data-id="${CSS.escape(row.dataset.id)}"]`)) return;
-    row.classList.add("new");
-    body.prepend(row);
-    if (body.rows.length > MOST) body.deleteRow(-1);
-    document.getElementById("empty")?.remove();
-    add(document.querySelector(`.tile [data-severity="${CSS.escape(row.dataset.severity)}"]`), 1);
-    arrived += 1;
-  };
-
-  const say = (text, on) => { status.textContent = text; status.classList.toggle("on", on); };
-  const paused = () => pause.getAttribute("aria-pressed") === "true";
-  // One stream tells all findings to all tabs; each shows those that it was asked for.
-  const { severity, text, from, session } = feed.dataset;
-  const wanted = (found) => found.severity >= Number(severity) && (!text || found.entities.includes(text)
-    || found.techniques.some((technique) => technique.toUpperCase() === text.toUpperCase()));
-  // What is older than the last row of a full page is on a page of its own.
-  const oldest = body.rows.length < Number(feed.dataset.rows) ? 0 : Date.parse(body.rows[body.rows.length - 1].querySelector("time").dateTime);
-  const hear = {
-    row(data, again) {
-      const found = JSON.parse(data);
-      if (!wanted(found) || again && found.at < oldest) return;
-      if (!paused()) return show(found.html);
-      waiting.push(found.html);
-      if (waiting.length > MOST) waiting.shift();
-      pause.textContent = `Show ${waiting.length} new`;
-    },
-    // An action is proposed once, and leaves that state once. What was heard before is in the page's number.
-    action(state, again) {
-      if (!again) add(document.getElementById("proposed"), state === "proposed" ? 1 : -1);
-    },
-  };
-  const told = ({ state, event, data, again }) => {
-    if (event) return hear[event]?.(data, again);
-    if (state === "over") return location.reload();
-    if (state === "crowded") return say("too many open; waiting", false);
-    if (state === "live") return say(paused() ? "paused" : "live", !paused());
-    say("reconnecting", false);
-  };
+// One stream tells all tabs what lands; `told` hears of each event, and of how the connection stands.
+const listen = ({ from, session }, told) => {
   if ("SharedWorker" in window) {
     // Another session has another worker: what one may see is never told to the other.
     const { port } = new SharedWorker("/console/assets/stream.js", { name: session });
@@ -98,6 +42,124 @@ if (feed) {
   }
   // A page that comes back from where the browser kept it has missed what came meanwhile.
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+};
+const addTo = (tile, more) => {
+  if (!tile) return;
+  const count = Math.max(0, Number(tile.textContent.replace(/\D/g, "")) + more);
+  tile.textContent = count.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+};
+// An action is proposed once, and leaves that state once. What was heard before is in the page's number.
+const hearAction = (state, again) => {
+  if (!again) addTo(document.getElementById("proposed"), state === "proposed" ? 1 : -1);
+};
+
+const incidents = document.getElementById("incidents");
+if (incidents) {
+  const MOST = 100;
+  const status = document.getElementById("connection");
+  const { severity, status: wantedStatus, text } = incidents.dataset;
+  const wanted = (told) => !told.is_merged && told.severity >= Number(severity) && (!text || told.entities.includes(text))
+    && (wantedStatus ? told.status === wantedStatus : told.status !== "closed");
+  // Rows are made and escaped by the server. An incident that is told again stands once, at the head.
+  const hear = (data) => {
+    const told = JSON.parse(data);
+    const known = incidents.querySelector(`li[data-id="${CSS.escape(told.id)}"]`);
+    const isAt = known?.contains(document.activeElement);
+    known?.remove();
+    if (!wanted(told)) return;
+    const holder = document.createElement("ol");
+    holder.innerHTML = told.html;
+    const row = holder.firstElementChild;
+    row.classList.add("new");
+    incidents.prepend(row);
+    if (isAt) row.querySelector("a").focus();
+    if (incidents.children.length > MOST) incidents.lastElementChild.remove();
+    document.getElementById("empty")?.remove();
+    if (!known) document.getElementById("announce").textContent = `New incident: ${row.querySelector("a").textContent}`;
+  };
+  const say = (words, on) => { status.textContent = words; status.classList.toggle("on", on); };
+  listen(incidents.dataset, ({ state, event, data, again }) => {
+    if (event === "incident") return hear(data);
+    if (event === "action") return hearAction(data, again);
+    if (event) return;
+    if (state === "over") return location.reload();
+    if (state === "crowded") return say("too many open; waiting", false);
+    say(state === "live" ? "live" : "reconnecting", state === "live");
+  });
+  let at = -1;
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    const rows = [...incidents.children];
+    const now = rows.findIndex((row) => row.contains(document.activeElement));
+    if (now >= 0) at = now;
+    const to = event.key === "j" ? at + 1 : event.key === "k" ? at - 1 : null;
+    if (event.key === "/") { event.preventDefault(); document.getElementById("search").focus(); }
+    if (to === null || !rows.length) return;
+    at = Math.max(0, Math.min(to, rows.length - 1));
+    rows[at].querySelector("a").focus();
+  });
+}
+
+const feed = document.getElementById("feed");
+if (feed) {
+  const MOST = 300;
+  const body = feed.tBodies[0];
+  const status = document.getElementById("connection");
+  const announce = document.getElementById("announce");
+  const pause = document.getElementById("pause");
+  let waiting = [];
+  let arrived = 0;
+
+  // Rows are made and escaped by the server.
+  const show = (html) => {
+    const holder = document.createElement("tbody");
+    holder.innerHTML = html;
+    const row = holder.rows[0];
+    if (!row || document.querySelector(`tr[data-id="${CSS.escape(row.dataset.id)}"]`)) return;
+    row.classList.add("new");
+    // What repeats is one row, the newest, with how many they are.
+    const before = body.querySelector(`tr[data-fold="${CSS.escape(row.dataset.fold)}"]`);
+    if (before) {
+      row.dataset.count = Number(before.dataset.count) + 1;
+      const times = row.querySelector(".times");
+      times.textContent = `×${row.dataset.count}`;
+      times.hidden = false;
+      before.remove();
+    }
+    body.prepend(row);
+    if (body.rows.length > MOST) body.deleteRow(-1);
+    document.getElementById("empty")?.remove();
+    addTo(document.querySelector(`.tile [data-severity="${CSS.escape(row.dataset.severity)}"]`), 1);
+    arrived += 1;
+  };
+
+  const say = (text, on) => { status.textContent = text; status.classList.toggle("on", on); };
+  const paused = () => pause.getAttribute("aria-pressed") === "true";
+  // One stream tells all findings to all tabs; each shows those that it was asked for.
+  const { severity, text } = feed.dataset;
+  const wanted = (found) => found.severity >= Number(severity) && (!text || found.entities.includes(text)
+    || found.techniques.some((technique) => technique.toUpperCase() === text.toUpperCase()));
+  // What is older than the last row of a full page is on a page of its own.
+  const oldest = Number(feed.dataset.found) < Number(feed.dataset.rows) ? 0 : Number(feed.dataset.oldest);
+  const hear = {
+    row(data, again) {
+      const found = JSON.parse(data);
+      if (!wanted(found) || again && found.at < oldest) return;
+      if (!paused()) return show(found.html);
+      waiting.push(found.html);
+      if (waiting.length > MOST) waiting.shift();
+      pause.textContent = `Show ${waiting.length} new`;
+    },
+    action: hearAction,
+  };
+  const told = ({ state, event, data, again }) => {
+    if (event) return hear[event]?.(data, again);
+    if (state === "over") return location.reload();
+    if (state === "crowded") return say("too many open; waiting", false);
+    if (state === "live") return say(paused() ? "paused" : "live", !paused());
+    say("reconnecting", false);
+  };
+  listen(feed.dataset, told);
   pause.addEventListener("click", () => {
     const on = !paused();
     pause.setAttribute("aria-pressed", on);
