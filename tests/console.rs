@@ -340,7 +340,7 @@ fn the_console_looks_as_the_pictures_in_docs_show() {
         });
         browser.picture(&format!("incidents-{theme}"));
         let story = browser.run(
-            "return Array.from(document.querySelectorAll('#incidents li')).sort((a, b) => b.querySelectorAll('.technique').length - a.querySelectorAll('.technique').length)[0].querySelector('a').getAttribute('href')",
+            "return Array.from(document.querySelectorAll('#incidents > li')).sort((a, b) => b.querySelectorAll('.technique').length - a.querySelectorAll('.technique').length)[0].querySelector('a').getAttribute('href')",
         );
         browser.open(&format!("{base}{}", story.as_str().unwrap()));
         browser.find(".drawing");
@@ -351,8 +351,10 @@ fn the_console_looks_as_the_pictures_in_docs_show() {
             (browser.run("return document.querySelectorAll('#feed tbody tr').length").as_u64()? > 40).then_some(())
         });
         browser.picture(&format!("live-{theme}"));
-        let row = browser.find("#feed tbody tr[data-severity=critical] .title a").attribute("href").unwrap();
-        let entity = browser.find("#feed tbody tr[data-severity=critical] a.entity").attribute("href").unwrap();
+        // At once: what repeats takes the place of the row before it.
+        let link = |css: &str| browser.run(&format!("return document.querySelector('{css}').getAttribute('href')"));
+        let row = link("#feed tbody tr[data-severity=critical] .title a").as_str().unwrap().to_owned();
+        let entity = link("#feed tbody tr[data-severity=critical] a.entity").as_str().unwrap().to_owned();
         for (name, path) in [
             ("finding", &*row),
             ("entity", &*entity),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Fleet, PATIENCE, attack,
     gateway::{Gateway, key},
-    samples, unlimited,
+    samples, score, unlimited,
 };
 
 const KILLS: u32 = 12;
@@ -101,17 +101,24 @@ fn incidents_of_workers_killed_at_random_are_those_of_one_that_never_was() {
     let tenants: Vec<String> = (0..TENANTS).map(|n| format!("tenant-{n:02}")).collect();
     let fleet = Fleet::new("incidents", &unlimited(tenants.iter().map(String::as_str)));
     let samples = samples();
+    let event = |n: u32| -> (String, Vec<u8>) {
+        let mut event = samples[n as usize % samples.len()].clone();
+        let tenant = format!("tenant-{:02}", scatter(u64::from(n)) % u64::from(TENANTS));
+        event["event_id"] = json!(format!("event-{n}"));
+        event["tenant_id"] = json!(tenant);
+        (tenant, serde_json::to_vec(&event).unwrap())
+    };
+    let lines: Vec<Vec<u8>> = (0..EVENTS).map(|n| event(n).1).collect();
+    std::fs::write(fleet.path("events.ndjson"), lines.join(&b'\n')).unwrap();
+    let findings_of_one = score(&fleet.path("events.ndjson"), &[]).len();
     // Counts are told along soon, so that timers take part in it.
     let settings = ["batch.max_records=300", "incidents.count_every_ms=1500", "incidents.max_active=40"];
     let mut workers = ["w1", "w2"].map(|name| (name, fleet.worker(name, &settings)));
     let slice = EVENTS / KILLS;
     for kill in 0..KILLS {
         fleet.send((kill * slice..(kill + 1) * slice).map(|n| {
-            let mut event = samples[n as usize % samples.len()].clone();
-            let tenant = format!("tenant-{:02}", scatter(u64::from(n)) % u64::from(TENANTS));
-            event["event_id"] = json!(format!("event-{n}"));
-            event["tenant_id"] = json!(tenant);
-            Record::new(tenant, serde_json::to_vec(&event).unwrap())
+            let (tenant, value) = event(n);
+            Record::new(tenant, value)
         }));
         thread::sleep(Duration::from_millis(50 + scatter(u64::from(kill)) % 1_500));
         comment(&fleet, kill);
@@ -126,7 +133,7 @@ fn incidents_of_workers_killed_at_random_are_those_of_one_that_never_was() {
         candidates = fleet.read("incident.candidates");
         let findings = candidates.iter().filter(|record| record.header("kind") == Some("finding")).count();
         (found, expected) = (told(&fleet), pass(&candidates));
-        (assessments > 1_000 && findings == assessments && found == expected).then_some(())
+        (assessments >= findings_of_one && findings == assessments && found == expected).then_some(())
     });
     for (tenant, expected) in &expected {
         let found = found.get(tenant).map_or(&[][..], Vec::as_slice);
@@ -163,7 +170,7 @@ fn incidents_of_workers_killed_at_random_are_those_of_one_that_never_was() {
         kinds("decision"),
         kinds("due")
     );
-    assert!(kinds("due") > 0 && kinds("decision") > 0 && count > 500);
+    assert!(kinds("due") > 0 && kinds("decision") > 0 && count > 200);
     for change in ["opened", "counted", "decision"] {
         assert!(changes.contains_key(change), "{change}: {changes:?}");
     }

@@ -43,7 +43,10 @@ const AWAY_MS: u32 = 1_800_000;
 /// Enough for every stage to have something to do in parallel on a laptop.
 const PARTITIONS: u32 = 4;
 /// How long nothing must come out before the samples count as worked through.
-const QUIET: Duration = Duration::from_millis(1500);
+/// What incidents only count is told within that time.
+const QUIET: Duration = Duration::from_millis(3000);
+/// How often that is told: who watches does not wait for minutes.
+const COUNT_EVERY_MS: u64 = 1_000;
 /// How many tenants get a key that is shown.
 const DEMO_KEYS: usize = 6;
 /// How long a person has to read the summary before the samples are played again.
@@ -119,6 +122,9 @@ fn configure(config: &mut Config, broker: Option<&EmbeddedBroker>) {
     }
     config.topics.partitions = PARTITIONS;
     config.worker.roles = vec![Role::Assess, Role::Quota, Role::Correlate, Role::Respond, Role::Incidents];
+    if config.incidents.count_every_ms == Config::default().incidents.count_every_ms {
+        config.incidents.count_every_ms = COUNT_EVERY_MS;
+    }
     // Where the usual address is taken, any will do.
     if config.gateway.listen == Config::default().gateway.listen && TcpListener::bind(config.gateway.listen).is_err() {
         config.gateway.listen.set_port(0);

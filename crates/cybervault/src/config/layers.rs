@@ -134,7 +134,10 @@ impl Config {
             ));
         }
         if self.worker.roles.is_empty() {
-            return Err(wrong("worker.roles", "a worker needs at least one: assess, quota, respond, incidents".into()));
+            return Err(wrong(
+                "worker.roles",
+                "a worker needs at least one: assess, quota, correlate, respond, incidents".into(),
+            ));
         }
         self.log.check().map_err(|problem| wrong("log.level", problem))?;
         in_range("topics.partitions", self.topics.partitions.into(), 1, 10_000)?;

@@ -126,7 +126,7 @@ fn tell_incidents(tally: &Tally, out: &mut impl Write) -> anyhow::Result<()> {
     let held: u64 = incidents.iter().map(|incident| incident.findings).sum();
     writeln!(
         out,
-        "\n{BOLD}{findings} findings = {} incidents{BOLD:#}, with {held} of them; the others stand alone",
+        "\n{BOLD}{findings} findings, {} incidents{BOLD:#} with {held} of them; the others stand alone",
         incidents.len()
     )?;
     for incident in incidents.iter().take(MOST_INCIDENTS) {
