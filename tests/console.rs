@@ -251,6 +251,80 @@ fn several_actions_are_decided_on_with_one_comment_and_dry_runs_are_only_shown()
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
+#[test]
+fn an_incident_is_one_page_that_is_worked_on_by_keyboard_and_on_a_telephone() {
+    let Some(browser) = Browser::start(true) else { return };
+    let fleet = Fleet::new("incident-page", &unlimited(["acme"]));
+    let playbooks = fleet.playbooks();
+    let mut worker = fleet.worker("w1", &[&playbooks, "incidents.count_every_ms=1000"]);
+    let gateway = Gateway::start(&fleet, "g1", &[&playbooks]);
+    let (_, secret) = key(&fleet, "acme", &["--name", "kim"]);
+    let api = Api::new(&gateway.base, &secret);
+    browser.open(&format!("{}/", gateway.base));
+    browser.find("#key").write(&secret);
+    browser.find("button[type=submit]").follow();
+    browser.find("#connection.on");
+    assert!(browser.find("#empty").text().contains("No incident here"));
+    // It comes by itself, and what an attacker wrote is text.
+    let host = "ws-<i>7</i>-of-a-fleet-whose-names-have-no-place-to-break";
+    for n in 0..3 {
+        assert_eq!(api.post("/v3/threats/analyze", &attack(&format!("e{n}"), host)).status, 201);
+    }
+    let row = browser.find("#incidents > li").text();
+    assert!(row.contains(host), "{row}");
+    browser.picture("incidents-one");
+    eventually("told again, it stands once and has all three", PATIENCE, || {
+        let rows = browser.run("return Array.from(document.querySelectorAll('#incidents > li'), row => row.innerText)");
+        let rows = rows.as_array()?.clone();
+        (rows.len() == 1 && rows[0].as_str()?.contains("3 findings")).then_some(())
+    });
+    browser.run("document.activeElement.blur()");
+    browser.press("j\u{e007}");
+    eventually("the incident", PATIENCE, || browser.url().contains("/incidents/inc_").then_some(()));
+    let page = browser.url();
+    assert_eq!(browser.run("return document.querySelectorAll('main i').length"), 0);
+    assert!(browser.find(".story").text().contains("×3"), "what repeats is one line");
+    assert!(browser.find(".chain").text().contains("Execution"));
+    assert!(browser.find(".drawing").text().contains("host"));
+    // Words, each with a form of its own.
+    browser.run("document.querySelector('select[name=status]').value = 'in_progress'");
+    browser.find("#set-status").follow();
+    assert!(browser.find("#said").text().contains("in progress"));
+    browser.find("textarea[name=comment]").write("<script>alert(1)</script> looks real");
+    browser.find("#comment").follow();
+    assert!(browser.find("#said").text().contains("<script>alert(1)</script> looks real"));
+    browser.find("input[name=assignee]").write("robin\u{e007}");
+    eventually("assigned by Enter alone", PATIENCE, || {
+        browser.find(".head").text().contains("with robin").then_some(())
+    });
+    worker.wait_until("all three are on the topic", PATIENCE, || fleet.read("incident.decisions").len() == 3);
+    // An action is denied from here, and one comes back here.
+    eventually("the action waits", PATIENCE, || {
+        browser.open(&page);
+        (browser.run("return document.querySelectorAll('.decide').length") == 1).then_some(())
+    });
+    browser.find(".decide .danger").follow();
+    browser.find("#decide").follow();
+    assert!(browser.url().starts_with(&page), "{}", browser.url());
+    browser.find("#news");
+    let fits = |what: &str| {
+        assert_eq!(browser.run("return document.documentElement.scrollWidth"), 390, "{what} is wider than the page");
+    };
+    browser.narrow(true);
+    for (path, what) in [(page.as_str(), "the incident"), (&format!("{}/", gateway.base), "the list")] {
+        browser.open(path);
+        browser.find("h1");
+        browser.picture(&format!("{}-narrow", what.replace(' ', "-")));
+        fits(what);
+    }
+    // A form without the session's token is refused.
+    let forged = browser.run(&format!("return fetch('{page}/word', {{method: 'POST', body: new URLSearchParams({{type: 'status', status: 'closed'}})}}).then(answer => answer.status)"));
+    assert_eq!(forged, 403);
+    let unexpected: Vec<_> =
+        browser.complaints().into_iter().filter(|said| !said.contains("403 (Forbidden)")).collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+}
+
 /// Browsers open six connections to a site by HTTP/1; each stream takes one.
 #[test]
 fn any_number_of_tabs_share_one_stream_and_end_together() {

@@ -107,8 +107,8 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "cybervault_incident_findings_total",
-        "What became of findings in incidents, by `outcome`: `opened` one, were `news` in one, `counted`, or `passed_over` because they \
-         were assessed again for the record only"
+        "What became of findings in incidents, by `outcome`: they opened one, were news in one, or were counted; or passed over, as those are \
+         that were assessed again for the record only"
     );
     describe_counter!("cybervault_incident_changes_total", "Why incidents were told, by `change`");
     describe_counter!("cybervault_incidents_merged_total", "Incidents that became a part of another");

@@ -8,6 +8,8 @@ use super::parts::entity_path;
 
 /// Of each side.
 const MOST: usize = 12;
+/// Of a kind that there are many of: these must not push out the others.
+const MOST_OF_A_KIND: usize = 4;
 /// In the drawing's own units, of which a telephone shows as many as it has points.
 const WIDTH: usize = 360;
 const BOX: usize = 150;
@@ -30,6 +32,11 @@ pub(super) fn drawing(incident: &Incident) -> Markup {
             incident.entities.iter().filter(|entity| (entity.kind == hub) == is_hub).collect();
         // Those that findings are joined by, and that most was found about.
         side.sort_by_key(|entity| (!entity.joins, std::cmp::Reverse(entity.findings)));
+        let mut of_kind = [0; EntityKind::ALL.len()];
+        side.retain(|entity| {
+            of_kind[entity.kind as usize] += 1;
+            entity.kind == hub || of_kind[entity.kind as usize] <= MOST_OF_A_KIND
+        });
         side.truncate(MOST);
         side.sort_by_key(|entity| entity.kind);
         side.into_iter().enumerate().map(|(n, entity)| Node { entity, y: n * STEP + 4 }).collect()

@@ -80,8 +80,8 @@ pub(super) async fn page(
         (chain(&incident))
         div.split {
             div {
-                section.card { h2 { "Who and what is connected" } (drawing(&incident)) (entities(&incident)) }
                 (timeline(&incident))
+                section.card { h2 { "Who and what is connected" } (drawing(&incident)) (entities(&incident)) }
                 (evidence(&worst))
                 details.card { summary { "As JSON" } pre.json { (serde_json::to_string_pretty(&pretty).unwrap_or_default()) } }
             }
@@ -218,7 +218,8 @@ fn words(visitor: &Visitor, incident: &Incident) -> Markup {
                 button #set-status type="submit" { "Set" }
             }))
             (form(IncidentDecisionKind::Verdict, html! {
-                label { span { "Verdict" } select name="verdict" {
+                label { span { "Verdict" } select name="verdict" required {
+                    @if incident.verdict.is_none() { option value="" selected { "none yet" } }
                     @for one in IncidentVerdict::ALL {
                         option value=(one.as_str()) selected[Some(one) == incident.verdict] { (parts::words(one.as_str())) }
                     }
