@@ -249,7 +249,7 @@ fn add_rule(rules: &mut Vec<IncidentRule>, rule: IncidentRule) -> u64 {
 }
 
 fn put_in_order(incident: &mut Incident) {
-    incident.tactics.sort_by(|a, b| (a.first_at, place(&a.tactic_id)).cmp(&(b.first_at, place(&b.tactic_id))));
+    incident.tactics.sort_by_key(|tactic| (tactic.first_at, place(&tactic.tactic_id)));
     incident.mitre_attack.sort_by(|a, b| {
         let key = |found: &cybervault_model::AttackRef| place(&found.tactic_id);
         key(a).cmp(&key(b)).then_with(|| (&a.tactic_id, &a.technique_id).cmp(&(&b.tactic_id, &b.technique_id)))

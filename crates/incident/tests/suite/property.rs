@@ -8,30 +8,32 @@ use proptest::prelude::*;
 
 use crate::support::{Bench, HOUR, TACTICS, finding, telling};
 
+/// When, and by which of a few rules, severities, tactics, hosts, accounts and other entities.
+type Dice = (i64, u8, usize, usize, u8, u8, u8);
+
 /// A finding of a few rules, hosts and accounts, at one of a few times.
 fn findings(most: usize) -> impl Strategy<Value = Vec<Finding>> {
     let one = (0..40_i64, 0..3_u8, 0..5_usize, 0..6_usize, 0..6_u8, 0..6_u8, any::<u8>());
     prop::collection::vec(one, 1..most).prop_map(|all| {
-        let make =
-            |(n, (at, rule, severity, tactic, host, user, other)): (usize, (i64, u8, usize, usize, u8, u8, u8))| {
-                let severity = ["informational", "low", "medium", "high", "critical"][severity];
-                let tactic = TACTICS[tactic].0;
-                let mut text = format!("r{rule}@{severity} {tactic}");
-                for (is_there, entity) in [
-                    (host < 5, format!("host:h{host}")),
-                    (user < 4, format!("user:u{user}")),
-                    (other % 4 == 0, format!("ip:192.0.2.{}", other % 3 + 1)),
-                    (other % 5 == 0, format!("file:f{other}")),
-                ] {
-                    if is_there {
-                        text = format!("{text} {entity}");
-                    }
+        let make = |(n, (at, rule, severity, tactic, host, user, other)): (usize, Dice)| {
+            let severity = ["informational", "low", "medium", "high", "critical"][severity];
+            let tactic = TACTICS[tactic].0;
+            let mut text = format!("r{rule}@{severity} {tactic}");
+            for (is_there, entity) in [
+                (host < 5, format!("host:h{host}")),
+                (user < 4, format!("user:u{user}")),
+                (other % 4 == 0, format!("ip:192.0.2.{}", other % 3 + 1)),
+                (other % 5 == 0, format!("file:f{other}")),
+            ] {
+                if is_there {
+                    text = format!("{text} {entity}");
                 }
-                let mut finding = finding(50 * HOUR, &text);
-                finding.assessment_id = format!("ta_{n}");
-                finding.occurred_at = Timestamp::from_millis(at * HOUR / 2);
-                finding
-            };
+            }
+            let mut finding = finding(50 * HOUR, &text);
+            finding.assessment_id = format!("ta_{n}");
+            finding.occurred_at = Timestamp::from_millis(at * HOUR / 2);
+            finding
+        };
         all.into_iter().enumerate().map(make).collect()
     })
 }
