@@ -29,7 +29,8 @@ fn assessed(test: &str, settings: &[&str]) -> (Fleet, usize) {
         .collect();
     let count = events.len();
     fleet.send(events);
-    let worker = fleet.worker("w1", settings);
+    // Nobody adds what correlations find meanwhile.
+    let worker = fleet.worker("w1", &[settings, &["worker.roles=[assess]"]].concat());
     eventually("all events", support::PATIENCE, || {
         let done = Fleet::metric(&worker, "cybervault_events_total", r#"outcome="admitted""#);
         (done >= count as f64).then_some(())
