@@ -85,7 +85,7 @@ impl BareLoop {
                         return Err(StreamError::Fatal { what: "the bare loop's transaction".into(), reason: error });
                     }
                     Outcome::TooLarge { topic } => return Err(StreamError::RecordTooLarge { topic, bytes: out_bytes }),
-                    Outcome::Fatal(error) => return Err(error),
+                    Outcome::Fatal { error, .. } => return Err(error),
                 }
                 out = batch.out;
                 out.clear();

@@ -148,14 +148,14 @@ struct Writer {
 
 impl Writer {
     fn run(&self, handed_in: &Receiver<Entry>) {
-        let mut wait = PAUSE;
+        let (mut wait, mut batch) = (PAUSE, Batch::default());
         loop {
             // Waits for a broker that is away; those who have handed in something meanwhile have their own patience.
-            match Transactor::new(&self.kafka, &self.transactional_id, || false) {
+            match self.open(&batch) {
                 Ok(mut transactor) => {
                     self.healthy.store(true, Ordering::Relaxed);
                     wait = PAUSE;
-                    if !self.commit_all(&mut transactor, handed_in) {
+                    if !self.commit_all(&mut transactor, &mut batch, handed_in) {
                         return;
                     }
                 }
@@ -167,6 +167,15 @@ impl Writer {
             }
             wait = (wait * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Producers that take over. Of the batch that those before them could not end was said that it failed, so nothing may be left open of it.
+    fn open(&self, left: &Batch) -> Result<Transactor, StreamError> {
+        let transactor = Transactor::new(&self.kafka, &self.transactional_id, || false)?;
+        if !left.out.is_empty() {
+            transactor.abort_again(left)?;
+        }
+        Ok(transactor)
     }
 
     /// Refuses what is handed in within `wait`. `false` once nobody can hand in any more.
@@ -183,16 +192,15 @@ impl Writer {
     }
 
     /// Commits what is handed in. `true` when the producer can't go on, `false` once nobody can hand in any more.
-    fn commit_all(&self, transactor: &mut Transactor, handed_in: &Receiver<Entry>) -> bool {
-        let mut batch = Batch::default();
+    fn commit_all(&self, transactor: &mut Transactor, batch: &mut Batch, handed_in: &Receiver<Entry>) -> bool {
         while let Ok(first) = handed_in.recv() {
             let entries = gather(first, handed_in);
-            let outcome = write(transactor, &mut batch, &entries);
+            let outcome = write(transactor, batch, &entries);
             let goes_on = match outcome {
                 // One that is too large must not take the others down with it: each is then tried by itself.
                 Outcome::TooLarge { .. } if entries.len() > 1 => entries.into_iter().all(|entry| {
                     let one = [entry];
-                    let outcome = write(transactor, &mut batch, &one);
+                    let outcome = write(transactor, batch, &one);
                     self.tell(outcome, one)
                 }),
                 outcome => self.tell(outcome, entries),
@@ -219,7 +227,7 @@ impl Writer {
                 let error = StreamError::RecordTooLarge { topic, bytes };
                 return self.answer(&Err(JournalError::TooLarge(error.to_string())), true, entries);
             }
-            Outcome::Fatal(error) => {
+            Outcome::Fatal { error, .. } => {
                 tracing::warn!(%error, "the producers can't go on; new ones take over");
                 (Err(JournalError::Unavailable(error.to_string())), false)
             }

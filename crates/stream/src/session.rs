@@ -54,6 +54,9 @@ const BACKLOG_LINGER: u32 = 10;
 /// How many times as much a batch takes while the one before it commits, before it waits for that.
 const OVERFLOW: u64 = 2;
 
+/// How long a session that ends waits for what becomes of its last batch. The longest step of a transaction may take as long.
+const LAST_OUTCOME: Duration = Duration::from_secs(30);
+
 /// How many of the client's events are heard between two lots.
 const HEARD_AT_ONCE: usize = 1000;
 
@@ -155,11 +158,27 @@ impl<'r, S: Stage> Session<'r, S> {
 
     pub(crate) fn run(mut self) -> Result<(), StreamError> {
         let ended = self.work();
-        if ended.is_ok() {
-            info!(stage = %self.settings.stage, "leaving the group");
+        match ended {
+            Ok(()) => info!(stage = %self.settings.stage, "leaving the group"),
+            Err(_) => self.learn_the_last_outcome(),
         }
         self.leave();
         ended
+    }
+
+    /// Waits for what becomes of the batch at hand, when the session ends for another reason: the next one has to know if it was not
+    /// ended.
+    fn learn_the_last_outcome(&mut self) {
+        let since = Instant::now();
+        while self.committer.is_busy() && since.elapsed() < LAST_OUTCOME {
+            match self.committer.outcome(Duration::from_millis(100)) {
+                Ok(Some((batch, Outcome::Fatal { may_be_committed, .. }))) => {
+                    self.leave_to_the_next(batch, may_be_committed);
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     fn work(&mut self) -> Result<(), StreamError> {
@@ -436,12 +455,8 @@ impl<'r, S: Stage> Session<'r, S> {
         let Some((mut batch, outcome)) = self.committer.outcome(wait)? else { return Ok(()) };
         let Some(mut committing) = self.committing.take() else { return Ok(()) };
         match outcome {
-            Outcome::Fatal(error) => {
-                let is_moved = |(topic, partition, next): &&(Arc<str>, i32, i64)| {
-                    self.committed.get(&(topic.clone(), *partition)).is_none_or(|before| before < next)
-                };
-                let moved = batch.offsets.iter().filter(is_moved).cloned().collect();
-                *self.left = Some(Left { batch, group: self.settings.group.clone(), moved });
+            Outcome::Fatal { error, may_be_committed } => {
+                self.leave_to_the_next(batch, may_be_committed);
                 return Err(error);
             }
             Outcome::Committed { seconds, queued } => {
@@ -473,6 +488,13 @@ impl<'r, S: Stage> Session<'r, S> {
         batch.out.clear();
         self.spare = batch.out;
         Ok(())
+    }
+
+    /// Has the next session end what this one could not.
+    fn leave_to_the_next(&mut self, batch: Batch, may_be_committed: bool) {
+        let before =
+            |(topic, partition, _): &(Arc<str>, i32, i64)| self.committed.get(&(topic.clone(), *partition)).copied();
+        *self.left = Some(Left::new(batch, self.settings.group.clone(), may_be_committed, before));
     }
 
     fn committed_batch(&mut self, batch: Committing) {

@@ -73,7 +73,7 @@ pub fn skip(kafka: &KafkaSettings, skip: &Skip) -> Result<(), StreamError> {
         Outcome::Committed { .. } => Ok(()),
         Outcome::Aborted { error, .. } => Err(StreamError::Fatal { what: "skipping".into(), reason: error }),
         Outcome::TooLarge { topic } => Err(StreamError::RecordTooLarge { topic, bytes: batch.out.byte_len() }),
-        Outcome::Fatal(error) => Err(error),
+        Outcome::Fatal { error, .. } => Err(error),
     }
 }
 

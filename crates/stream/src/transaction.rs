@@ -71,15 +71,25 @@ pub(crate) enum Outcome {
     TooLarge {
         topic: String,
     },
-    /// The producer can't go on.
-    Fatal(StreamError),
+    /// The producer can't go on. The batch may be committed all the same where that had been asked for.
+    Fatal {
+        error: StreamError,
+        may_be_committed: bool,
+    },
 }
 
 /// Why a step of a transaction did not succeed.
 enum Setback {
-    Abort { reason: &'static str, error: String },
-    TooLarge { topic: String },
+    Abort {
+        reason: &'static str,
+        error: String,
+    },
+    TooLarge {
+        topic: String,
+    },
     Fatal(StreamError),
+    /// It was to be committed, and nobody said whether it was.
+    Undecided(StreamError),
 }
 
 #[derive(Debug, Default)]
@@ -105,16 +115,30 @@ impl ProducerContext for DeliveryContext {
     }
 }
 
-/// What a session could not end: it does not know whether its batch was committed.
+/// A batch that a session could not end.
 pub(crate) struct Left {
-    pub(crate) batch: Batch,
-    pub(crate) group: String,
-    /// Of its offsets those that are further on than what was committed before: what a tick writes alone moves none.
-    pub(crate) moved: Vec<(Arc<str>, i32, i64)>,
+    batch: Batch,
+    group: String,
+    /// Of its offsets those that are further on than what was committed before: what a tick writes alone moves none. None where the
+    /// batch is certainly not committed.
+    moved: Vec<(Arc<str>, i32, i64)>,
 }
 
 impl Left {
-    /// Whether the group goes on behind the batch.
+    /// `before` says what was committed of a partition before.
+    pub(crate) fn new(
+        batch: Batch,
+        group: String,
+        may_be_committed: bool,
+        before: impl Fn(&(Arc<str>, i32, i64)) -> Option<i64>,
+    ) -> Self {
+        let is_moved = |at: &&(Arc<str>, i32, i64)| may_be_committed && before(at).is_none_or(|before| before < at.2);
+        let moved = batch.offsets.iter().filter(is_moved).cloned().collect();
+        Self { batch, group, moved }
+    }
+
+    /// Whether the group goes on behind all of the batch. Other workers may have got there as well, so this is asked only where it is
+    /// not known otherwise.
     fn is_committed(&self, kafka: &KafkaSettings) -> Result<bool, StreamError> {
         if self.moved.is_empty() {
             return Ok(false);
@@ -135,7 +159,7 @@ impl Left {
             let found = found.find_partition(topic, *partition).and_then(|found| found.offset().to_raw());
             found.is_some_and(|found| found >= *next)
         };
-        Ok(self.moved.iter().any(is_behind))
+        Ok(self.moved.iter().all(is_behind))
     }
 }
 
@@ -173,7 +197,7 @@ impl Committer {
                     // A twentieth of what a record costs, taken off the thread that computes.
                     batch.read.clear();
                     let outcome = transactor.run(&batch);
-                    let fatal = matches!(outcome, Outcome::Fatal(_));
+                    let fatal = matches!(outcome, Outcome::Fatal { .. });
                     if report.send((batch, outcome)).is_err() || fatal {
                         break;
                     }
@@ -257,7 +281,7 @@ impl Transactor {
 
     /// Ends once more what may have stayed open of a batch that an earlier session gave up: as each of the producers, since it is not
     /// known any more which one had it.
-    fn abort_again(&self, batch: &Batch) -> Result<(), StreamError> {
+    pub(crate) fn abort_again(&self, batch: &Batch) -> Result<(), StreamError> {
         self.producers.iter().try_for_each(|producer| producer.abort_again(batch))
     }
 
@@ -309,21 +333,25 @@ impl TransactionalProducer {
 
     fn run(&self, batch: &Batch) -> Outcome {
         let started = Instant::now();
-        match self.attempt(batch) {
-            Ok(queued) => Outcome::Committed { seconds: started.elapsed().as_secs_f64(), queued },
-            Err(Setback::Fatal(error)) => Outcome::Fatal(error),
-            Err(setback) => match (self.abort().and_then(|()| self.abort_again(batch)), setback) {
-                (Err(error), _) | (Ok(()), Setback::Fatal(error)) => Outcome::Fatal(error),
-                (Ok(()), Setback::Abort { reason, error }) => Outcome::Aborted { reason, error },
-                (Ok(()), Setback::TooLarge { topic }) => Outcome::TooLarge { topic },
-            },
-        }
+        let fatal = |error, may_be_committed| Outcome::Fatal { error, may_be_committed };
+        let given_up = match self.attempt(batch) {
+            Ok(queued) => return Outcome::Committed { seconds: started.elapsed().as_secs_f64(), queued },
+            Err(Setback::Fatal(error)) => return fatal(error, false),
+            Err(Setback::Undecided(error)) => return fatal(error, true),
+            Err(Setback::Abort { reason, error }) => Outcome::Aborted { reason, error },
+            Err(Setback::TooLarge { topic }) => Outcome::TooLarge { topic },
+        };
+        let ended = self.abort().and_then(|()| self.abort_again(batch));
+        ended.map_or_else(|error| fatal(error, false), |()| given_up)
     }
 
     fn attempt(&self, batch: &Batch) -> Result<i32, Setback> {
         let queued = self.write(batch)?;
-        self.retry("committing the transaction", || self.producer.commit_transaction(CALL))?;
-        Ok(queued)
+        let committed = self.retry("committing the transaction", || self.producer.commit_transaction(CALL));
+        committed.map(|()| queued).map_err(|setback| match setback {
+            Setback::Fatal(error) => Setback::Undecided(error),
+            other => other,
+        })
     }
 
     /// Ends once more what may have stayed open of a batch that was given up, by aborting a transaction with the same records.
@@ -446,7 +474,7 @@ impl TransactionalProducer {
             self.serve();
         }
         aborted.map_err(|setback| match setback {
-            Setback::Fatal(error) => error,
+            Setback::Fatal(error) | Setback::Undecided(error) => error,
             Setback::Abort { error: reason, .. } => StreamError::Fatal { what: what.into(), reason },
             Setback::TooLarge { topic } => {
                 StreamError::Fatal { what: what.into(), reason: format!("`{topic}`: too large") }
