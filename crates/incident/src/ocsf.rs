@@ -1,14 +1,10 @@
 //! An incident as an OCSF Incident Finding (OCSF 1.8, class 2005).
 
 use cybervault_model::{
-    AttackRef, ContributionKind, EntityKind, Incident, IncidentChange, IncidentStatus, IncidentVerdict, Severity,
-    TimelineEntry,
+    ContributionKind, Incident, IncidentChange, IncidentStatus, IncidentVerdict, TimelineEntry, ocsf,
 };
 use serde_json::{Value, json};
 
-/// The version of OCSF whose attributes are used.
-const OCSF_VERSION: &str = "1.8.0";
-const FINDINGS: u32 = 2;
 const INCIDENT_FINDING: u32 = 2005;
 
 /// `incident` as an OCSF Incident Finding: each entry of its timeline is one of the findings that it is about.
@@ -23,8 +19,9 @@ pub fn to_ocsf(incident: &Incident) -> Value {
         IncidentStatus::InProgress => (2, "In Progress"),
         IncidentStatus::Closed => (5, "Closed"),
     };
+    let (severity_id, severity) = ocsf::severity(incident.severity);
     let mut finding = json!({
-        "category_uid": FINDINGS,
+        "category_uid": ocsf::FINDINGS,
         "category_name": "Findings",
         "class_uid": INCIDENT_FINDING,
         "class_name": "Incident Finding",
@@ -36,23 +33,21 @@ pub fn to_ocsf(incident: &Incident) -> Value {
         "start_time": incident.first_at.as_millis(),
         "end_time": incident.last_at.as_millis(),
         "count": incident.findings,
-        "severity_id": severity_id(incident.severity),
-        "severity": capitalised(incident.severity.as_str()),
+        "severity_id": severity_id,
+        "severity": severity,
         "status_id": status_id,
         "status": status,
         "desc": incident.title,
         "metadata": {
-            "version": OCSF_VERSION,
+            "version": ocsf::VERSION,
             "uid": incident.incident_id,
             "tenant_uid": incident.tenant_id,
             "product": { "name": "CyberVault", "vendor_name": "CyberVault" },
         },
-        "attacks": incident.mitre_attack.iter().map(attack).collect::<Vec<_>>(),
+        "attacks": incident.mitre_attack.iter().map(ocsf::attack).collect::<Vec<_>>(),
         "finding_info_list": incident.timeline.iter().map(|entry| finding_info(incident, entry)).collect::<Vec<_>>(),
-        "observables": incident.entities.iter().map(|entity| {
-            let (name, type_id, type_name) = observable(entity.kind);
-            json!({ "name": name, "type_id": type_id, "type": type_name, "value": entity.value })
-        }).collect::<Vec<_>>(),
+        "observables": incident.entities.iter()
+            .map(|entity| ocsf::observable(entity.kind, &entity.value)).collect::<Vec<_>>(),
         "unmapped": {
             "revision": incident.revision,
             "risk_score": incident.risk_score,
@@ -83,14 +78,8 @@ pub fn to_ocsf(incident: &Incident) -> Value {
 fn finding_info(incident: &Incident, entry: &TimelineEntry) -> Value {
     let analytic = |id: &String| {
         let rule = incident.rules.iter().find(|rule| rule.id == *id);
-        let (type_id, type_name) = match rule.map(|rule| rule.kind) {
-            Some(ContributionKind::Indicator) => (5, "Fingerprinting"),
-            Some(ContributionKind::Rarity) => (3, "Statistical"),
-            Some(ContributionKind::EntityRisk) => (2, "Behavioral"),
-            Some(ContributionKind::Rule | ContributionKind::Correlation) | None => (1, "Rule"),
-        };
-        let name = rule.map_or(id, |rule| &rule.title);
-        json!({ "uid": id, "name": name, "type_id": type_id, "type": type_name })
+        let kind = rule.map_or(ContributionKind::Rule, |rule| rule.kind);
+        ocsf::analytic(kind, id, rule.map_or(id, |rule| &rule.title))
     };
     let mut info = json!({
         "uid": entry.assessment_id,
@@ -103,49 +92,4 @@ fn finding_info(incident: &Incident, entry: &TimelineEntry) -> Value {
         info["analytic"] = analytic(first);
     }
     info
-}
-
-const fn severity_id(severity: Severity) -> u32 {
-    match severity {
-        Severity::Informational => 1,
-        Severity::Low => 2,
-        Severity::Medium => 3,
-        Severity::High => 4,
-        Severity::Critical => 5,
-    }
-}
-
-fn attack(found: &AttackRef) -> Value {
-    let mut attack = json!({});
-    if !found.tactic_id.is_empty() {
-        attack["tactic"] = json!({ "uid": found.tactic_id, "name": found.tactic });
-    }
-    // A sub-technique's id begins with its technique's, whose own name is not in the incident.
-    match found.technique_id.split_once('.') {
-        Some((technique, _)) => {
-            attack["technique"] = json!({ "uid": technique });
-            attack["sub_technique"] = json!({ "uid": found.technique_id, "name": found.technique });
-        }
-        None if found.technique_id.is_empty() => {}
-        None => attack["technique"] = json!({ "uid": found.technique_id, "name": found.technique }),
-    }
-    attack
-}
-
-/// Where an entity would stand, and OCSF's observable type of it.
-const fn observable(kind: EntityKind) -> (&'static str, u32, &'static str) {
-    match kind {
-        EntityKind::Host => ("device.hostname", 1, "Hostname"),
-        EntityKind::Ip => ("dst_endpoint.ip", 2, "IP Address"),
-        EntityKind::User => ("user.name", 4, "User Name"),
-        EntityKind::Domain => ("query.hostname", 1, "Hostname"),
-        EntityKind::Process => ("process.file.path", 45, "File Path"),
-        EntityKind::File => ("file.path", 45, "File Path"),
-        EntityKind::Hash => ("file.hashes", 8, "Hash"),
-    }
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
 }

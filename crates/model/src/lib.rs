@@ -18,6 +18,7 @@ mod incident;
 pub mod json;
 mod keys;
 mod log_line;
+pub mod ocsf;
 mod prefetch;
 mod rejection;
 mod reshape;
